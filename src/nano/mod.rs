@@ -1,0 +1,26 @@
+//! Nano, the currency: what a block, an address and an amount are, and how to ask a node.
+//!
+//! Reading order: [`amount`], [`account`], [`seed`], [`block`], [`work`], [`network`], then
+//! [`rpc`], the only module here that waits for anything.
+//!
+//! Architecture invariant: nothing in this crate knows what a job, an offer or a relay is, and
+//! nothing but the RPC client does I/O. It is a crate of its own, not only a folder, because two
+//! packages stand on it: the worker's and the mock ledger's.
+
+pub mod amount;
+
+pub mod account;
+
+pub mod seed;
+
+pub mod block;
+
+pub mod work;
+
+pub mod network;
+
+pub use account::Account;
+pub use amount::Amount;
+pub use block::BlockHash;
+pub use network::Network;
+pub use seed::{PrivateKey, Seed};
