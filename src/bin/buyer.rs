@@ -1,1 +1,3 @@
+//! The `buyer` program.
+
 fn main() {}

@@ -1,1 +1,3 @@
+//! The `worker` program.
+
 fn main() {}

@@ -124,7 +124,7 @@ pub fn solve(root: &[u8; 32], threshold: Difficulty, start: u64, cancel: &Atomic
                 if let Some(work) = solve_lane(root, threshold, first, threads, &[cancel, found]) {
                     found.store(true, Ordering::Relaxed);
                     // The receiver outlives this scope.
-                    drop(sender.send(work));
+                    let _ = sender.send(work);
                 }
             });
         }

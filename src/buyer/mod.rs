@@ -1,0 +1,1 @@
+//! The other half of a sale: find, ask, accept, pay, wait; every step journaled first.

@@ -1,0 +1,1 @@
+//! One file per program; the only place that prints.

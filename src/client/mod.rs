@@ -1,0 +1,1 @@
+//! Speaking to a relay: signed REST, the WebSocket of hints, and how to wait between tries.

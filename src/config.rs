@@ -1,0 +1,1 @@
+//! What people write: references to secrets, and documents read with every problem named.

@@ -1,0 +1,1 @@
+//! The server that both sides talk to.

@@ -1,0 +1,148 @@
+//! The one durability barrier: flush sled, then flush the disk, for all who wait.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+
+use tokio::sync::watch;
+
+use super::StoreError;
+
+/// How far the disk has come.
+#[derive(Debug, Clone)]
+struct Progress {
+    durable: u64,
+    failure: Option<String>,
+}
+
+/// Counts writes, and lets one thread make them durable.
+///
+/// sled's own `flush` ends in `sync_file_range`, which leaves data in the disk's cache; the
+/// `fdatasync` after it is what survives a power cut.
+#[derive(Debug)]
+pub(super) struct Barrier {
+    written: Arc<AtomicU64>,
+    flushes: Arc<AtomicU64>,
+    progress: watch::Receiver<Progress>,
+    wake: Option<SyncSender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Barrier {
+    pub(super) fn start(db: sled::Db, dir: &Path) -> io::Result<Self> {
+        let data = File::open(dir.join("db"))?;
+        // Without this the directory's entry for a new data file could be lost.
+        File::open(dir)?.sync_all()?;
+        let written = Arc::new(AtomicU64::new(0));
+        let flushes = Arc::new(AtomicU64::new(0));
+        let (publish, progress) = watch::channel(Progress { durable: 0, failure: None });
+        // One slot: a wake-up that waits already stands for all later ones.
+        let (wake, woken) = sync_channel(1);
+        let thread = std::thread::Builder::new().name("store-barrier".to_owned()).spawn({
+            let (written, flushes) = (Arc::clone(&written), Arc::clone(&flushes));
+            move || run(&db, &data, &written, &flushes, &woken, &publish)
+        })?;
+        Ok(Self { written, flushes, progress, wake: Some(wake), thread: Some(thread) })
+    }
+
+    /// A batch has become visible.
+    pub(super) fn wrote(&self) {
+        self.written.fetch_add(1, Ordering::SeqCst);
+    }
+
+    pub(super) fn flushes(&self) -> u64 {
+        self.flushes.load(Ordering::Relaxed)
+    }
+
+    pub(super) async fn wait(&self) -> Result<(), StoreError> {
+        let target = self.written.load(Ordering::SeqCst);
+        let mut progress = self.progress.clone();
+        if let Some(result) = reached(&progress.borrow(), target) {
+            return result;
+        }
+        self.wake()?;
+        loop {
+            if progress.changed().await.is_err() {
+                return Err(stopped());
+            }
+            if let Some(result) = reached(&progress.borrow_and_update(), target) {
+                return result;
+            }
+        }
+    }
+
+    pub(super) fn wait_blocking(&self) -> Result<(), StoreError> {
+        let target = self.written.load(Ordering::SeqCst);
+        loop {
+            if let Some(result) = reached(&self.progress.borrow(), target) {
+                return result;
+            }
+            self.wake()?;
+            // One flush takes milliseconds; looking more often would only burn the processor.
+            std::thread::park_timeout(std::time::Duration::from_millis(1));
+        }
+    }
+
+    fn wake(&self) -> Result<(), StoreError> {
+        match self.wake.as_ref().map(|wake| wake.try_send(())) {
+            Some(Ok(()) | Err(TrySendError::Full(()))) => Ok(()),
+            Some(Err(TrySendError::Disconnected(()))) | None => Err(stopped()),
+        }
+    }
+}
+
+impl Drop for Barrier {
+    fn drop(&mut self) {
+        self.wake = None;
+        if let Some(thread) = self.thread.take() {
+            // A panic of that thread was already reported to all who waited.
+            drop(thread.join());
+        }
+    }
+}
+
+fn reached(progress: &Progress, target: u64) -> Option<Result<(), StoreError>> {
+    if let Some(failure) = &progress.failure {
+        return Some(Err(StoreError::NotDurable(failure.clone())));
+    }
+    (progress.durable >= target).then_some(Ok(()))
+}
+
+fn stopped() -> StoreError {
+    StoreError::NotDurable("the barrier's thread has stopped".to_owned())
+}
+
+fn run(
+    db: &sled::Db,
+    data: &File,
+    written: &AtomicU64,
+    flushes: &AtomicU64,
+    woken: &Receiver<()>,
+    publish: &watch::Sender<Progress>,
+) {
+    while woken.recv().is_ok() {
+        let target = written.load(Ordering::SeqCst);
+        let result = db
+            .flush()
+            .map_err(|error| error.to_string())
+            .and_then(|_| data.sync_data().map_err(|error| error.to_string()));
+        flushes.fetch_add(1, Ordering::Relaxed);
+        match result {
+            Ok(()) => publish.send_modify(|progress| progress.durable = target),
+            Err(failure) => {
+                // After a failed flush the kernel may have dropped the pages: nothing later can be
+                // believed, so the failure stands until the store is opened again.
+                publish.send_modify(|progress| progress.failure = Some(failure));
+                return;
+            }
+        }
+    }
+    // The store is being closed: what is written now should still be found.
+    if db.flush().is_ok() {
+        drop(data.sync_data());
+    }
+}

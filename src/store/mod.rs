@@ -1,0 +1,297 @@
+//! Durable state: one sled tree, numbered keyspaces, atomic batches and one barrier.
+//!
+//! Architecture invariant: this is the only folder that names sled, and it knows nothing of jobs.
+//!
+//! Everything lives in a single tree, because sled makes a batch atomic over one tree: a job, its
+//! history, a claim and a cursor are there together or not at all. [`Store::commit`] makes a batch
+//! visible; only [`Store::durable`] makes it survive a power cut.
+
+mod barrier;
+mod blob;
+mod key;
+mod keyspace;
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+pub use blob::Blobs;
+pub use key::Key;
+pub use keyspace::{Keyspace, Scan};
+
+use barrier::Barrier;
+
+/// A value's bytes at most: sled keeps values near its segment size of 512 KiB in separate files
+/// that the barrier would not cover. Larger things are cut into [`Blobs`].
+pub const VALUE_BYTES_MAX: usize = 128 * 1_024;
+
+/// The keyspace of the store's own notes; see [`Store::open`].
+const META: Keyspace<String, String> = Keyspace::new(0, "meta", 1);
+
+/// An open store: one directory, one process.
+pub struct Store {
+    tree: sled::Tree,
+    barrier: Barrier,
+    writer: Mutex<()>,
+    dir: PathBuf,
+    _db: sled::Db,
+}
+
+/// How to open a store.
+#[derive(Debug, Clone, Copy)]
+pub struct Options<'a> {
+    /// Whose state it is, such as `worker`: another program's store is refused.
+    pub kind: &'a str,
+    /// The version of its keyspaces: a store of a later version is refused.
+    pub schema: u32,
+    /// Memory for pages that were read, in bytes.
+    pub cache_bytes: u64,
+}
+
+/// Why a store does not open.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The directory cannot be made or read.
+    #[error("cannot use the state directory {dir}")]
+    Directory {
+        /// Which.
+        dir: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Another process has it open.
+    #[error("the state directory {0} is in use by another process")]
+    InUse(PathBuf),
+    /// Its contents cannot be read.
+    #[error("the store in {dir} cannot be opened")]
+    Unreadable {
+        /// Which.
+        dir: PathBuf,
+        /// Why.
+        #[source]
+        source: sled::Error,
+    },
+    /// It belongs to another program.
+    #[error("{dir} holds the state of a {found}, not of a {wanted}")]
+    OtherKind {
+        /// Which.
+        dir: PathBuf,
+        /// Whose it is.
+        found: String,
+        /// Whose it should be.
+        wanted: String,
+    },
+    /// It was written by a later version of this program.
+    #[error("{dir} was written by a newer version (schema {found}, this program knows {known}): upgrade")]
+    Newer {
+        /// Which.
+        dir: PathBuf,
+        /// The version it has.
+        found: u32,
+        /// The version that is known here.
+        known: u32,
+    },
+    /// Its first notes cannot be read or written.
+    #[error("cannot prepare the store")]
+    Prepare(#[from] StoreError),
+}
+
+/// Why reading or writing failed. The process that sees one should stop and be started again.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// The disk or the database failed.
+    #[error("the store failed")]
+    Database(#[from] sled::Error),
+    /// The barrier failed once: what came after it may be lost.
+    #[error("the disk failed to make writes durable: {0}")]
+    NotDurable(String),
+    /// A record that this version cannot read.
+    #[error("a record in {keyspace} cannot be read: {reason}")]
+    Record {
+        /// Where.
+        keyspace: &'static str,
+        /// Why.
+        reason: String,
+    },
+    /// A value over [`VALUE_BYTES_MAX`].
+    #[error("a record of {bytes} bytes is too large for {keyspace}")]
+    TooLarge {
+        /// Where.
+        keyspace: &'static str,
+        /// How large.
+        bytes: usize,
+    },
+}
+
+/// Writes that become visible together.
+#[derive(Default)]
+pub struct Batch {
+    inner: sled::Batch,
+    writes: usize,
+}
+
+impl Batch {
+    /// Whether there is nothing to write.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.writes == 0
+    }
+
+    fn insert(&mut self, key: Vec<u8>, value: Vec<u8>) {
+        self.inner.insert(key, value);
+        self.writes += 1;
+    }
+
+    fn delete(&mut self, key: Vec<u8>) {
+        self.inner.remove(key);
+        self.writes += 1;
+    }
+}
+
+impl fmt::Debug for Batch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Batch({} writes)", self.writes)
+    }
+}
+
+impl Store {
+    /// Opens the store in `dir`, which is made if it is missing, for its owner only.
+    ///
+    /// # Errors
+    /// If the directory is unusable, in use, another program's, or of a later version.
+    pub fn open(dir: &Path, options: Options<'_>) -> Result<Self, OpenError> {
+        make_private_dir(dir).map_err(|source| OpenError::Directory { dir: dir.to_owned(), source })?;
+        let db = sled::Config::new()
+            .path(dir)
+            .cache_capacity(options.cache_bytes)
+            // The barrier flushes when somebody waits for it; a timer would only add writes.
+            .flush_every_ms(None)
+            .mode(sled::Mode::HighThroughput)
+            .open()
+            .map_err(|source| open_error(dir, source))?;
+        let tree =
+            db.open_tree("state").map_err(|source| OpenError::Unreadable { dir: dir.to_owned(), source })?;
+        let barrier = Barrier::start(db.clone(), dir)
+            .map_err(|source| OpenError::Directory { dir: dir.to_owned(), source })?;
+        let store = Self { tree, barrier, writer: Mutex::new(()), dir: dir.to_owned(), _db: db };
+        store.check_meta(options)?;
+        Ok(store)
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The turn of one writer: what is read under it cannot change before its commit.
+    ///
+    /// Held for reading, deciding and [`Store::commit`]; never while waiting for the barrier.
+    pub fn writer(&self) -> MutexGuard<'_, ()> {
+        // The guard protects no data of its own, so a panic elsewhere leaves nothing half done.
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes a batch visible, whole or not at all. It is not yet durable.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub fn commit(&self, batch: Batch) -> Result<(), StoreError> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        self.tree.apply_batch(batch.inner)?;
+        self.barrier.wrote();
+        Ok(())
+    }
+
+    /// Waits until all that was committed before this call would survive a power cut.
+    ///
+    /// All who wait at one moment share one flush of the disk. Returns at once when nothing was
+    /// written since the last one.
+    ///
+    /// # Errors
+    /// If the disk failed, now or ever since the store was opened.
+    pub async fn durable(&self) -> Result<(), StoreError> {
+        self.barrier.wait().await
+    }
+
+    /// [`Store::commit`], then [`Store::durable`].
+    ///
+    /// # Errors
+    /// As theirs.
+    pub async fn commit_durable(&self, batch: Batch) -> Result<(), StoreError> {
+        self.commit(batch)?;
+        self.durable().await
+    }
+
+    /// Waits, without a runtime, until everything is durable: for opening, closing and tools.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn durable_blocking(&self) -> Result<(), StoreError> {
+        self.barrier.wait_blocking()
+    }
+
+    /// How often the disk was flushed since the store was opened.
+    #[must_use]
+    pub fn flushes(&self) -> u64 {
+        self.barrier.flushes()
+    }
+
+    fn check_meta(&self, options: Options<'_>) -> Result<(), OpenError> {
+        let (kind, schema) = ("kind".to_owned(), "schema".to_owned());
+        match META.get(self, &kind)? {
+            Some(found) if found != options.kind => {
+                return Err(OpenError::OtherKind {
+                    dir: self.dir.clone(),
+                    found,
+                    wanted: options.kind.to_owned(),
+                });
+            }
+            _ => {}
+        }
+        let found = META.get(self, &schema)?.and_then(|text| text.parse().ok()).unwrap_or(0);
+        if found > options.schema {
+            return Err(OpenError::Newer { dir: self.dir.clone(), found, known: options.schema });
+        }
+        if found < options.schema {
+            let mut batch = Batch::default();
+            META.put(&mut batch, &kind, &options.kind.to_owned())?;
+            META.put(&mut batch, &schema, &options.schema.to_string())?;
+            self.commit(batch)?;
+            self.durable_blocking()?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Store({})", self.dir.display())
+    }
+}
+
+fn open_error(dir: &Path, source: sled::Error) -> OpenError {
+    // sled reports a held file lock as an I/O error with this text (src/config.rs of the crate).
+    if matches!(&source, sled::Error::Io(error) if error.to_string().contains("could not acquire lock")) {
+        return OpenError::InUse(dir.to_owned());
+    }
+    OpenError::Unreadable { dir: dir.to_owned(), source }
+}
+
+fn make_private_dir(dir: &Path) -> io::Result<()> {
+    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true).mode(0o700).create(dir)?;
+    let mode = std::fs::metadata(dir)?.permissions().mode();
+    if mode & 0o077 != 0 {
+        std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;
