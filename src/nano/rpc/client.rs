@@ -1,13 +1,15 @@
 //! The calls, over several nodes: the first that answers is believed.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::blocks::{BLOCK_NOT_FOUND, read_block_info, read_blocks_info};
-use super::breaker::Breaker;
+use super::config::Clock;
+use super::endpoint::{Endpoint, Request};
 use super::process::read_processed;
 use super::receivable::read_receivable;
 use super::status::{self, ActiveDifficulty, assess};
@@ -31,32 +33,12 @@ const THRESHOLD_EXPONENTS: [u32; 13] = [36, 33, 30, 27, 24, 21, 18, 15, 12, 9, 6
 ///
 /// Every call asks the nodes in their order, leaves out those that rest after failures, and
 /// returns the first answer. An error is the first node's, and means *unknown*.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Rpc {
     endpoints: Arc<[Arc<Endpoint>]>,
     timeout: Duration,
     work_timeout: Duration,
-    clock: fn() -> Instant,
-}
-
-/// A node and its record.
-#[derive(Debug)]
-struct Endpoint {
-    node: Node,
-    breaker: Mutex<Breaker>,
-}
-
-/// A request, and another spelling of it for nodes that refuse the first.
-struct Request {
-    body: Value,
-    timeout: Duration,
-    other: Option<Respelled>,
-}
-
-/// The second spelling of a request, and which answer to the first calls for it.
-struct Respelled {
-    when: fn(&Failure) -> bool,
-    body: Value,
+    clock: Clock,
 }
 
 impl Rpc {
@@ -71,13 +53,13 @@ impl Rpc {
         let client = Node::client(config)?;
         let endpoint = |(index, url): (usize, &String)| {
             let node = Node::new(client.clone(), url, config).ok_or(RpcSetupError::Url { index })?;
-            Ok(Arc::new(Endpoint { node, breaker: Mutex::default() }))
+            Ok(Arc::new(Endpoint::new(node)))
         };
         Ok(Self {
             endpoints: config.urls.iter().enumerate().map(endpoint).collect::<Result<_, RpcSetupError>>()?,
             timeout: config.timeout,
             work_timeout: config.work_timeout,
-            clock: config.clock,
+            clock: Arc::clone(&config.clock),
         })
     }
 
@@ -265,9 +247,8 @@ impl Rpc {
         let body = |difficulty: String| json!({ "action": "work_generate", "hash": BlockHash::from_bytes(*root), "difficulty": difficulty });
         let refused: fn(&Failure) -> bool = |failure| matches!(failure, Failure::Status { status: 422, .. });
         // RsNano reads a decimal number where the C++ node reads hex.
-        let request =
-            self.request(body(difficulty.to_string())).or(refused, body(difficulty.get().to_string()));
-        let request = Request { timeout: self.work_timeout, ..request };
+        let request = Request::new(body(difficulty.to_string()), self.work_timeout)
+            .or(refused, body(difficulty.get().to_string()));
         self.ask(&request, |answer| {
             let work = answer?.get("work").and_then(Value::as_str).and_then(Work::parse);
             work.filter(|work| work.difficulty(root) >= difficulty).ok_or(Failure::Malformed("work"))
@@ -332,7 +313,7 @@ impl Rpc {
     }
 
     const fn request(&self, body: Value) -> Request {
-        Request { body, timeout: self.timeout, other: None }
+        Request::new(body, self.timeout)
     }
 
     async fn ask<T>(
@@ -342,7 +323,7 @@ impl Rpc {
     ) -> Result<T, RpcError> {
         let mut reported: Option<RpcError> = None;
         for endpoint in self.endpoints.iter() {
-            let failure = match read(endpoint.ask(request, self.clock).await) {
+            let failure = match read(endpoint.ask(request, &self.clock).await) {
                 Ok(value) => return Ok(value),
                 Err(failure) => failure,
             };
@@ -360,48 +341,13 @@ impl Rpc {
     }
 }
 
-impl Request {
-    /// Sends `body` instead to a node for whose answer `when` holds.
-    fn or(self, when: fn(&Failure) -> bool, body: Value) -> Self {
-        Self { other: Some(Respelled { when, body }), ..self }
-    }
-}
-
-impl Endpoint {
-    /// One call to this node, or two if it wants the other spelling.
-    async fn ask(&self, request: &Request, clock: fn() -> Instant) -> Result<Value, Failure> {
-        let first = self.ask_once(&request.body, request.timeout, clock).await;
-        match (&first, &request.other) {
-            (Err(failure), Some(other)) if (other.when)(failure) => {
-                self.ask_once(&other.body, request.timeout, clock).await
-            }
-            _ => first,
-        }
-    }
-
-    async fn ask_once(
-        &self,
-        body: &Value,
-        timeout: Duration,
-        clock: fn() -> Instant,
-    ) -> Result<Value, Failure> {
-        let now = clock();
-        if !self.record(|breaker| breaker.may_ask(now)) {
-            return Err(Failure::Resting { wait: self.record(|breaker| breaker.wait(now)) });
-        }
-        let answer = self.node.ask(body, timeout).await;
-        let now = clock();
-        self.record(|breaker| match &answer {
-            Err(Failure::RateLimited { wait }) => breaker.limited(now, *wait),
-            Err(failure) if !failure.is_answer() => breaker.failed(now),
-            Ok(_) | Err(_) => breaker.succeeded(),
-        });
-        answer
-    }
-
-    /// The record is three plain values, valid after a panic elsewhere too.
-    fn record<T>(&self, look: impl FnOnce(&mut Breaker) -> T) -> T {
-        look(&mut self.breaker.lock().unwrap_or_else(PoisonError::into_inner))
+impl fmt::Debug for Rpc {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rpc")
+            .field("endpoints", &self.endpoints)
+            .field("timeout", &self.timeout)
+            .field("work_timeout", &self.work_timeout)
+            .finish_non_exhaustive()
     }
 }
 

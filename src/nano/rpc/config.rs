@@ -1,6 +1,7 @@
 //! What a client is told before its first call.
 
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 /// A node answers a whole batch within a second; a call that takes ten is stuck.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
@@ -14,6 +15,9 @@ pub const WORK_TIMEOUT: Duration = Duration::from_secs(90);
 /// The largest answer that is read: 100,000 receivable blocks with their sources fit in it, and
 /// it is the C++ node's own bound for what it reads.
 pub const RESPONSE_BYTES_MAX: usize = 32 << 20;
+
+/// Tells the time that has passed since some fixed moment; it never goes back.
+pub type Clock = Arc<dyn Fn() -> Duration + Send + Sync>;
 
 /// How to ask which nodes.
 #[derive(Clone)]
@@ -29,20 +33,24 @@ pub struct RpcConfig {
     /// The largest answer that is read.
     pub response_bytes_max: usize,
     /// The clock by which nodes that failed are left alone.
-    pub clock: fn() -> Instant,
+    pub clock: Clock,
 }
 
 impl RpcConfig {
-    /// Asks the nodes at `urls`, with the default bounds.
+    /// Asks the nodes at `urls`, with the default bounds. `clock` tells the time that has passed
+    /// since some fixed moment.
     #[must_use]
-    pub fn new(urls: impl IntoIterator<Item = impl Into<String>>, clock: fn() -> Instant) -> Self {
+    pub fn new(
+        urls: impl IntoIterator<Item = impl Into<String>>,
+        clock: impl Fn() -> Duration + Send + Sync + 'static,
+    ) -> Self {
         Self {
             urls: urls.into_iter().map(Into::into).collect(),
             timeout: TIMEOUT,
             connect_timeout: CONNECT_TIMEOUT,
             work_timeout: WORK_TIMEOUT,
             response_bytes_max: RESPONSE_BYTES_MAX,
-            clock,
+            clock: Arc::new(clock),
         }
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! Reading order: [`config`] what a client may do, [`error`] how a call can fail, [`client`] the
 //! calls, then the answers: [`blocks`], [`receivable`], [`accounts`], [`process`], [`status`].
-//! Below them: [`breaker`] when a node is left alone, `transport` the one place that does I/O,
-//! `answer` how loosely written JSON is read.
+//! Below them: [`breaker`] when a node is left alone, `endpoint` a node with its breaker,
+//! `transport` the one place that does I/O, `answer` how loosely written JSON is read.
 //!
 //! Two nodes of different make and the proxies before them were listened to. They agree on
 //! little: numbers come as strings or not, nothing comes as `""`, `{}`, `[]` or a missing key,
@@ -30,6 +30,7 @@ pub mod status;
 pub mod breaker;
 
 mod answer;
+mod endpoint;
 mod transport;
 
 pub use accounts::{AccountInfo, Balance};
