@@ -93,7 +93,13 @@ impl Problems {
     }
 
     /// The secret that a field refers to.
-    pub fn secret(&mut self, path: &str, field: Option<Field<String>>, base: &Path, env: &Env) -> Option<Secret> {
+    pub fn secret(
+        &mut self,
+        path: &str,
+        field: Option<Field<String>>,
+        base: &Path,
+        env: &Env,
+    ) -> Option<Secret> {
         let text = self.take(path, field)?;
         let secret = SecretRef::parse(&text, base).and_then(|reference| reference.resolve(env));
         self.check(path, secret.map_err(with_cause))
@@ -260,8 +266,8 @@ mod tests {
             read(text),
             [
                 "color: no such setting",
-                "relay.speed: no such setting",
                 "offers[1].prise: no such setting",
+                "relay.speed: no such setting",
                 "relay.url: invalid type: integer `5`, expected a string",
                 "relay.tries: 10 is not between 1 and 9",
                 "relay.key: the environment has no NOPE",

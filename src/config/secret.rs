@@ -91,7 +91,9 @@ pub enum SecretError {
     #[error("the environment has no {0}")]
     NotSet(String),
     /// Credentials come from systemd only.
-    #[error("there is no $CREDENTIALS_DIRECTORY: credential:{0} works in a systemd unit with LoadCredential={0}:…")]
+    #[error(
+        "there is no $CREDENTIALS_DIRECTORY: credential:{0} works in a systemd unit with LoadCredential={0}:…"
+    )]
     NoCredentials(String),
 }
 
@@ -124,9 +126,7 @@ impl SecretRef {
     pub fn resolve(&self, env: &Env) -> Result<Secret, SecretError> {
         let secret = match self {
             Self::File(path) => read_file(path, Openness::Refused)?,
-            Self::Env(name) => {
-                Secret::new(env.get(name).ok_or_else(|| SecretError::NotSet(name.clone()))?)
-            }
+            Self::Env(name) => Secret::new(env.get(name).ok_or_else(|| SecretError::NotSet(name.clone()))?),
             Self::Credential(name) => {
                 let dir = env.get(CREDENTIALS_DIRECTORY);
                 let dir = dir.ok_or_else(|| SecretError::NoCredentials(name.clone()))?;
@@ -232,7 +232,8 @@ mod tests {
 
     #[test]
     fn what_is_no_secret_is_refused() {
-        assert!(matches!(file(0o600, " \n").1.resolve(&none()), Err(SecretError::Unreadable { .. })));
+        let missing = SecretRef::parse("file:/nowhere/at/all", Path::new(".")).unwrap();
+        assert!(matches!(missing.resolve(&none()), Err(SecretError::Unreadable { .. })));
         let (_dir, reference) = file(0o600, " \n");
         assert!(matches!(reference.resolve(&none()), Err(SecretError::Empty(_))));
         let (_dir, reference) = file(0o600, &"x".repeat(5_000));
