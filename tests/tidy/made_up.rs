@@ -48,6 +48,8 @@ fn the_currency_is_one_thing_under_two_names() {
     check("src/relay/service.rs", "use nano_currency::rpc::Rpc;", expected);
     check("src/relay/service.rs", "use crate::nano::{self, amount};\nfn f() { nano::rpc::call() }", expected);
     check("src/relay/service.rs", "use crate::nano::{Amount, rpc::{A, B}};", &[expected[0], expected[0]]);
+    check("src/relay/service.rs", "use crate::nano as n;\nfn f() { n::rpc::call() }", expected);
+    check("src/relay/service.rs", "use crate::nano::{self as n};\nfn f() { n::rpc::call() }", expected);
     check("src/relay/service.rs", "use nano_currency::Account;", &[]);
     check("src/protocol/job.rs", "use nano_currency::Amount;", &[]);
     check("src/nano/block.rs", "use crate::account::Account; use super::work::Work;", &[]);
@@ -67,6 +69,15 @@ fn decisions_touch_nothing_outside() {
     check("src/worker/payment.rs", "use crate::store::Store;", &["`worker::payment` must not name `store`"]);
     check("src/worker/effects.rs", "use tracing::info; use crate::store::Store;", &[]);
     check("src/store/mod.rs", "use crate::protocol::Job;", &["`store` must not name `protocol`"]);
+    check("src/store/key.rs", "use crate::protocol::JobId; use nano_currency::BlockHash;", &[]);
+    check("src/store/key.rs", "use crate::worker::Stage;", &["`store` must not name `worker`"]);
+    check("src/protocol/lifecycle.rs", "#[cfg(test)]\nmod tests { use super::*; }", &[]);
+    check("src/nano/rpc/mod.rs", "mod client;\npub use client::Rpc;", &[]);
+    check(
+        "src/relay/http/mod.rs",
+        "use super::storage;\nfn f() { storage::open() }",
+        &["`relay::http`", "`relay::http`"],
+    );
     check("src/relay/http/jobs.rs", "use super::super::storage::Storage;", &["`relay::http` must not name"]);
     check("src/relay/service.rs", "use axum::Json;", &["`relay::service` must not name `axum`"]);
     check("src/bin/worker.rs", "use nano_worker::worker::run;", &["`bin` must not name `worker`"]);

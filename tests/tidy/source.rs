@@ -1,5 +1,7 @@
 //! A Rust source as tidy sees it: tokens without comments and literals, and the paths they spell.
 
+use std::collections::BTreeMap;
+
 /// A word, a `::`, a single sign, or `""` in place of any literal text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Token<'a> {
@@ -156,9 +158,11 @@ fn item_end(tokens: &[Token<'_>], mut at: usize) -> usize {
     at
 }
 
-/// Every path in the source of `module`; groups are spelled out, `super` and `crate` followed.
+/// Every path in the source of `module`. Groups are spelled out; `super`, `crate` and the names that the
+/// file's own `use` lines introduce are followed.
 pub(crate) fn paths(tokens: &[Token<'_>], module: &[String]) -> Vec<Path> {
     let mut found = Vec::new();
+    let mut imported: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     let mut inline: Vec<(String, usize)> = Vec::new();
     let (mut at, mut depth) = (0, 0_usize);
     while at < tokens.len() {
@@ -172,19 +176,37 @@ pub(crate) fn paths(tokens: &[Token<'_>], module: &[String]) -> Vec<Path> {
                 inline.push((tokens[at + 1].text.to_owned(), depth + 1));
             }
             _ if begins_path(tokens, at) => {
+                let (line, imports) = (tokens[at].line, at > 0 && tokens[at - 1].text == "use");
                 let mut written = Vec::new();
-                let line = tokens[at].line;
                 at = tree(tokens, at, &[], &mut written);
                 let here: Vec<String> =
                     module.iter().cloned().chain(inline.iter().map(|(name, _)| name.clone())).collect();
-                found.extend(written.into_iter().map(|segments| resolve(&segments, &here, line)));
+                for Written { segments, name } in written {
+                    let path = resolve(&segments, &here, line);
+                    if imports && path.local {
+                        imported.insert(name, path.segments.clone());
+                    }
+                    found.push(path);
+                }
                 continue;
             }
             _ => {}
         }
         at += 1;
     }
+    for path in found.iter_mut().filter(|path| !path.local && path.segments.len() > 1) {
+        if let Some(origin) = imported.get(path.segments[0].as_str()) {
+            path.segments.splice(..1, origin.iter().cloned());
+            path.local = true;
+        }
+    }
     found
+}
+
+/// A path as written, and the name by which a `use` of it is known.
+struct Written<'a> {
+    segments: Vec<&'a str>,
+    name: &'a str,
 }
 
 fn begins_path(tokens: &[Token<'_>], at: usize) -> bool {
@@ -202,7 +224,7 @@ fn is_word(text: &str) -> bool {
 }
 
 /// Reads one path or group of paths, and returns where it ends.
-fn tree<'a>(tokens: &[Token<'a>], mut at: usize, prefix: &[&'a str], out: &mut Vec<Vec<&'a str>>) -> usize {
+fn tree<'a>(tokens: &[Token<'a>], mut at: usize, prefix: &[&'a str], out: &mut Vec<Written<'a>>) -> usize {
     let mut segments = prefix.to_vec();
     while let Some(token) = tokens.get(at) {
         if token.text == "{" && !segments.is_empty() {
@@ -218,11 +240,16 @@ fn tree<'a>(tokens: &[Token<'a>], mut at: usize, prefix: &[&'a str], out: &mut V
         }
         at += 1;
     }
-    out.push(segments);
+    if segments.len() > 1 && segments.last() == Some(&"self") {
+        segments.pop();
+    }
+    let renamed = spells(&tokens[at.min(tokens.len())..], &["as"]);
+    let name = if renamed { tokens.get(at + 1).map(|token| token.text) } else { segments.last().copied() };
+    out.push(Written { segments, name: name.unwrap_or_default() });
     at
 }
 
-fn group<'a>(tokens: &[Token<'a>], mut at: usize, prefix: &[&'a str], out: &mut Vec<Vec<&'a str>>) -> usize {
+fn group<'a>(tokens: &[Token<'a>], mut at: usize, prefix: &[&'a str], out: &mut Vec<Written<'a>>) -> usize {
     while let Some(token) = tokens.get(at) {
         match token.text {
             "}" => return at + 1,
