@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use rules::Finding;
 
 /// Folders that hold no text of ours.
-const SKIPPED: &[&str] = &[".git", "target", "state", "node_modules"];
+const SKIPPED: &[&str] = &[".git", "target", "node_modules"];
 /// What is read besides `.rs`.
 const TEXTS: &[&str] = &["md", "toml", "service", "sh", "sql", "yml", "yaml", "json", "html", "txt"];
 /// Files without a telling extension.
