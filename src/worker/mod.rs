@@ -1,1 +1,11 @@
 //! The seller's daemon.
+
+pub mod stage;
+
+pub mod input;
+
+pub mod machine;
+
+pub mod payment;
+
+pub mod lease;
