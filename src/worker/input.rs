@@ -108,18 +108,37 @@ pub enum Call {
     Fetch,
 }
 
+impl Call {
+    /// Its name, for people and logs.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Quote => "quote",
+            Self::Refuse => "refusal",
+            Self::Lock => "lock",
+            Self::Deliver => "delivery",
+            Self::Fetch => "look",
+        }
+    }
+}
+
 /// Why the relay will not take a call.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Rejection {
     /// The invoice address is on another job.
+    #[error("the address is on another job")]
     AddressUsed,
     /// Another holder's lock is live; until when, if it said.
+    #[error("another holder's lock is live")]
     LockConflict(Option<Timestamp>),
     /// The job is not where the call needs it, or the lock is gone.
+    #[error("the job is elsewhere, or the lock is gone")]
     State,
     /// No such job, or not ours, or no such route.
+    #[error("no such job")]
     Gone,
     /// What was sent is not valid; in the relay's words.
+    #[error("{0}")]
     Invalid(String),
 }
 

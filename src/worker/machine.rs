@@ -286,7 +286,7 @@ fn quoting(stage: Stage, input: Input) -> Step {
         (Stage::Pricing, Input::Priced(price)) => {
             Step::to(Stage::Indexing { price, tries: 1 }, vec![Effect::TakeIndex { price }])
         }
-        (Stage::Pricing, Input::PriceRefused(reason)) => refuse(reason),
+        (Stage::Fresh | Stage::Pricing, Input::PriceRefused(reason)) => refuse(reason),
         (Stage::Indexing { tries, .. }, Input::IndexTaken(invoice)) => {
             Step::to(Stage::Quoting { invoice, tries }, vec![Effect::SendQuote(invoice)])
         }

@@ -9,3 +9,11 @@ pub mod machine;
 pub mod payment;
 
 pub mod lease;
+
+pub mod terms;
+
+pub mod memory;
+
+pub mod wallet;
+
+pub mod engine;
