@@ -13,9 +13,11 @@ use std::sync::Arc;
 pub use document::{Document, Field, Problem, Problems};
 pub use secret::{Secret, SecretError, SecretRef};
 
+type Lookup = dyn Fn(&str) -> Option<String> + Send + Sync;
+
 /// The names and values that a program was started with.
 #[derive(Clone)]
-pub struct Env(Arc<dyn Fn(&str) -> Option<String> + Send + Sync>);
+pub struct Env(Arc<Lookup>);
 
 impl Env {
     /// The process's own.

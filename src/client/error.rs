@@ -19,7 +19,7 @@ const WORDS_CHARS_MAX: usize = 200;
 pub enum CallError {
     /// The relay understood, and said no.
     #[error("the relay refused: {0}")]
-    Refused(Refused),
+    Refused(Box<Refused>),
     /// Too many requests.
     #[error("the relay asks for fewer requests")]
     RateLimited {
@@ -145,7 +145,7 @@ impl CallError {
             429 => Self::RateLimited { retry_after },
             500..=599 => Self::Unavailable { status, retry_after },
             400..=499 => match read_refusal(status, body) {
-                Some(refused) => Self::Refused(refused),
+                Some(refused) => Self::Refused(Box::new(refused)),
                 None => Self::malformed(status, "no error in the contract's form"),
             },
             300..=399 => Self::malformed(status, "a redirect; signed requests are not sent elsewhere"),
