@@ -35,6 +35,17 @@ pub(super) struct Head {
     pub(super) representative: Account,
 }
 
+/// What an account holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Funds {
+    /// Whose.
+    pub account: Account,
+    /// What it can spend at once.
+    pub balance: Amount,
+    /// What it can receive.
+    pub receivable: Amount,
+}
+
 /// The turn to add to a chain.
 pub(super) type Turn<'a> = MutexGuard<'a, Option<Head>>;
 
@@ -94,6 +105,18 @@ impl Buyer {
     /// If the seed has no such account.
     pub fn account(&self, index: u32) -> Result<Account, BuyError> {
         Ok(self.inner.parts.seed.account(index)?)
+    }
+
+    /// What that account holds, as a node says.
+    ///
+    /// # Errors
+    /// If the seed has no such account, or no node answers.
+    pub async fn funds(&self, index: u32) -> Result<Funds, BuyError> {
+        let account = self.account(index)?;
+        let info = self.ask("look at the account", || self.rpc().account_info(&account)).await?;
+        let balance = info.map_or(Amount::ZERO, |info| info.balance);
+        let receivable = self.receivable(account).await?.iter().map(|(_, amount)| *amount).sum();
+        Ok(Funds { account, balance, receivable })
     }
 
     pub(super) fn chain(&self, index: u32) -> Result<Arc<Chain>, BuyError> {

@@ -143,6 +143,14 @@ impl Memory {
         self.store.commit(put(order)?)
     }
 
+    /// Waits until all that was noted would survive a power cut.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub async fn durable(&self) -> Result<(), StoreError> {
+        self.store.durable().await
+    }
+
     /// Writes a signed block, with the purchase that it pays, before it leaves the process.
     ///
     /// # Errors

@@ -92,6 +92,13 @@ impl Buyer {
         if job.buyer_pubkey != self.relay().public_key() || job.offer_id != offer {
             return Err(BuyError::OtherJob(job.job_id));
         }
+        if let Some(other) = self.memory().order_of(&job.job_id)?.filter(|other| other.id != order.id) {
+            // Taken up by its job's name while this record did not know it: that one goes on, since
+            // it may hold the payment.
+            self.give_up(order, &format_args!("continued as {}", other.id))?;
+            *order = other;
+            return Ok(job);
+        }
         order.job_id = Some(job.job_id);
         order.begun = None;
         self.seen(order, &job, "requested")?;

@@ -129,6 +129,16 @@ fn with_cause(error: SecretError) -> String {
 #[derive(Debug, Clone)]
 pub struct Field<T>(Result<T, String>);
 
+impl<T> Field<T> {
+    /// The value, or why there is none.
+    ///
+    /// # Errors
+    /// In words for whoever wrote the document.
+    pub fn into_result(self) -> Result<T, String> {
+        self.0
+    }
+}
+
 impl<'de, T: DeserializeOwned> Deserialize<'de> for Field<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let value = toml::Value::deserialize(deserializer)?;
