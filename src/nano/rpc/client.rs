@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::answer::absent;
 use super::blocks::{BLOCK_NOT_FOUND, read_block_info, read_blocks_info};
 use super::config::Clock;
 use super::endpoint::{Endpoint, Request};
@@ -237,6 +238,16 @@ impl Rpc {
             "block": Value::from(block),
         }));
         self.ask(&request, read_processed).await
+    }
+
+    /// Asks a node to hold a vote on a block that stays unconfirmed; `false` if the node does not
+    /// know the block.
+    ///
+    /// # Errors
+    /// If no node gives a usable answer.
+    pub async fn block_confirm(&self, hash: &BlockHash) -> Result<bool, RpcError> {
+        let request = self.request(json!({ "action": "block_confirm", "hash": hash }));
+        self.ask(&request, |answer| Ok(absent(answer, BLOCK_NOT_FOUND)?.is_some())).await
     }
 
     /// Has a node search for work, and checks what it found.

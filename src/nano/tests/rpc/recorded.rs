@@ -31,6 +31,7 @@ async fn check(file: &str, expected: &[(&str, usize)]) {
         let action = entry["request"]["action"].as_str().unwrap();
         let checked = match action {
             "block_info" => block_info(&rpc, entry).await,
+            "block_confirm" => block_confirm(&rpc, entry).await,
             "blocks_info" => blocks_info(&rpc, entry).await,
             "accounts_receivable" | "accounts_pending" => receivable(&rpc, entry).await,
             "accounts_balances" => balances(&rpc, entry).await,
@@ -56,6 +57,7 @@ async fn what_the_cpp_node_said() {
         ("accounts_pending", 1),
         ("accounts_receivable", 42),
         ("active_difficulty", 1),
+        ("block_confirm", 3),
         ("block_count", 3),
         ("block_info", 44),
         ("blocks_info", 20),
@@ -76,6 +78,7 @@ async fn what_rsnano_said() {
         ("accounts_pending", 1),
         ("accounts_receivable", 34),
         ("active_difficulty", 1),
+        ("block_confirm", 3),
         ("block_count", 2),
         ("block_info", 41),
         ("blocks_info", 20),
@@ -159,6 +162,15 @@ fn same_block(body: &Value, info: &BlockInfo) -> Checked {
     ensure(paid.is_none_or(|paid| paid.payer == info.block_account), "payer")?;
     let readable = matches!(text(&inner, "type"), "send" | "state") && body["subtype"] != "epoch";
     ensure(info.is_signed() == readable, "signature")
+}
+
+async fn block_confirm(rpc: &Rpc, entry: &Value) -> Checked {
+    let hash = text(&entry["request"], "hash").parse().unwrap();
+    match (body(entry), rpc.block_confirm(&hash).await) {
+        (Ok(body), Ok(true)) => ensure(body["started"] == "1", "not started"),
+        (Err(wanted), Ok(false)) => ensure(wanted == "says: Block not found", wanted),
+        (_, other) => Err(format!("{other:?}")),
+    }
 }
 
 async fn blocks_info(rpc: &Rpc, entry: &Value) -> Checked {
