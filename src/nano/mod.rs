@@ -19,6 +19,8 @@ pub mod work;
 
 pub mod network;
 
+pub mod rpc;
+
 pub use account::Account;
 pub use amount::Amount;
 pub use block::BlockHash;

@@ -123,7 +123,7 @@ pub fn solve(root: &[u8; 32], threshold: Difficulty, start: u64, cancel: &Atomic
                 let first = start.wrapping_add(lane);
                 if let Some(work) = solve_lane(root, threshold, first, threads, &[cancel, found]) {
                     found.store(true, Ordering::Relaxed);
-                    // The receiver outlives this scope.
+                    // The receiver outlives this scope, so this cannot fail.
                     let _ = sender.send(work);
                 }
             });
