@@ -129,6 +129,14 @@ fn with_cause(error: SecretError) -> String {
 #[derive(Debug, Clone)]
 pub struct Field<T>(Result<T, String>);
 
+impl<T> Field<T> {
+    /// A leaf that came from elsewhere than the document.
+    #[must_use]
+    pub const fn of(value: T) -> Self {
+        Self(Ok(value))
+    }
+}
+
 impl<'de, T: DeserializeOwned> Deserialize<'de> for Field<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let value = toml::Value::deserialize(deserializer)?;

@@ -1,6 +1,6 @@
 //! Gathers facts about payments: few calls, however many invoices are open.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use nano_currency::block::Block;
@@ -92,27 +92,33 @@ pub async fn run(
 ) {
     let mut list = List::default();
     let mut rounds = JoinSet::new();
+    // The loop that hears may itself be waiting for us to take a wish, so neither waits for the
+    // other: what it has not yet heard is kept here, at most one answer for each open question.
+    let mut unheard: VecDeque<Heard> = VecDeque::new();
     loop {
         while rounds.len() < ROUNDS_MAX
+            && unheard.is_empty()
             && let Some(questions) = list.take_due(clock.now())
         {
             rounds.spawn(ask(rpc.clone(), questions));
         }
-        let wait = if rounds.len() < ROUNDS_MAX { list.wait(clock.now()) } else { None };
+        let idle = rounds.len() < ROUNDS_MAX && unheard.is_empty();
+        let wait = if idle { list.wait(clock.now()) } else { None };
         tokio::select! {
             wish = wishes.recv() => match wish {
                 Some(wish) => list.obey(wish, clock.now()),
                 None => return,
             },
             Some(round) = rounds.join_next() => {
-                let Ok(answers) = round else { continue };
-                for (job, facts) in answers {
+                for (job, facts) in round.unwrap_or_default() {
                     list.answered(job, clock.now());
-                    if heard.send(Heard::Facts(job, facts)).await.is_err() {
-                        return;
-                    }
+                    unheard.push_back(Heard::Facts(job, facts));
                 }
             }
+            slot = heard.reserve(), if !unheard.is_empty() => match (slot, unheard.pop_front()) {
+                (Ok(slot), Some(facts)) => slot.send(facts),
+                _ => return,
+            },
             () = sleep(wait) => {}
             () = shutdown.cancelled() => return,
         }
@@ -210,7 +216,8 @@ async fn ask(rpc: Rpc, questions: Vec<Question>) -> Vec<(JobId, Facts)> {
         .filter(|question| !may_settle_alone(question, &submitted))
         .map(|question| question.invoice.account)
         .collect();
-    let receivable = if accounts.is_empty() { Ok(BTreeMap::new()) } else { rpc.receivable_of(&accounts).await };
+    let receivable =
+        if accounts.is_empty() { Ok(BTreeMap::new()) } else { rpc.receivable_of(&accounts).await };
     let parts: Vec<BlockHash> = receivable
         .as_ref()
         .map(|lists| {

@@ -126,7 +126,9 @@ pub async fn run(handler: &Handler, run: &Run, stop: &CancellationToken) -> Outc
 /// A bare `null` would be no result on the wire, so it is a text too.
 fn to_result(output: &[u8]) -> Result<Value, RunError> {
     let result = match serde_json::from_slice::<Value>(output) {
-        Ok(Value::Null) | Err(_) => json!({ "text": String::from_utf8_lossy(output).replace('\0', "\u{fffd}") }),
+        Ok(Value::Null) | Err(_) => {
+            json!({ "text": String::from_utf8_lossy(output).replace('\0', "\u{fffd}") })
+        }
         Ok(value) => value,
     };
     if result.to_string().len() > RESULT_PAYLOAD_BYTES_MAX { Err(RunError::TooLarge) } else { Ok(result) }

@@ -23,7 +23,7 @@ pub(super) fn kill_group(leader: Option<u32>) {
     let group = leader.and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
     if let Some(group) = group {
         // It fails when nobody is left, which is what is wanted.
-        drop(kill_process_group(group, Signal::KILL));
+        let _ = kill_process_group(group, Signal::KILL);
     }
 }
 
@@ -51,7 +51,7 @@ fn kill_and_reap(pid: i32, job: JobId) {
         tracing::warn!(job_id = %job, pid, "killed a process that the handler left behind");
     }
     // Only our own children need it, and may not be dead yet; then the next look reaps them.
-    drop(waitpid(Some(process), WaitOptions::NOHANG));
+    let _ = waitpid(Some(process), WaitOptions::NOHANG);
 }
 
 /// This process's children, handlers included, as the kernel lists them by thread.
