@@ -156,3 +156,24 @@ async fn edge_25_equal_payments_differ_by_their_hashes() {
     let found = receivable(json!({ payee().to_string(): list })).await.unwrap();
     assert_eq!(found.iter().map(|entry| entry.0).collect::<Vec<_>>(), [hash(1), hash(2)]);
 }
+
+#[tokio::test]
+async fn edge_19_an_answer_about_many_blocks_that_is_too_large_is_asked_for_in_halves() {
+    let server = Server::start(|request| {
+        let asked = request["hashes"].as_array().unwrap().iter();
+        let padding = "x".repeat(1_000);
+        let blocks = asked.map(|hash| (hash.as_str().unwrap().to_owned(), json!(padding)));
+        ok(&json!({ "blocks": Value::Object(blocks.collect()) }))
+    })
+    .await;
+    let config = Hand::default().config([server.url.as_str()]);
+    let rpc = Rpc::new(&RpcConfig { response_bytes_max: 5_000, ..config }).unwrap();
+    let hashes: Vec<BlockHash> = (0..16).map(hash).collect();
+    assert_eq!(rpc.blocks_info(&hashes).await.unwrap().len(), 16);
+    assert_eq!(server.requests().len(), 1 + 2 + 4);
+    // One block alone that is too large cannot be made smaller.
+    let rpc =
+        Rpc::new(&RpcConfig { response_bytes_max: 500, ..Hand::default().config([server.url.as_str()]) });
+    let error = rpc.unwrap().blocks_info(&hashes).await.expect_err("too large");
+    assert!(matches!(error.failure, Failure::TooLarge { .. }), "{error}");
+}

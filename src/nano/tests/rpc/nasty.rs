@@ -200,6 +200,35 @@ async fn a_failing_node_rests_and_is_tried_again() {
     assert_eq!(first.requests().len(), 4);
 }
 
+/// That a node rests is what came of an earlier failure; what fails now says more.
+#[tokio::test]
+async fn a_failure_is_reported_rather_than_a_rest() {
+    let resting = Server::saying(http(429, "Retry-After: 60\r\n", "")).await;
+    let refusing = Server::saying(ok(&json!({ "error": "RPC control is disabled" }))).await;
+    let rpc = client([resting.url.as_str(), refusing.url.as_str()]);
+    let first = rpc.version().await.expect_err("limited");
+    assert!(matches!(first.failure, Failure::RateLimited { .. }), "{first}");
+    let second = rpc.version().await.expect_err("refused");
+    assert_eq!(second.node, refusing.url);
+    assert!(matches!(second.failure, Failure::Node(_)), "{second}");
+}
+
+#[tokio::test]
+async fn an_account_without_a_confirmed_block_has_no_confirmed_frontier() {
+    let server = Server::saying(ok(&json!({
+        "frontier": BlockHash::from_bytes([1; 32]),
+        "balance": "7",
+        "block_count": "1",
+        "confirmed_height": "0",
+        "confirmed_frontier": BlockHash::ZERO,
+        "confirmed_balance": "0",
+    })))
+    .await;
+    let info = server.client().account_info(&Account::BURN).await.unwrap().expect("it is opened");
+    assert_eq!((info.confirmed_frontier, info.confirmed_height), (None, Some(0)));
+    assert_eq!((info.balance, info.confirmed_balance), (Amount::from_raw(7), Some(Amount::ZERO)));
+}
+
 #[tokio::test]
 async fn a_rate_limited_node_rests_as_long_as_it_asked() {
     let hand = Hand::default();
