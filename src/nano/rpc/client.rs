@@ -258,7 +258,7 @@ impl Rpc {
         let body = |difficulty: String| json!({ "action": "work_generate", "hash": BlockHash::from_bytes(*root), "difficulty": difficulty });
         let refused: fn(&Failure) -> bool = |failure| matches!(failure, Failure::Status { status: 422, .. });
         // RsNano reads a decimal number where the C++ node reads hex.
-        let request = Request::new(body(difficulty.to_string()), self.work_timeout)
+        let request = Request::slow(body(difficulty.to_string()), self.work_timeout)
             .or(refused, body(difficulty.get().to_string()));
         self.ask(&request, |answer| {
             let work = answer?.get("work").and_then(Value::as_str).and_then(Work::parse);

@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test may stop at the first surprise")]
 
 mod edge;
+mod edge_lists;
+mod edge_nodes;
 mod nasty;
 mod recorded;
 mod support;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use nano_currency::block::StateFields;
-use nano_currency::rpc::{Failure, Processed, Rpc, RpcConfig, RpcError, RpcSetupError, Subtype};
+use nano_currency::rpc::{Failure, Lookup, Processed, Rpc, RpcConfig, RpcError, RpcSetupError, Subtype};
 use nano_currency::work::{Difficulty, Work};
 use nano_currency::{Account, Amount, BlockHash, Network, PrivateKey};
 use serde_json::{Value, json};
@@ -47,12 +47,10 @@ async fn statuses_of_proxies_and_ports_are_failures() {
         )
         .await;
     }
+    let trouble = "{\"error\":\"Node trouble\"}";
+    check(http(500, JSON, trouble), &format!("answers with status 500: {trouble}")).await;
     let refused = "{\"error\":\"Action work_generate not allowed\"}";
-    check(
-        http(500, JSON, refused),
-        "answers with status 500: {\"error\":\"Action work_generate not allowed\"}",
-    )
-    .await;
+    check(http(500, JSON, refused), &format!("says: {refused}")).await;
     check(http(204, "", ""), "answers with status 204: (nothing)").await;
 }
 
@@ -202,6 +200,35 @@ async fn a_failing_node_rests_and_is_tried_again() {
     assert_eq!(first.requests().len(), 4);
 }
 
+/// That a node rests is what came of an earlier failure; what fails now says more.
+#[tokio::test]
+async fn a_failure_is_reported_rather_than_a_rest() {
+    let resting = Server::saying(http(429, "Retry-After: 60\r\n", "")).await;
+    let refusing = Server::saying(ok(&json!({ "error": "RPC control is disabled" }))).await;
+    let rpc = client([resting.url.as_str(), refusing.url.as_str()]);
+    let first = rpc.version().await.expect_err("limited");
+    assert!(matches!(first.failure, Failure::RateLimited { .. }), "{first}");
+    let second = rpc.version().await.expect_err("refused");
+    assert_eq!(second.node, refusing.url);
+    assert!(matches!(second.failure, Failure::Node(_)), "{second}");
+}
+
+#[tokio::test]
+async fn an_account_without_a_confirmed_block_has_no_confirmed_frontier() {
+    let server = Server::saying(ok(&json!({
+        "frontier": BlockHash::from_bytes([1; 32]),
+        "balance": "7",
+        "block_count": "1",
+        "confirmed_height": "0",
+        "confirmed_frontier": BlockHash::ZERO,
+        "confirmed_balance": "0",
+    })))
+    .await;
+    let info = server.client().account_info(&Account::BURN).await.unwrap().expect("it is opened");
+    assert_eq!((info.confirmed_frontier, info.confirmed_height), (None, Some(0)));
+    assert_eq!((info.balance, info.confirmed_balance), (Amount::from_raw(7), Some(Amount::ZERO)));
+}
+
 #[tokio::test]
 async fn a_rate_limited_node_rests_as_long_as_it_asked() {
     let hand = Hand::default();
@@ -241,6 +268,61 @@ async fn an_old_node_is_asked_by_the_old_name() {
     let mut renamed = new.clone();
     renamed["action"] = json!("accounts_pending");
     assert_eq!(*old, renamed);
+}
+
+/// Before `include_not_found` one missing block spoiled the answer about all others.
+#[tokio::test]
+async fn an_old_node_is_asked_in_smaller_batches() {
+    let missing: Vec<BlockHash> = [3, 7].map(|byte| BlockHash::from_bytes([byte; 32])).into();
+    let gone = missing.clone();
+    let server = Server::start(move |request| {
+        let asked = request["hashes"].as_array().unwrap();
+        if asked.iter().any(|hash| gone.iter().any(|gone| *hash == json!(gone))) {
+            return ok(&json!({ "error": "Block not found" }));
+        }
+        let blocks = asked.iter().map(|hash| (hash.as_str().unwrap().to_owned(), json!("")));
+        ok(&json!({ "blocks": Value::Object(blocks.collect()) }))
+    })
+    .await;
+    let hashes: Vec<BlockHash> = (0..10).map(|byte| BlockHash::from_bytes([byte; 32])).collect();
+    let found = server.client().blocks_info(&hashes).await.unwrap();
+    let not_found: Vec<_> = found.iter().filter(|(_, lookup)| **lookup == Lookup::NotFound).collect();
+    assert_eq!(not_found.iter().map(|(hash, _)| **hash).collect::<Vec<_>>(), missing);
+    assert_eq!(found.len(), hashes.len());
+    assert!(server.requests().len() < 20);
+}
+
+/// A node that cannot finish a proof of work in time still knows its ledger.
+#[tokio::test]
+async fn slow_work_is_no_reason_to_rest() {
+    let server = Server::start(|request| match request["action"].as_str() {
+        Some("work_generate") => Reply::Stall(Vec::new()),
+        _ => ok(&version()),
+    })
+    .await;
+    let config = Hand::default().config([server.url.as_str()]);
+    let rpc = Rpc::new(&RpcConfig { work_timeout: Duration::from_millis(20), ..config }).unwrap();
+    for _ in 0..5 {
+        let error = rpc.work_generate(&[0; 32], Difficulty::new(1)).await.expect_err("too slow");
+        assert!(matches!(error.failure, Failure::Timeout(_)), "{error}");
+    }
+    assert!(rpc.version().await.is_ok());
+}
+
+/// Also when nobody speaks TLS at the other end; and every call can be given to another task.
+#[tokio::test]
+async fn https_needs_no_preparation() {
+    let server = Server::saying(ok(&version())).await;
+    let config = Hand::default().config([server.url.replace("http://", "https://").as_str()]);
+    let rpc = Rpc::new(&RpcConfig { timeout: Duration::from_millis(100), ..config }).unwrap();
+    let task = tokio::spawn(async move {
+        let lost = rpc.blocks_info(&[BlockHash::ZERO]).await.is_err();
+        (lost, rpc.receivable_of(&[Account::BURN]).await.is_err(), rpc.health(Network::Live).await.is_err())
+    });
+    assert_eq!(task.await.unwrap(), (true, true, true));
+    assert!(server.requests().is_empty());
+    nano_currency::rpc::install_crypto();
+    nano_currency::rpc::install_crypto();
 }
 
 #[tokio::test]
@@ -303,6 +385,8 @@ async fn every_argument_is_a_string() {
     assert_eq!(requests.len(), 13);
     for request in requests {
         assert!(all_strings(&request), "{request}");
+        // A node counts every bracket in the text, and refuses more than twenty.
+        assert!(request.to_string().matches(['[', '{']).count() <= 3, "{request}");
     }
 }
 
