@@ -6,7 +6,7 @@
 pub mod buyer;
 
 use std::fmt;
-use std::io::{self, Write as _};
+use std::io;
 use std::process::ExitCode;
 
 use serde_json::{Value, json};

@@ -137,6 +137,12 @@ impl<T> Field<T> {
     pub fn into_result(self) -> Result<T, String> {
         self.0
     }
+
+    /// A leaf that came from elsewhere than the document.
+    #[must_use]
+    pub const fn of(value: T) -> Self {
+        Self(Ok(value))
+    }
 }
 
 impl<'de, T: DeserializeOwned> Deserialize<'de> for Field<T> {

@@ -25,4 +25,5 @@ pub use account::Account;
 pub use amount::Amount;
 pub use block::BlockHash;
 pub use network::Network;
+pub use rpc::Rpc;
 pub use seed::{PrivateKey, Seed};

@@ -32,7 +32,9 @@ impl Difficulty {
     /// Nonces that must be tried on average to reach it.
     #[must_use]
     pub const fn expected_tries(self) -> u64 {
-        u64::MAX / (u64::MAX - self.0).saturating_add(1)
+        let values = 1u128 << 64;
+        let tries = values / (values - self.0 as u128);
+        if tries > u64::MAX as u128 { u64::MAX } else { tries as u64 }
     }
 
     /// Reads 16 hex digits.

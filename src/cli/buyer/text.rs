@@ -15,7 +15,7 @@ pub(super) fn offers(offers: &[Offer]) -> String {
         return "no offers".to_owned();
     }
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(["OFFER", "TITLE", "PRICE", "TAGS"]);
     for offer in offers {
         let price = offer.terms.fixed_price_raw.as_deref().map_or_else(|| "by quote".to_owned(), xno);

@@ -63,3 +63,79 @@ pub(super) fn absent(answer: Result<Value, Failure>, absence: &str) -> Result<Op
         Err(failure) => Err(failure),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Map, json};
+
+    use super::*;
+    use crate::rpc::blocks::{read_block_info, read_blocks_info};
+    use crate::rpc::process::read_processed;
+    use crate::rpc::receivable::read_receivable;
+    use crate::rpc::transport::classify;
+    use crate::rpc::{Lookup, accounts, status};
+    use crate::{Account, BlockHash};
+
+    /// Names that the readers look for, the hash and the account that are asked about among them.
+    fn name() -> impl Strategy<Value = String> {
+        let names = "blocks blocks_not_found balances balance amount source contents type subtype confirmed height \
+                     block_account frontier block_count hash work count cemented network error link previous";
+        let mut names: Vec<String> = names.split_whitespace().map(str::to_owned).collect();
+        names.extend([BlockHash::ZERO.to_string(), Account::BURN.to_string()]);
+        prop_oneof![4 => proptest::sample::select(names), 1 => any::<String>()]
+    }
+
+    fn scalar() -> impl Strategy<Value = Value> {
+        prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<u64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            name().prop_map(Value::from),
+            any::<u128>().prop_map(|number| Value::from(number.to_string())),
+            Just(json!("")),
+            Just(json!("state")),
+            Just(json!("send")),
+        ]
+    }
+
+    fn garbage() -> impl Strategy<Value = Value> {
+        scalar().prop_recursive(4, 64, 6, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+                proptest::collection::vec((name(), inner), 0..6)
+                    .prop_map(|entries| Value::Object(Map::from_iter(entries))),
+            ]
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// And what is read from garbage never says that somebody paid.
+        #[test]
+        fn garbage_is_read_without_a_panic(answer in garbage()) {
+            let read = || classify(200, &reqwest::header::HeaderMap::new(), answer.to_string().as_bytes());
+            let hash = BlockHash::ZERO;
+            prop_assert!(!matches!(read_block_info(hash, read()), Ok(Some(_))));
+            if let Ok(found) = read_blocks_info(&[hash], read()) {
+                prop_assert_eq!(found.len(), 1);
+                prop_assert!(!matches!(found[&hash], Lookup::Found(_)));
+            }
+            if let Ok(found) = read_receivable(&[Account::BURN], read()) {
+                prop_assert_eq!(found.len(), 1);
+            }
+            let _ = (accounts::read_balances(read()), accounts::read_account_info(read()));
+            let _ = (read_processed(read()), status::read_version(read()), status::read_block_count(read()));
+            let _ = (status::read_quorum(read()), status::read_telemetry(read()));
+            let _ = status::read_active_difficulty(read());
+        }
+
+        #[test]
+        fn bytes_are_read_without_a_panic(status: u16, body: Vec<u8>) {
+            let read = classify(status, &reqwest::header::HeaderMap::new(), &body);
+            prop_assert!(status == 200 || read.is_err());
+        }
+    }
+}

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::answer::absent;
 use super::blocks::{BLOCK_NOT_FOUND, read_block_info, read_blocks_info};
 use super::config::Clock;
 use super::endpoint::{Endpoint, Request};
@@ -239,6 +240,16 @@ impl Rpc {
         self.ask(&request, read_processed).await
     }
 
+    /// Asks a node to hold a vote on a block that stays unconfirmed; `false` if the node does not
+    /// know the block.
+    ///
+    /// # Errors
+    /// If no node gives a usable answer.
+    pub async fn block_confirm(&self, hash: &BlockHash) -> Result<bool, RpcError> {
+        let request = self.request(json!({ "action": "block_confirm", "hash": hash }));
+        self.ask(&request, |answer| Ok(absent(answer, BLOCK_NOT_FOUND)?.is_some())).await
+    }
+
     /// Has a node search for work, and checks what it found.
     ///
     /// # Errors
@@ -247,7 +258,7 @@ impl Rpc {
         let body = |difficulty: String| json!({ "action": "work_generate", "hash": BlockHash::from_bytes(*root), "difficulty": difficulty });
         let refused: fn(&Failure) -> bool = |failure| matches!(failure, Failure::Status { status: 422, .. });
         // RsNano reads a decimal number where the C++ node reads hex.
-        let request = Request::new(body(difficulty.to_string()), self.work_timeout)
+        let request = Request::slow(body(difficulty.to_string()), self.work_timeout)
             .or(refused, body(difficulty.get().to_string()));
         self.ask(&request, |answer| {
             let work = answer?.get("work").and_then(Value::as_str).and_then(Work::parse);

@@ -12,9 +12,9 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
 /// Work for a send takes a CPU up to a minute; a node that has to queue it, longer.
 pub const WORK_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// The largest answer that is read: 100,000 receivable blocks with their sources fit in it, and
-/// it is the C++ node's own bound for what it reads.
-pub const RESPONSE_BYTES_MAX: usize = 32 << 20;
+/// The largest answer that is read. 35,000 receivable sends with their sources fit in it, it
+/// arrives within the timeout on a slow line, and reading it takes tens of megabytes, not hundreds.
+pub const RESPONSE_BYTES_MAX: usize = 8 << 20;
 
 /// Tells the time that has passed since some fixed moment; it never goes back.
 pub type Clock = Arc<dyn Fn() -> Duration + Send + Sync>;

@@ -20,6 +20,8 @@ pub(super) struct Endpoint {
 pub(super) struct Request {
     body: Value,
     timeout: Duration,
+    /// Whether running out of time says something about the request rather than about the node.
+    slow: bool,
     other: Option<Respelled>,
 }
 
@@ -31,7 +33,12 @@ struct Respelled {
 
 impl Request {
     pub(super) const fn new(body: Value, timeout: Duration) -> Self {
-        Self { body, timeout, other: None }
+        Self { body, timeout, slow: false, other: None }
+    }
+
+    /// A request that a node in good health may be too slow for.
+    pub(super) const fn slow(body: Value, timeout: Duration) -> Self {
+        Self { body, timeout, slow: true, other: None }
     }
 
     /// Sends `body` instead to a node for whose answer `when` holds.
@@ -47,24 +54,25 @@ impl Endpoint {
 
     /// One call to this node, or two if it wants the other spelling.
     pub(super) async fn ask(&self, request: &Request, clock: &Clock) -> Result<Value, Failure> {
-        let first = self.ask_once(&request.body, request.timeout, clock).await;
+        let first = self.ask_once(request, &request.body, clock).await;
         match (&first, &request.other) {
             (Err(failure), Some(other)) if (other.when)(failure) => {
-                self.ask_once(&other.body, request.timeout, clock).await
+                self.ask_once(request, &other.body, clock).await
             }
             _ => first,
         }
     }
 
-    async fn ask_once(&self, body: &Value, timeout: Duration, clock: &Clock) -> Result<Value, Failure> {
+    async fn ask_once(&self, request: &Request, body: &Value, clock: &Clock) -> Result<Value, Failure> {
         let now = clock();
         if !self.record(|breaker| breaker.may_ask(now)) {
             return Err(Failure::Resting { wait: self.record(|breaker| breaker.wait(now)) });
         }
-        let answer = self.node.ask(body, timeout).await;
+        let answer = self.node.ask(body, request.timeout).await;
         let now = clock();
         self.record(|breaker| match &answer {
             Err(Failure::RateLimited { wait }) => breaker.limited(now, *wait),
+            Err(Failure::Timeout(_)) if request.slow => {}
             Err(failure) if !failure.is_answer() => breaker.failed(now),
             Ok(_) | Err(_) => breaker.succeeded(),
         });

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::Failure;
 use super::answer::{optional, required};
+use super::transport::excerpt;
 use crate::work::Difficulty;
 use crate::{Amount, BlockHash, Network};
 
@@ -178,9 +179,11 @@ fn lag(has: u64, of: u64) -> Option<u64> {
 
 pub(super) fn read_version(answer: Result<Value, Failure>) -> Result<Version, Failure> {
     let answer = answer?;
+    // Both are shown to people, so a stranger's node may not make them long or move the cursor.
+    let label = |text: String| excerpt(text.as_bytes());
     Ok(Version {
-        vendor: optional(&answer, "node_vendor").unwrap_or_default(),
-        network: required(&answer, "network")?,
+        vendor: label(optional(&answer, "node_vendor").unwrap_or_default()),
+        network: label(required(&answer, "network")?),
         genesis: optional(&answer, "network_identifier"),
     })
 }

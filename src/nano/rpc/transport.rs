@@ -107,7 +107,10 @@ pub(super) fn classify(status: u16, headers: &HeaderMap, body: &[u8]) -> Result<
         return Err(Failure::RateLimited { wait: retry_after(headers) });
     }
     if status != 200 {
-        return Err(Failure::Status { status, text: excerpt(body) });
+        let text = excerpt(body);
+        // A common proxy refuses what its owner did not permit with status 500, and serves the rest.
+        let forbidden = status == 500 && text.starts_with("{\"error\"") && text.contains("not allowed");
+        return Err(if forbidden { Failure::Node(text) } else { Failure::Status { status, text } });
     }
     let not_json = |_| Failure::NotJson { text: excerpt(body) };
     let answer: Value = serde_json::from_slice(body).map_err(not_json)?;
@@ -127,7 +130,7 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 }
 
 /// The beginning of a body, on one line and printable.
-fn excerpt(body: &[u8]) -> String {
+pub(super) fn excerpt(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(&body[..body.len().min(EXCERPT_CHARS * 4)]);
     let printable = text.chars().map(|c| if c.is_control() { ' ' } else { c });
     let line: String = printable.take(EXCERPT_CHARS).collect();
