@@ -13,17 +13,17 @@ use nano_worker::protocol::signing::Signer;
 
 use super::shop::Shop;
 
-pub const SEED: [u8; 32] = [3; 32];
+pub(crate) const SEED: [u8; 32] = [3; 32];
 
-pub struct Scene {
-    pub mock: MockNode,
-    pub shop: Shop,
-    pub dir: tempfile::TempDir,
+pub(crate) struct Scene {
+    pub(crate) mock: MockNode,
+    pub(crate) shop: Shop,
+    pub(crate) dir: tempfile::TempDir,
 }
 
 impl Scene {
     /// A node whose faucet has sent `funds` to the buyer, and a shop that asks for 1,000 raw.
-    pub async fn set(funds: u128) -> Self {
+    pub(crate) async fn set(funds: u128) -> Self {
         let mock = MockNode::start(Config::default()).await.unwrap();
         if funds > 0 {
             mock.fund(&payer(), Amount::from_raw(funds)).unwrap();
@@ -32,11 +32,11 @@ impl Scene {
         Self { mock, shop, dir: tempfile::tempdir().unwrap() }
     }
 
-    pub fn buyer(&self) -> Buyer {
+    pub(crate) fn buyer(&self) -> Buyer {
         self.buyer_in(self.dir.path())
     }
 
-    pub fn buyer_in(&self, dir: &Path) -> Buyer {
+    pub(crate) fn buyer_in(&self, dir: &Path) -> Buyer {
         let signer = Signer::from_seed(&[7; 32]);
         let relay = RelayClient::new(&self.shop.url, signer, Clock::system(), Entropy::system()).unwrap();
         let began = monotonic();
@@ -62,17 +62,17 @@ impl Scene {
     }
 
     /// What an account was sent, confirmed or not, received or not.
-    pub fn sent_to(&self, account: &Account) -> Vec<Amount> {
+    pub(crate) fn sent_to(&self, account: &Account) -> Vec<Amount> {
         self.mock.with(|node, _| node.ledger.receivables(account).map(|(_, entry)| entry.amount).collect())
     }
 
     /// The node fails at one kind of call until [`MockNode::clear`].
-    pub fn node_fails(&self, action: &str, kind: FaultKind, count: Option<u64>) {
+    pub(crate) fn node_fails(&self, action: &str, kind: FaultKind, count: Option<u64>) {
         assert!(self.mock.fault(Fault { kind, action: Some(action.to_owned()), count }));
     }
 
     /// Each job's invoice got its price once, or nothing; and how many got it.
-    pub fn paid_jobs(&self) -> usize {
+    pub(crate) fn paid_jobs(&self) -> usize {
         let invoices = self.shop.invoices();
         let paid = invoices.iter().filter(|(job, invoice)| match self.sent_to(invoice).as_slice() {
             [] => false,
@@ -86,6 +86,6 @@ impl Scene {
     }
 }
 
-pub fn payer() -> Account {
+pub(crate) fn payer() -> Account {
     Seed::Hex(SEED).account(0).unwrap()
 }

@@ -19,11 +19,11 @@ use nano_worker::protocol::{
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-pub const OFFER: &str = "7f0c2b0e-4a51-4d0e-9e0b-1c1f6a3b2d10";
+pub(crate) const OFFER: &str = "7f0c2b0e-4a51-4d0e-9e0b-1c1f6a3b2d10";
 
 /// What the seller does with a request.
 #[derive(Clone)]
-pub enum Manner {
+pub(crate) enum Manner {
     /// Quotes at once and delivers as soon as it is told of a payment.
     Prompt,
     /// Quotes, but the quote is over almost at once.
@@ -38,37 +38,37 @@ pub enum Manner {
 
 /// What happens to a call in place of its answer.
 #[derive(Clone)]
-pub struct Fault {
+pub(crate) struct Fault {
     /// Only to calls whose path ends like this.
-    pub path: &'static str,
+    pub(crate) path: &'static str,
     /// Whether the call is carried out all the same.
-    pub carried_out: bool,
-    pub status: u16,
-    pub body: &'static str,
+    pub(crate) carried_out: bool,
+    pub(crate) status: u16,
+    pub(crate) body: &'static str,
 }
 
-pub struct Shelf {
-    pub jobs: HashMap<JobId, Job>,
-    pub manner: Manner,
-    pub price: Amount,
-    pub faults: VecDeque<Fault>,
+pub(crate) struct Shelf {
+    pub(crate) jobs: HashMap<JobId, Job>,
+    pub(crate) manner: Manner,
+    pub(crate) price: Amount,
+    pub(crate) faults: VecDeque<Fault>,
     /// Calls that were carried out, by path.
-    pub carried_out: Vec<String>,
-    pub delay: Duration,
+    pub(crate) carried_out: Vec<String>,
+    pub(crate) delay: Duration,
     /// Changes every job that is shown.
-    pub lie: Option<fn(&mut Job)>,
+    pub(crate) lie: Option<fn(&mut Job)>,
     answers: HashMap<(PublicKey, String), (u16, String)>,
     clock: i64,
 }
 
 #[derive(Clone)]
-pub struct Shop {
-    pub url: String,
+pub(crate) struct Shop {
+    pub(crate) url: String,
     shelf: Arc<Mutex<Shelf>>,
 }
 
 impl Shop {
-    pub async fn open() -> Self {
+    pub(crate) async fn open() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let shelf = Shelf {
@@ -88,22 +88,22 @@ impl Shop {
         shop
     }
 
-    pub fn shelf(&self) -> MutexGuard<'_, Shelf> {
+    pub(crate) fn shelf(&self) -> MutexGuard<'_, Shelf> {
         self.shelf.lock().unwrap()
     }
 
-    pub fn fault(&self, path: &'static str, carried_out: bool, status: u16, body: &'static str) {
+    pub(crate) fn fault(&self, path: &'static str, carried_out: bool, status: u16, body: &'static str) {
         self.shelf().faults.push_back(Fault { path, carried_out, status, body });
     }
 
     /// The invoice of each job that was quoted.
-    pub fn invoices(&self) -> Vec<(Job, Account)> {
+    pub(crate) fn invoices(&self) -> Vec<(Job, Account)> {
         let shelf = self.shelf();
         let invoice = |job: &Job| Some((job.clone(), job.quote_invoice_address.as_ref()?.parse().ok()?));
         shelf.jobs.values().filter_map(invoice).collect()
     }
 
-    pub fn only_job(&self) -> Job {
+    pub(crate) fn only_job(&self) -> Job {
         let shelf = self.shelf();
         assert_eq!(shelf.jobs.len(), 1);
         shelf.jobs.values().next().unwrap().clone()
@@ -114,7 +114,7 @@ fn seller() -> Signer {
     Signer::from_seed(&[8; 32])
 }
 
-pub fn invoice(number: usize) -> Account {
+pub(crate) fn invoice(number: usize) -> Account {
     Seed::Hex([9; 32]).account(u32::try_from(number).unwrap()).unwrap()
 }
 
@@ -134,8 +134,7 @@ async fn answer(State(shop): State<Shop>, request: Request<Body>) -> Response<Bo
         &body,
     );
     let signed = key.filter(|key| signing::verifies(key, text.as_bytes(), header("x-molt-signature")));
-    let (status, text) =
-        shop.shelf().serve(parts.uri.path(), signed, header("idempotency-key"), &body);
+    let (status, text) = shop.shelf().serve(parts.uri.path(), signed, header("idempotency-key"), &body);
     Response::builder().status(status).body(Body::from(text)).unwrap()
 }
 
@@ -258,7 +257,7 @@ impl Shelf {
         Ok(job)
     }
 
-    pub fn expire(&mut self, id: JobId) {
+    pub(crate) fn expire(&mut self, id: JobId) {
         self.jobs.get_mut(&id).unwrap().status = Status::Expired;
     }
 
