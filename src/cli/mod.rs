@@ -1,1 +1,2 @@
 //! One file per program; the only place that prints.
+pub mod relay;
