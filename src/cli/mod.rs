@@ -5,6 +5,8 @@
 
 pub mod buyer;
 
+pub mod relay;
+
 use std::fmt;
 use std::io;
 use std::process::ExitCode;

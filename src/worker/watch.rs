@@ -143,7 +143,7 @@ impl List {
     fn obey(&mut self, wish: Wish, now: Timestamp) {
         match wish {
             Wish::Watch { job, invoice, submitted, lapsed } => {
-                drop(self.remove(job));
+                self.remove(job);
                 let submitted = match submitted.map(|text| BlockHash::parse(&text)) {
                     None => Hash::None,
                     Some(Err(_)) => Hash::Malformed,
@@ -155,7 +155,9 @@ impl List {
                 self.due.insert((due, job));
                 self.jobs.insert(job, Watched { invoice, submitted, lapsed, delay, due, asked: false });
             }
-            Wish::Unwatch(job) => drop(self.remove(job)),
+            Wish::Unwatch(job) => {
+                self.remove(job);
+            }
         }
     }
 
