@@ -52,9 +52,7 @@ pub(crate) fn answer(host: &Host, request: &Request) -> String {
     } else {
         Err(ControlError::Method)
     };
-    result
-        .unwrap_or_else(|error| Tree::object().with("error", error.to_string()))
-        .write(Style::Pretty)
+    result.unwrap_or_else(|error| Tree::object().with("error", error.to_string())).write(Style::Pretty)
 }
 
 /// Does what a script asks.
@@ -113,7 +111,8 @@ pub fn perform(node: &mut Node, call: &Call<'_>, now_ms: u64) -> Result<Tree, Co
 }
 
 fn fund(node: &mut Node, call: &Call<'_>, now_ms: u64) -> Result<Tree, ControlError> {
-    let hashes = node.pay(&call.account("account")?, call.amount("amount_raw")?, 1, now_ms).map_err(refused)?;
+    let hashes =
+        node.pay(&call.account("account")?, call.amount("amount_raw")?, 1, now_ms).map_err(refused)?;
     let hash = hashes.first().ok_or_else(|| ControlError::Refused("the payment was refused".to_owned()))?;
     Ok(Tree::object().with("hash", Tree::text(hash)))
 }
@@ -139,10 +138,8 @@ fn confirm(node: &mut Node, call: &Call<'_>, now_ms: u64) -> Result<Tree, Contro
 /// `account`.
 fn fork(node: &mut Node, call: &Call<'_>, now_ms: u64) -> Result<Tree, ControlError> {
     let block = call.0.get("block").ok_or(ControlError::Missing("block"))?;
-    let block = Block::read(block).ok_or(ControlError::Bad {
-        argument: "block",
-        why: "must be a block's JSON object".to_owned(),
-    })?;
+    let block = Block::read(block)
+        .ok_or(ControlError::Bad { argument: "block", why: "must be a block's JSON object".to_owned() })?;
     let hash = node.replace(block, now_ms).map_err(refused)?;
     Ok(Tree::object().with("hash", Tree::text(hash)))
 }
@@ -174,9 +171,10 @@ fn add_fault(node: &mut Node, call: &Call<'_>, kind: FaultKind) -> Result<Tree, 
 }
 
 fn stats(node: &Node) -> Tree {
-    let calls = node.stats.iter().fold(Tree::object(), |calls, (action, count)| {
-        calls.with(action, Tree::text(count))
-    });
+    let calls = node
+        .stats
+        .iter()
+        .fold(Tree::object(), |calls, (action, count)| calls.with(action, Tree::text(count)));
     Tree::object().with("total", Tree::text(node.stats.total())).with("calls", calls)
 }
 

@@ -242,8 +242,7 @@ impl Head {
     fn take(&mut self, name: &str, value: &str) -> Result<(), ReadError> {
         match name {
             "content-length" => {
-                self.content_length =
-                    value.parse().map_err(|_| ReadError::Invalid("bad Content-Length"))?;
+                self.content_length = value.parse().map_err(|_| ReadError::Invalid("bad Content-Length"))?;
                 if self.content_length > BODY_MAX {
                     return Err(ReadError::Invalid("body limit exceeded"));
                 }

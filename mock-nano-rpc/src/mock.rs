@@ -33,12 +33,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        Self {
-            listen: loopback,
-            ws_listen: Some(loopback),
-            settings: Settings::default(),
-            upgraded: true,
-        }
+        Self { listen: loopback, ws_listen: Some(loopback), settings: Settings::default(), upgraded: true }
     }
 }
 

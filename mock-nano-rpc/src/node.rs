@@ -32,12 +32,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self {
-            mode: Mode::Cpp,
-            control_enabled: true,
-            confirm_delay_ms: 0,
-            hold_confirmations: false,
-        }
+        Self { mode: Mode::Cpp, control_enabled: true, confirm_delay_ms: 0, hold_confirmations: false }
     }
 }
 

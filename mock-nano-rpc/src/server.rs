@@ -138,7 +138,10 @@ fn node_reply(body: String) -> Reply {
         ("Content-Type", "application/json".to_owned()),
         ("Access-Control-Allow-Origin", "*".to_owned()),
         ("Access-Control-Allow-Methods", "POST, OPTIONS".to_owned()),
-        ("Access-Control-Allow-Headers", "Accept, Accept-Language, Content-Language, Content-Type".to_owned()),
+        (
+            "Access-Control-Allow-Headers",
+            "Accept, Accept-Language, Content-Language, Content-Type".to_owned(),
+        ),
         ("Connection", "close".to_owned()),
     ];
     Reply { status: 200, headers, body: body.into_bytes(), dialect: Dialect::Beast, cut_at: None }

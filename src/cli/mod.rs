@@ -1,1 +1,3 @@
 //! One file per program; the only place that prints.
+
+pub mod worker;
