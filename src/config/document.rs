@@ -130,6 +130,14 @@ fn with_cause(error: SecretError) -> String {
 pub struct Field<T>(Result<T, String>);
 
 impl<T> Field<T> {
+    /// The value, or why there is none.
+    ///
+    /// # Errors
+    /// In words for whoever wrote the document.
+    pub fn into_result(self) -> Result<T, String> {
+        self.0
+    }
+
     /// A leaf that came from elsewhere than the document.
     #[must_use]
     pub const fn of(value: T) -> Self {
