@@ -5,6 +5,8 @@
 
 pub mod buyer;
 
+pub mod relay;
+
 pub mod worker;
 
 use std::fmt;
