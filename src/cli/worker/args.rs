@@ -53,6 +53,8 @@ pub(super) enum Command {
     /// The configuration.
     #[command(subcommand)]
     Config(Config),
+    /// Show a whole sale on this machine: relay, ledger, worker and buyer, with play money.
+    Demo,
     /// Print completions for a shell.
     Completions {
         /// For which.

@@ -23,6 +23,8 @@ mod run;
 
 mod ask;
 
+mod demo;
+
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -34,6 +36,9 @@ use self::output::Output;
 /// Parses, dispatches, ends.
 #[must_use]
 pub fn main() -> ExitCode {
+    if let Some(ended) = demo::parts::Part::of_this_process().and_then(demo::parts::Part::play) {
+        return ended;
+    }
     // Whatever is made from here on is for its owner alone.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let args = Args::parse();
@@ -56,6 +61,7 @@ fn dispatch(args: Args, out: Output) -> Result<Exit, Failure> {
         Command::Wallet(verb) => keys::wallet(&config, verb, out),
         Command::Key(verb) => keys::key(&config, verb, out),
         Command::Config(verb) => config::run(&config, verb, out),
+        Command::Demo => demo::run(out),
         Command::Completions { shell } => output::completions(shell),
         Command::Man => output::man(),
     }

@@ -20,6 +20,11 @@ impl Output {
         Self { json }
     }
 
+    /// Whether machines read it.
+    pub(super) const fn is_json(self) -> bool {
+        self.json
+    }
+
     /// Prints an answer: the value for machines, the text for people.
     pub(super) fn answer(self, value: &Value, text: impl Display) {
         if self.json { line(value) } else { line(text) }
