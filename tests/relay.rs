@@ -1,0 +1,8 @@
+//! The relay over real sockets.
+
+#![expect(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
+
+#[path = "relay/sale.rs"]
+mod sale;
+#[path = "relay/support.rs"]
+mod support;
