@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
 
+#[path = "relay/requests.rs"]
+mod requests;
 #[path = "relay/sale.rs"]
 mod sale;
 #[path = "relay/support.rs"]
