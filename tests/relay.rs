@@ -6,6 +6,10 @@
 mod again;
 #[path = "relay/lists.rs"]
 mod lists;
+#[path = "relay/live.rs"]
+mod live;
+#[path = "relay/process.rs"]
+mod process;
 #[path = "relay/requests.rs"]
 mod requests;
 #[path = "relay/sale.rs"]
