@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use nano_currency::{Account, Amount, BlockHash};
 
@@ -21,6 +22,9 @@ use crate::store::{Batch, Store, StoreError};
 /// Lines kept of one job's history: a job that makes more is going in circles, and its first lines
 /// say why.
 const LINES_MAX: u32 = 1_000;
+
+/// How soon a deadline that meant nothing may come again: never in a tight circle.
+const DEADLINE_AGAIN: Duration = Duration::from_secs(1);
 
 /// What the loop hears.
 #[derive(Debug)]
@@ -73,7 +77,36 @@ pub struct Engine {
     terms: HashMap<OfferId, Terms>,
     holder: String,
     open: BTreeMap<JobId, Record>,
-    deadlines: BTreeSet<(Timestamp, JobId)>,
+    deadlines: Deadlines,
+}
+
+/// When which job wants to be woken: at most one moment for each.
+#[derive(Debug, Default)]
+struct Deadlines {
+    by_time: BTreeSet<(Timestamp, JobId)>,
+    by_job: HashMap<JobId, Timestamp>,
+}
+
+impl Deadlines {
+    fn set(&mut self, job: JobId, at: Option<Timestamp>) {
+        if let Some(before) = self.by_job.remove(&job) {
+            self.by_time.remove(&(before, job));
+        }
+        if let Some(at) = at {
+            self.by_job.insert(job, at);
+            self.by_time.insert((at, job));
+        }
+    }
+
+    /// The jobs that are due, each of which is then without a deadline.
+    fn take_due(&mut self, now: Timestamp) -> Vec<JobId> {
+        let due: Vec<JobId> =
+            self.by_time.iter().take_while(|(at, _)| *at <= now).map(|(_, job)| *job).collect();
+        for job in &due {
+            self.set(*job, None);
+        }
+        due
+    }
 }
 
 /// One commit in the making.
@@ -97,10 +130,10 @@ impl Engine {
         holder: String,
     ) -> Result<Self, EngineError> {
         let open = memory::open_jobs(&store)?;
-        let mut engine = Self { store, wallet, terms, holder, open, deadlines: BTreeSet::new() };
+        let mut engine = Self { store, wallet, terms, holder, open, deadlines: Deadlines::default() };
         let jobs: Vec<JobId> = engine.open.keys().copied().collect();
         for job in jobs {
-            engine.note_deadline(job, None);
+            engine.note_deadline(job, Timestamp::default());
         }
         Ok(engine)
     }
@@ -124,7 +157,7 @@ impl Engine {
     /// When the next job wants to be woken.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Timestamp> {
-        self.deadlines.first().map(|(at, _)| *at)
+        self.deadlines.by_time.first().map(|(at, _)| *at)
     }
 
     /// Goes on with every open job, as after a crash.
@@ -161,11 +194,8 @@ impl Engine {
     }
 
     fn wake_due(&mut self, turn: &mut Turn) {
-        for (at, job) in &self.deadlines {
-            if *at > turn.now {
-                break;
-            }
-            turn.inputs.push_back((*job, Input::Due));
+        for job in self.deadlines.take_due(turn.now) {
+            turn.inputs.push_back((job, Input::Due));
         }
     }
 
@@ -286,19 +316,19 @@ impl Engine {
     fn run_input(&mut self, job: JobId, input: Input, turn: &mut Turn) -> Result<(), EngineError> {
         let Some(record) = self.open.get(&job) else { return Ok(()) };
         let context = self.context(record.offer_id, turn.now);
-        let before = machine::next_deadline(&record.stage, &context);
         let what = describe(&input);
         let Step { stage, effects, ignored } = machine::step(record.stage.clone(), input, &context);
         if ignored {
             tracing::debug!(job_id = %job, stage = stage.name(), input = what, "ignored");
-            // A deadline that meant nothing must not come again at once.
+            // The terms may have changed since the deadline was set: then it comes again, but later.
             if what == "deadline" {
-                self.clear_deadline(job, before);
+                let soonest = turn.now.plus(DEADLINE_AGAIN);
+                let at = machine::next_deadline(&record.stage, &context).map(|at| at.max(soonest));
+                self.deadlines.set(job, at);
             }
             return Ok(());
         }
         tracing::info!(job_id = %job, stage = %stage, "{what}");
-        self.clear_deadline(job, before);
         self.change(job, stage, &what, turn)?;
         for effect in effects {
             self.perform_local(job, effect, turn)?;
@@ -324,10 +354,8 @@ impl Engine {
         if record.stage.is_ended() {
             OPEN.remove(&mut turn.batch, &job);
             self.open.remove(&job);
-        } else {
-            let now = turn.now;
-            self.note_deadline(job, Some(now));
         }
+        self.note_deadline(job, turn.now);
         Ok(())
     }
 
@@ -371,18 +399,13 @@ impl Engine {
         self.terms.get(&offer).map_or_else(|| Terms::withdrawn().context(now), |terms| terms.context(now))
     }
 
-    fn note_deadline(&mut self, job: JobId, now: Option<Timestamp>) {
-        let Some(record) = self.open.get(&job) else { return };
-        let context = self.context(record.offer_id, now.unwrap_or_default());
-        if let Some(at) = machine::next_deadline(&record.stage, &context) {
-            self.deadlines.insert((at, job));
-        }
-    }
-
-    fn clear_deadline(&mut self, job: JobId, at: Option<Timestamp>) {
-        if let Some(at) = at {
-            self.deadlines.remove(&(at, job));
-        }
+    /// Sets the deadline of a job's stage, if it has one; one that has passed is due at once.
+    fn note_deadline(&mut self, job: JobId, now: Timestamp) {
+        let at = self
+            .open
+            .get(&job)
+            .and_then(|record| machine::next_deadline(&record.stage, &self.context(record.offer_id, now)));
+        self.deadlines.set(job, at);
     }
 }
 

@@ -140,6 +140,7 @@ fn only_what_speaks_to_a_node_awaits() {
     check("src/nano/block.rs", "async fn f() { g().await; }", &["only rpc*.rs and stream.rs"]);
     check("src/nano/rpc.rs", "async fn f() { g().await; }", &[]);
     check("src/nano/rpc/calls.rs", "async fn f() { g().await; }", &[]);
+    check("src/nano/tests/rpc/calls.rs", "async fn f() { g().await; }", &[]);
     check("src/worker/a.rs", "async fn f() { g().await; }", &[]);
 }
 
