@@ -28,6 +28,8 @@ pub struct Config {
     /// Whether the genesis account begins at epoch 2, as accounts on the live network are.
     /// Otherwise the ledger begins with nothing but its legacy genesis block.
     pub upgraded: bool,
+    /// When the network began, in Unix milliseconds; now, if absent.
+    pub began_ms: Option<u64>,
 }
 
 impl Default for Config {
@@ -38,6 +40,7 @@ impl Default for Config {
             ws_listen: Some(loopback),
             settings: Settings::default(),
             upgraded: true,
+            began_ms: None,
         }
     }
 }
@@ -59,9 +62,10 @@ impl MockNode {
     pub async fn start(config: Config) -> io::Result<Self> {
         let listener = TcpListener::bind(config.listen).await?;
         let rpc = listener.local_addr()?;
-        let mut node = Node::new(config.settings, now_ms());
+        let began_ms = config.began_ms.unwrap_or_else(now_ms);
+        let mut node = Node::new(config.settings, began_ms);
         if config.upgraded {
-            node.upgrade_genesis(now_ms());
+            node.upgrade_genesis(began_ms);
         }
         let host = Arc::new(Host::new(node));
         let mut tasks = JoinSet::new();
@@ -104,6 +108,11 @@ impl MockNode {
     /// Does anything else with the node: `act` gets it and the time in Unix milliseconds.
     pub fn with<R>(&self, act: impl FnOnce(&mut Node, u64) -> R) -> R {
         self.host.with(act)
+    }
+
+    /// Stops the node's clock at a moment in Unix milliseconds, or lets it run.
+    pub fn stop_clock(&self, at_ms: Option<u64>) {
+        self.host.stop_clock(at_ms);
     }
 
     /// Pays an account; the hash of the payment.

@@ -102,6 +102,8 @@ pub struct Node {
     pub stats: Stats,
     /// When it began, in Unix milliseconds.
     pub started_ms: u64,
+    /// Whether it hears any votes.
+    voting: bool,
     /// While the node is cut off: the ledger as the rest of the network has it.
     network: Option<Box<Ledger>>,
     dues: VecDeque<Due>,
@@ -120,6 +122,7 @@ impl Node {
             lies: Lies::default(),
             stats: Stats::default(),
             started_ms: now_ms,
+            voting: true,
             network: None,
             dues: VecDeque::new(),
             news: VecDeque::new(),
@@ -203,6 +206,17 @@ impl Node {
         Ok(hash)
     }
 
+    /// Whether the node hears votes: a representative is online, and the node is connected.
+    #[must_use]
+    pub const fn hears_votes(&self) -> bool {
+        self.voting && !self.is_unsynced()
+    }
+
+    /// Takes the only representative off the network, or brings it back.
+    pub const fn set_voting(&mut self, voting: bool) {
+        self.voting = voting;
+    }
+
     /// Whether the node is cut off from its network.
     #[must_use]
     pub const fn is_unsynced(&self) -> bool {
@@ -245,7 +259,7 @@ impl Node {
 
     /// Ends every election whose time has come; when the next one comes, in Unix milliseconds.
     pub fn tick(&mut self, now_ms: u64) -> Option<u64> {
-        if self.settings.hold_confirmations || self.is_unsynced() {
+        if self.settings.hold_confirmations || !self.hears_votes() {
             return None;
         }
         while let Some(index) = self.dues.iter().position(|due| due.at_ms <= now_ms) {
@@ -279,7 +293,7 @@ impl Node {
 
     fn begin_election(&mut self, hash: BlockHash, now_ms: u64) {
         let at_ms = now_ms.saturating_add(self.settings.confirm_delay_ms);
-        if at_ms <= now_ms && !self.settings.hold_confirmations && !self.is_unsynced() {
+        if at_ms <= now_ms && !self.settings.hold_confirmations && self.hears_votes() {
             self.conclude(&hash, now_ms, now_ms);
         } else {
             self.dues.push_back(Due { at_ms, began_ms: now_ms, hash });

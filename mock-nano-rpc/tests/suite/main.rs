@@ -1,0 +1,6 @@
+//! The mock against recordings of real nodes, against real clients, and against its own rules.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod common;
+mod replay;
