@@ -13,7 +13,7 @@ use crate::faucet::FaucetError;
 use crate::faults::{Fault, Lie, Mode, Stats};
 use crate::host::{Host, now_ms};
 use crate::ledger::RollbackError;
-use crate::node::{Node, ReplaceError, Settings};
+use crate::node::{Node, RedirectError, ReplaceError, Settings};
 use crate::{server, ws};
 
 /// How a mock is started. The default listens on free ports of the loopback, with a WebSocket.
@@ -160,6 +160,18 @@ impl MockNode {
         self.with(|node, now_ms| node.replace(block, now_ms))
     }
 
+    /// Redirects an unconfirmed payment of the faucet to another account: the payment vanishes,
+    /// and all that depended on it. The hash of the new one.
+    ///
+    /// # Errors
+    /// If it is not such a payment.
+    pub fn double_spend(&self, hash: &BlockHash, account: &Account) -> Result<BlockHash, DoubleSpendError> {
+        self.with(|node, now_ms| {
+            let block = node.redirected(hash, account)?;
+            Ok(node.replace(block, now_ms)?)
+        })
+    }
+
     /// Takes a block away, confirmed or not, with its dependents; the hashes that went.
     ///
     /// # Errors
@@ -208,6 +220,17 @@ impl MockNode {
             node.stats.clear();
         });
     }
+}
+
+/// Why a payment cannot be spent twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum DoubleSpendError {
+    /// It is not the faucet's.
+    #[error(transparent)]
+    Redirect(#[from] RedirectError),
+    /// It is final.
+    #[error(transparent)]
+    Replace(#[from] ReplaceError),
 }
 
 impl Drop for MockNode {

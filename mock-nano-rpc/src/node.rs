@@ -4,11 +4,13 @@
 
 use std::collections::VecDeque;
 
+use nano_currency::block::StateFields;
 use nano_currency::{Account, Amount, BlockHash};
 
 use crate::block::Block;
 use crate::faucet::{self, FaucetError};
 use crate::faults::{Faults, Lies, Mode, Stats};
+use crate::proxy::Proxy;
 use crate::ledger::{Ledger, Refusal, RollbackError, Stored, dev_genesis_key};
 
 /// Finished elections that `confirmation_history` remembers; the node keeps 2,048.
@@ -98,6 +100,8 @@ pub struct Node {
     pub faults: Faults,
     /// What it does not tell as it is.
     pub lies: Lies,
+    /// The proxy in front of it, if its manners are a proxy's.
+    pub proxy: Proxy,
     /// What it was asked.
     pub stats: Stats,
     /// When it began, in Unix milliseconds.
@@ -120,6 +124,7 @@ impl Node {
             settings,
             faults: Faults::default(),
             lies: Lies::default(),
+            proxy: Proxy::default(),
             stats: Stats::default(),
             started_ms: now_ms,
             voting: true,
@@ -177,6 +182,21 @@ impl Node {
             self.ledger.rollback(&rival, false)?;
         }
         Ok(self.publish(block, now_ms)?)
+    }
+
+    /// A payment of the faucet once more, but to another account: its fork.
+    ///
+    /// # Errors
+    /// If it is not a payment of the faucet.
+    pub fn redirected(&self, hash: &BlockHash, account: &Account) -> Result<Block, RedirectError> {
+        let stored = self.ledger.block(hash).ok_or(RedirectError::Unknown)?;
+        match stored.block {
+            Block::State(state) if stored.account == dev_genesis_key().account() => {
+                let fields = StateFields { link: *account.as_bytes(), ..state.fields };
+                Ok(faucet::seal(&self.ledger, &dev_genesis_key(), fields))
+            }
+            _ => Err(RedirectError::NotOurs),
+        }
     }
 
     /// Pays an account from the genesis account; the hashes of the payments, in order.
@@ -361,6 +381,17 @@ pub enum ReplaceError {
     /// The new one breaks a rule.
     #[error(transparent)]
     Refused(#[from] Refusal),
+}
+
+/// Why a payment has no fork that the mock can sign.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RedirectError {
+    /// There is no such block.
+    #[error("the block is not on the ledger")]
+    Unknown,
+    /// Only the genesis account's key is known here.
+    #[error("the block is not a payment of the genesis account; give the other block itself")]
+    NotOurs,
 }
 
 /// The hash that a refused block waits for.

@@ -3,4 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod common;
+mod control;
+mod process;
+mod properties;
 mod replay;
+mod replay_rsnano;
+mod websocket;

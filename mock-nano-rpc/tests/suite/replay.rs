@@ -103,7 +103,7 @@ async fn ensure_same(mock: &MockNode, captures: &[Capture], numbers: RangeInclus
     assert!(differences.is_empty(), "{} differ:\n{}", differences.len(), differences.join("\n"));
 }
 
-async fn recorded_network(control_enabled: bool) -> MockNode {
+pub(crate) async fn recorded_network(control_enabled: bool) -> MockNode {
     let settings = Settings { control_enabled, ..Settings::default() };
     let config = Config { upgraded: false, began_ms: Some(BEGAN_MS), settings, ..Config::default() };
     MockNode::start(config).await.unwrap()

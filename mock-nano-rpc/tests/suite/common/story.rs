@@ -10,10 +10,13 @@ use mock_nano_rpc::MockNode;
 use mock_nano_rpc::block::Block;
 use mock_nano_rpc::faucet::seal;
 use mock_nano_rpc::ledger::dev_genesis_key;
+use mock_nano_rpc::rpc::{self, Args};
 use nano_currency::block::{LegacySend, StateFields};
 use nano_currency::seed::{PrivateKey, Seed};
 use nano_currency::work::Work;
 use nano_currency::{Account, Amount, BlockHash};
+
+use super::Capture;
 
 /// The throw-away seed of the recorded network.
 const SEED: &str = "1234567890ABCDEF1234567890ABCDEF1234567890ABCDEF1234567890ABCDEF";
@@ -103,6 +106,9 @@ pub(crate) fn first_network() -> Vec<Event> {
     ]
 }
 
+/// Events that have not happened yet.
+pub(crate) type Story = std::iter::Peekable<std::vec::IntoIter<Event>>;
+
 /// Retells a network's events to a mock.
 pub(crate) struct Narrator {
     pub(crate) known: HashMap<BlockHash, Block>,
@@ -128,6 +134,24 @@ impl Narrator {
             Who::Genesis => dev_genesis_key().account(),
             Who::Key(index) => Seed::parse(SEED).unwrap().account(index).unwrap(),
         }
+    }
+
+    /// Makes happen all that happened before the recording with this number: the events, and the
+    /// blocks that were sent in by recorded calls. What is left of the story is returned.
+    pub(crate) fn tell_until(&self, mock: &MockNode, captures: &[Capture], number: u32) -> Story {
+        let mut story = first_network().into_iter().peekable();
+        for capture in captures.iter().filter(|capture| capture.number() < number) {
+            while let Some(event) = story.next_if(|event| event.before <= capture.number()) {
+                self.tell(mock, &event);
+            }
+            let request = capture.tree.get("request");
+            if let Some(request) = request.filter(|call| call.text_of("action") == Some("process")) {
+                mock.with(|node, now_ms| {
+                    let _: Result<_, _> = rpc::answer(node, "process", &Args(request), now_ms);
+                });
+            }
+        }
+        story
     }
 
     /// Makes an event happen.
