@@ -77,11 +77,9 @@ impl Block {
             Self::State(block) => block.hash(),
             Self::Send(block) => block.hash(),
             Self::Receive(block) => digest(&[block.previous.as_bytes(), block.source.as_bytes()]),
-            Self::Open(block) => digest(&[
-                block.source.as_bytes(),
-                block.representative.as_bytes(),
-                block.account.as_bytes(),
-            ]),
+            Self::Open(block) => {
+                digest(&[block.source.as_bytes(), block.representative.as_bytes(), block.account.as_bytes()])
+            }
             Self::Change(block) => digest(&[block.previous.as_bytes(), block.representative.as_bytes()]),
         }
     }

@@ -53,9 +53,7 @@ pub(crate) fn answer(host: &Host, request: &Request) -> String {
     } else {
         Err(ControlError::Method)
     };
-    result
-        .unwrap_or_else(|error| Tree::object().with("error", error.to_string()))
-        .write(Style::Pretty)
+    result.unwrap_or_else(|error| Tree::object().with("error", error.to_string())).write(Style::Pretty)
 }
 
 /// Does what a script asks.
@@ -115,7 +113,8 @@ pub fn perform(node: &mut Node, call: &Call<'_>, now_ms: u64) -> Result<Tree, Co
 }
 
 fn fund(node: &mut Node, call: &Call<'_>, now_ms: u64) -> Result<Tree, ControlError> {
-    let hashes = node.pay(&call.account("account")?, call.amount("amount_raw")?, 1, now_ms).map_err(refused)?;
+    let hashes =
+        node.pay(&call.account("account")?, call.amount("amount_raw")?, 1, now_ms).map_err(refused)?;
     let hash = hashes.first().ok_or_else(|| ControlError::Refused("the payment was refused".to_owned()))?;
     Ok(Tree::object().with("hash", Tree::text(hash)))
 }
@@ -192,9 +191,10 @@ fn add_fault(node: &mut Node, call: &Call<'_>, kind: FaultKind) -> Result<Tree, 
 }
 
 fn stats(node: &Node) -> Tree {
-    let calls = node.stats.iter().fold(Tree::object(), |calls, (action, count)| {
-        calls.with(action, Tree::text(count))
-    });
+    let calls = node
+        .stats
+        .iter()
+        .fold(Tree::object(), |calls, (action, count)| calls.with(action, Tree::text(count)));
     Tree::object().with("total", Tree::text(node.stats.total())).with("calls", calls)
 }
 

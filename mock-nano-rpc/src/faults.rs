@@ -113,10 +113,8 @@ impl Faults {
 
     /// What happens to this call; uses up one of a limited number.
     pub fn strike(&mut self, action: &str) -> Option<FaultKind> {
-        let index = self
-            .0
-            .iter()
-            .position(|fault| fault.action.as_deref().is_none_or(|only| only == action))?;
+        let index =
+            self.0.iter().position(|fault| fault.action.as_deref().is_none_or(|only| only == action))?;
         let fault = &mut self.0[index];
         let kind = fault.kind.clone();
         if let Some(count) = &mut fault.count {

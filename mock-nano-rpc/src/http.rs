@@ -245,8 +245,7 @@ impl Head {
     fn take(&mut self, name: &str, value: &str) -> Result<(), ReadError> {
         match name {
             "content-length" => {
-                self.content_length =
-                    value.parse().map_err(|_| ReadError::Invalid("bad Content-Length"))?;
+                self.content_length = value.parse().map_err(|_| ReadError::Invalid("bad Content-Length"))?;
                 if self.content_length > BODY_MAX {
                     return Err(ReadError::Invalid("body limit exceeded"));
                 }
@@ -310,11 +309,7 @@ pub fn http_date(unix_ms: u64) -> String {
         month += 1;
     }
     let (hour, minute, second) = (clock / 3_600, clock / 60 % 60, clock % 60);
-    format!(
-        "{weekday}, {:02} {} {year} {hour:02}:{minute:02}:{second:02} GMT",
-        days + 1,
-        MONTHS[month]
-    )
+    format!("{weekday}, {:02} {} {year} {hour:02}:{minute:02}:{second:02} GMT", days + 1, MONTHS[month])
 }
 
 const fn reason(status: u16) -> &'static str {

@@ -50,12 +50,8 @@ async fn run(options: Options) -> io::Result<()> {
         confirm_delay_ms: options.confirm_delay_ms,
         ..Settings::default()
     };
-    let config = Config {
-        listen: options.listen,
-        ws_listen: options.ws_listen,
-        settings,
-        ..Config::default()
-    };
+    let config =
+        Config { listen: options.listen, ws_listen: options.ws_listen, settings, ..Config::default() };
     let mock = MockNode::start(config).await?;
     announce(&mock)?;
     tokio::select! {

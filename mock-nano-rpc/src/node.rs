@@ -10,8 +10,8 @@ use nano_currency::{Account, Amount, BlockHash};
 use crate::block::Block;
 use crate::faucet::{self, FaucetError};
 use crate::faults::{Faults, Lies, Mode, Stats};
-use crate::proxy::Proxy;
 use crate::ledger::{Ledger, Refusal, RollbackError, Stored, dev_genesis_key};
+use crate::proxy::Proxy;
 
 /// Finished elections that `confirmation_history` remembers; the node keeps 2,048.
 const ELECTIONS_MAX: usize = 2_048;
@@ -34,12 +34,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self {
-            mode: Mode::Cpp,
-            control_enabled: true,
-            confirm_delay_ms: 0,
-            hold_confirmations: false,
-        }
+        Self { mode: Mode::Cpp, control_enabled: true, confirm_delay_ms: 0, hold_confirmations: false }
     }
 }
 

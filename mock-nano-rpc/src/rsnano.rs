@@ -16,11 +16,10 @@ const WRONG_DATA: &str = "Failed to deserialize the JSON body into the target ty
 const WRONG_SYNTAX: &str = "Failed to parse the request body as JSON: ";
 
 /// Actions that the reference node knows and the port does not.
-const UNKNOWN: [&str; 10] = [
+const UNKNOWN: [&str; 9] = [
     "accounts_pending",
     "block",
     "bootstrap_status",
-    "confirmation_info",
     "epoch_upgrade",
     "krai_to_raw",
     "mrai_to_raw",
@@ -50,6 +49,24 @@ const REQUIRED: [(&str, &[&str]); 17] = [
     ("work_validate", &["hash", "work"]),
 ];
 
+/// The port's order of the fields of a line of history.
+const HISTORY_ORDER: [&str; 14] = [
+    "local_timestamp",
+    "height",
+    "hash",
+    "confirmed",
+    "type",
+    "subtype",
+    "account",
+    "amount",
+    "work",
+    "signature",
+    "representative",
+    "previous",
+    "balance",
+    "link",
+];
+
 /// A status and a text/plain body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejection {
@@ -74,18 +91,41 @@ pub fn read(body: &[u8]) -> Result<Tree, Rejection> {
             return Err(Rejection { status: 400, why });
         }
     };
-    let Value::Object(call) = value else {
-        return Err(data(format_args!("invalid type, expected internally tagged enum RpcCommand")));
+    let call = match value {
+        Value::Object(call) => call,
+        Value::Array(items) if !items.is_empty() => {
+            return Err(data(format_args!(
+                "[0]: invalid type: {}, expected variant identifier",
+                kind(&items[0])
+            )));
+        }
+        other => {
+            return Err(data(format_args!(
+                "invalid type: {}, expected internally tagged enum RpcCommand",
+                kind(&other)
+            )));
+        }
     };
+    ensure_one_action(body)?;
     ensure_meaningful(&call)?;
     let mut tree = Tree::parse(Value::Object(call).to_string().as_bytes())
         .map_err(|error| Rejection { status: 400, why: format!("{WRONG_SYNTAX}{error}") })?;
     if let Tree::Object(entries) = &mut tree {
-        // It answers with objects, asked or not.
-        entries.retain(|(key, _)| key != "json_block");
+        // It answers with objects, asked or not, and knows no old names.
+        entries.retain(|(key, _)| key != "json_block" && key != "pending");
     }
     tree.push("json_block", "true");
     Ok(tree)
+}
+
+/// Repeated keys are lost by reading, so they are looked for where none are lost.
+fn ensure_one_action(body: &[u8]) -> Result<(), Rejection> {
+    match Tree::parse(body) {
+        Ok(Tree::Object(entries)) if entries.iter().filter(|(key, _)| key == "action").count() > 1 => {
+            Err(data("duplicate field `action`"))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn data(why: impl std::fmt::Display) -> Rejection {
@@ -97,7 +137,10 @@ fn ensure_meaningful(call: &Map<String, Value>) -> Result<(), Rejection> {
         None => return Err(data("missing field `action`")),
         Some(Value::String(action)) => action.as_str(),
         Some(other) => {
-            return Err(data(format_args!("action: invalid type: {}, expected variant identifier", kind(other))));
+            return Err(data(format_args!(
+                "action: invalid type: {}, expected variant identifier",
+                kind(other)
+            )));
         }
     };
     if UNKNOWN.contains(&action) || !action.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_') {
@@ -121,19 +164,16 @@ pub(crate) fn unknown_action(action: &str) -> Rejection {
 
 fn ensure_value(action: &str, key: &str, value: &Value) -> Result<(), Rejection> {
     match key {
-        "hash" => ensure_text(value, "a hex string containing 32 bytes", |text| {
-            parse_padded_hash(text).is_some()
-        }),
+        "hash" | "link" => {
+            ensure_text(value, "a hex string containing 32 bytes", |text| parse_padded_hash(text).is_some())
+        }
         "hashes" => ensure_each(value, |item| ensure_value(action, "hash", item)),
         "account" if action == "validate_account_number" => Ok(()),
         "account" => ensure_text(value, "an account in the form \"nano_...\"", |text| {
             crate::rpc::read_account(text).is_ok()
         }),
-        // Balances and frontiers report bad addresses one by one; receivables do not.
-        "accounts" if action == "accounts_receivable" => {
-            ensure_each(value, |item| ensure_value(action, "account", item))
-        }
-        "accounts" => ensure_each(value, |_| Ok(())),
+        "accounts" => ensure_each(value, |item| ensure_value(action, "account", item)),
+        "root" => Err(data(format_args!("invalid type: {}, expected struct QualifiedRoot", kind(value)))),
         "threshold" | "amount" => ensure_text(value, "a 128bit decimal string", |text| {
             text.bytes().all(|byte| byte.is_ascii_digit())
         }),
@@ -185,7 +225,7 @@ fn ensure_each(value: &Value, ensure: impl Fn(&Value) -> Result<(), Rejection>) 
 fn ensure_text(value: &Value, expected: &str, fits: impl Fn(&str) -> bool) -> Result<(), Rejection> {
     match value {
         Value::String(text) if fits(text) => Ok(()),
-        Value::String(text) => Err(data(format_args!("invalid value: string \"{text}\", expected {expected}"))),
+        Value::String(text) => Err(data(format_args!("invalid value: string {text:?}, expected {expected}"))),
         other => Err(data(format_args!("invalid type: {}, expected {expected}", kind(other)))),
     }
 }
@@ -196,7 +236,7 @@ fn kind(value: &Value) -> String {
         Value::Bool(value) => format!("boolean `{value}`"),
         Value::Number(value) if value.is_f64() => format!("floating point `{value}`"),
         Value::Number(value) => format!("integer `{value}`"),
-        Value::String(value) => format!("string \"{value}\""),
+        Value::String(value) => format!("string {value:?}"),
         Value::Array(_) => "sequence".to_owned(),
         Value::Object(_) => "map".to_owned(),
     }
@@ -215,13 +255,20 @@ pub fn rearrange(action: &str, mut answer: Tree) -> Answer {
             answer = without(answer, "confirmation_height");
             insert_after(&mut answer, "account_version", "confirmed_height", &height);
             insert_after(&mut answer, "account_version", "confirmation_height", &height);
+            let late = [
+                "confirmed_balance",
+                "confirmed_pending",
+                "confirmed_receivable",
+                "confirmed_representative",
+            ];
+            move_last(&mut answer, &late);
         }
         "account_history" => {
             if answer.get("history").is_some_and(|history| history.items().is_empty()) {
                 return Err(RpcError::ACCOUNT_NOT_FOUND);
             }
             for_each(&mut answer, "history", |line| {
-                move_first(line, &["local_timestamp", "height", "hash", "confirmed", "type", "subtype"]);
+                move_first(line, &HISTORY_ORDER);
             });
         }
         "active_difficulty" => {
@@ -229,7 +276,9 @@ pub fn rearrange(action: &str, mut answer: Tree) -> Answer {
             answer.push("difficulty_trend", "1");
         }
         "blocks_info" => {
-            for_each(&mut answer, "blocks", |info| *info = without(std::mem::replace(info, Tree::object()), "pending"));
+            for_each(&mut answer, "blocks", |info| {
+                *info = without(std::mem::replace(info, Tree::object()), "pending")
+            });
             sort_keys(&mut answer, "blocks");
         }
         "version" => {
@@ -258,9 +307,7 @@ fn reprint_blocks(tree: &mut Tree) {
             }
             entries.iter_mut().for_each(|(_, value)| reprint_blocks(value));
             let order: &[&str] = match Block::read(tree) {
-                Some(Block::Open(_)) => {
-                    &["type", "account", "source", "representative", "signature", "work"]
-                }
+                Some(Block::Open(_)) => &["type", "account", "source", "representative", "signature", "work"],
                 Some(Block::Change(_) | Block::Receive(_)) => {
                     &["type", "previous", "representative", "source", "signature", "work"]
                 }
@@ -290,7 +337,8 @@ fn without(tree: Tree, gone: &str) -> Tree {
 
 fn insert_after(tree: &mut Tree, after: &str, key: &str, value: &str) {
     if let Tree::Object(entries) = tree {
-        let place = entries.iter().position(|(known, _)| known == after).map_or(entries.len(), |place| place + 1);
+        let place =
+            entries.iter().position(|(known, _)| known == after).map_or(entries.len(), |place| place + 1);
         entries.insert(place, (key.to_owned(), Tree::from(value)));
     }
 }
@@ -305,6 +353,13 @@ fn set(tree: &mut Tree, key: &str, value: &str) {
 fn move_first(tree: &mut Tree, keys: &[&str]) {
     if let Tree::Object(entries) = tree {
         entries.sort_by_key(|(key, _)| keys.iter().position(|first| first == key).unwrap_or(keys.len()));
+    }
+}
+
+/// These keys last and in this order; the others keep theirs.
+fn move_last(tree: &mut Tree, keys: &[&str]) {
+    if let Tree::Object(entries) = tree {
+        entries.sort_by_key(|(key, _)| keys.iter().position(|last| last == key).map_or(0, |place| place + 1));
     }
 }
 

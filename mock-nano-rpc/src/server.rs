@@ -164,10 +164,7 @@ fn read_for_proxy(host: &Host, request: &Request) -> Result<Tree, Reply> {
     let (allowance, admitted) = host.with(|node, now_ms| node.proxy.admit(now_ms));
     if !admitted {
         let seconds = allowance.reset_ms.saturating_sub(now_ms) / 1_000;
-        let why = format!(
-            "Max allowed requests of {} reached. Time left: {seconds}sec",
-            allowance.limit
-        );
+        let why = format!("Max allowed requests of {} reached. Time left: {seconds}sec", allowance.limit);
         let mut refused = plain_reply(429, "text/html; charset=utf-8", why, now_ms);
         refused.headers.extend(allowance_headers(&allowance));
         return Err(refused);
@@ -226,14 +223,7 @@ fn rsnano_rejection(rejection: &rsnano::Rejection, now_ms: u64) -> Reply {
 /// An answer as most web servers give it.
 fn plain_reply(status: u16, content_type: &str, body: String, now_ms: u64) -> Reply {
     let headers = vec![("Content-Type", content_type.to_owned())];
-    Reply {
-        status,
-        headers,
-        body: body.into_bytes(),
-        dialect: Dialect::Hyper,
-        cut_at: None,
-        date_ms: now_ms,
-    }
+    Reply { status, headers, body: body.into_bytes(), dialect: Dialect::Hyper, cut_at: None, date_ms: now_ms }
 }
 
 const IPC_ERROR: &str = r#"{"message_type": "Error", "message": {"code": 1, "message": "Internal IPC error: unable to find api path"}}"#;
@@ -263,17 +253,13 @@ fn node_reply(body: String) -> Reply {
         ("Content-Type", "application/json".to_owned()),
         ("Access-Control-Allow-Origin", "*".to_owned()),
         ("Access-Control-Allow-Methods", "POST, OPTIONS".to_owned()),
-        ("Access-Control-Allow-Headers", "Accept, Accept-Language, Content-Language, Content-Type".to_owned()),
+        (
+            "Access-Control-Allow-Headers",
+            "Accept, Accept-Language, Content-Language, Content-Type".to_owned(),
+        ),
         ("Connection", "close".to_owned()),
     ];
-    Reply {
-        status: 200,
-        headers,
-        body: body.into_bytes(),
-        dialect: Dialect::Beast,
-        cut_at: None,
-        date_ms: 0,
-    }
+    Reply { status: 200, headers, body: body.into_bytes(), dialect: Dialect::Beast, cut_at: None, date_ms: 0 }
 }
 
 /// What comes instead of an answer.

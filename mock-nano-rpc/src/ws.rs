@@ -228,14 +228,18 @@ fn arrival(news: &News) -> Tree {
 }
 
 fn election_info(news: &News) -> Tree {
-    let tally = nano_currency::Amount::MAX;
+    // Nobody votes on what is final already.
+    let (tally, voters) = match news.kind {
+        NewsKind::ConfirmedByQuorum => (nano_currency::Amount::MAX, "2"),
+        NewsKind::ConfirmedByHeight | NewsKind::Arrived => (nano_currency::Amount::ZERO, "0"),
+    };
     Tree::object()
         .with("duration", Tree::text(news.duration_ms))
         .with("time", Tree::text(news.at_ms))
         .with("tally", Tree::text(tally))
         .with("final", Tree::text(tally))
         .with("blocks", "1")
-        .with("voters", "2")
+        .with("voters", voters)
         .with("request_count", "0")
 }
 

@@ -239,8 +239,12 @@ impl Ledger {
 
     /// Takes out the blocks that waited for this one.
     pub fn take_unchecked(&mut self, needs: &BlockHash) -> Vec<Block> {
-        let ready: Vec<BlockHash> =
-            self.unchecked.iter().filter(|(_, waiting)| waiting.needs == *needs).map(|(hash, _)| *hash).collect();
+        let ready: Vec<BlockHash> = self
+            .unchecked
+            .iter()
+            .filter(|(_, waiting)| waiting.needs == *needs)
+            .map(|(hash, _)| *hash)
+            .collect();
         ready.iter().filter_map(|hash| self.unchecked.remove(hash)).map(|waiting| waiting.block).collect()
     }
 }

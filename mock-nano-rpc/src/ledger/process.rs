@@ -295,8 +295,7 @@ impl Ledger {
             Block::Receive(receive) => {
                 self.ensure_known_source(&receive.source)?;
                 let receivable = self.legacy_receivable(&head.account, &receive.source)?;
-                let balance =
-                    head.balance.checked_add(receivable.amount).ok_or(Refusal::BalanceMismatch)?;
+                let balance = head.balance.checked_add(receivable.amount).ok_or(Refusal::BalanceMismatch)?;
                 let plan = legacy_plan(head.account, Kind::Receive, balance, head.representative);
                 Ok(Plan { amount: receivable.amount, source: Some(receive.source), ..plan })
             }
@@ -338,10 +337,11 @@ impl Ledger {
                 send.received_by = Some(hash);
             }
         }
-        self.accounts
-            .entry(plan.account)
-            .and_modify(|state| state.frontier = hash)
-            .or_insert(AccountState { frontier: hash, open: hash, confirmed_height: 0 });
+        self.accounts.entry(plan.account).and_modify(|state| state.frontier = hash).or_insert(AccountState {
+            frontier: hash,
+            open: hash,
+            confirmed_height: 0,
+        });
         self.blocks.insert(
             hash,
             Stored {
@@ -394,9 +394,17 @@ fn legacy_plan(account: Account, kind: Kind, balance: Amount, representative: Ac
 }
 
 fn ensure_signed(block: &Block, signer: &Account) -> Result<(), Refusal> {
-    if block.signature().verifies(signer, block.hash().as_bytes()) { Ok(()) } else { Err(Refusal::BadSignature) }
+    if block.signature().verifies(signer, block.hash().as_bytes()) {
+        Ok(())
+    } else {
+        Err(Refusal::BadSignature)
+    }
 }
 
 fn ensure_work(block: &Block, threshold: Difficulty) -> Result<(), Refusal> {
-    if block.work().difficulty(block.work_root()) < threshold { Err(Refusal::InsufficientWork) } else { Ok(()) }
+    if block.work().difficulty(block.work_root()) < threshold {
+        Err(Refusal::InsufficientWork)
+    } else {
+        Ok(())
+    }
 }

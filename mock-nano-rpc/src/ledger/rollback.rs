@@ -25,11 +25,7 @@ impl Ledger {
     /// # Errors
     /// If nothing was changed because the block is unknown or the genesis block, or because a
     /// block that would have to go is final (unless `confirmed_too`).
-    pub fn rollback(
-        &mut self,
-        hash: &BlockHash,
-        confirmed_too: bool,
-    ) -> Result<Vec<Stored>, RollbackError> {
+    pub fn rollback(&mut self, hash: &BlockHash, confirmed_too: bool) -> Result<Vec<Stored>, RollbackError> {
         let doomed = self.doomed(hash)?;
         if !confirmed_too && let Some(stored) = doomed.iter().find(|stored| stored.confirmed) {
             return Err(RollbackError::Confirmed(stored.block.hash()));

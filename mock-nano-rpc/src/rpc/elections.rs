@@ -87,8 +87,7 @@ pub(super) fn unchecked(node: &Node, args: &Args<'_>) -> Answer {
 }
 
 pub(super) fn unchecked_get(node: &Node, args: &Args<'_>) -> Answer {
-    let waiting =
-        node.ledger.unchecked_block(&args.hash("hash")?).ok_or(RpcError::BLOCK_NOT_FOUND)?;
+    let waiting = node.ledger.unchecked_block(&args.hash("hash")?).ok_or(RpcError::BLOCK_NOT_FOUND)?;
     let block = waiting.block.print();
     Ok(Tree::object()
         .with("modified_timestamp", Tree::text(waiting.local_timestamp))

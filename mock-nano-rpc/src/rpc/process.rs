@@ -72,9 +72,7 @@ pub(super) fn block_create(node: &Node, args: &Args<'_>) -> Answer {
     };
     let given = args.optional("work").and_then(|work| u64::from_str_radix(work, 16).ok());
     let block = match given {
-        Some(nonce) if nonce != 0 => {
-            Block::State(fields.sign(&key, nano_currency::work::Work::new(nonce)))
-        }
+        Some(nonce) if nonce != 0 => Block::State(fields.sign(&key, nano_currency::work::Work::new(nonce))),
         _ => seal(&node.ledger, &key, fields),
     };
     let printed = block.print();

@@ -70,9 +70,8 @@ pub(super) fn receivable_exists(node: &Node, args: &Args<'_>) -> Answer {
     let hash = args.hash("hash")?;
     let seen = Seen::read(args);
     let stored = node.admitted(&hash).ok_or(RpcError::BLOCK_NOT_FOUND)?;
-    let open = stored
-        .destination
-        .is_some_and(|destination| node.ledger.receivable(&destination, &hash).is_some());
+    let open =
+        stored.destination.is_some_and(|destination| node.ledger.receivable(&destination, &hash).is_some());
     let exists = open && seen.sees(node, &hash);
     Ok(Tree::object().with("exists", if exists { "1" } else { "0" }))
 }
@@ -137,10 +136,8 @@ impl Seen {
 
     /// A payment in an election, as every unconfirmed one here is, needs both switches.
     fn sees(self, node: &Node, hash: &BlockHash) -> bool {
-        let unconfirmed_too =
-            !self.only_confirmed && (self.active || node.settings.mode == Mode::RsNano);
-        unconfirmed_too
-            || node.ledger.block(hash).is_some_and(|stored| node.lies.confirmed(hash, stored))
+        let unconfirmed_too = !self.only_confirmed && (self.active || node.settings.mode == Mode::RsNano);
+        unconfirmed_too || node.ledger.block(hash).is_some_and(|stored| node.lies.confirmed(hash, stored))
     }
 }
 

@@ -236,8 +236,7 @@ async fn a_proxy_limits_clamps_cuts_and_caches() {
 }
 
 async fn rpc_keep(mock: &MockNode, body: &str) -> Tree {
-    let (_, _, body) =
-        call(mock.rpc_address(), "POST", "/", "Connection: close\r\n", body.as_bytes()).await;
+    let (_, _, body) = call(mock.rpc_address(), "POST", "/", "Connection: close\r\n", body.as_bytes()).await;
     Tree::parse(body.as_bytes()).unwrap()
 }
 

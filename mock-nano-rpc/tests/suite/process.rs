@@ -91,7 +91,8 @@ fn work_is_judged_twice() {
     };
     let thresholds = node.ledger.network().work();
     let with = |work: Work| Block::State(send.sign(&key(1), work));
-    let none = (0..).map(Work::new).find(|work| work.difficulty(send.work_root()) < thresholds.receive).unwrap();
+    let none =
+        (0..).map(Work::new).find(|work| work.difficulty(send.work_root()) < thresholds.receive).unwrap();
     assert_eq!(
         answer(&mut node, &with(none), &[]).text_of("error"),
         Some("Block work is less than threshold")
@@ -139,7 +140,10 @@ fn the_subtype_is_tested_first() {
         answer(&mut node, &next, &[("subtype", "open")]).text_of("error"),
         Some("Invalid previous block for given subtype")
     );
-    assert_eq!(answer(&mut node, &next, &[("subtype", "epoch")]).text_of("error"), Some("Invalid epoch link"));
+    assert_eq!(
+        answer(&mut node, &next, &[("subtype", "epoch")]).text_of("error"),
+        Some("Invalid epoch link")
+    );
 }
 
 #[test]

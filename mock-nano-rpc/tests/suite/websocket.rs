@@ -1,5 +1,6 @@
 //! Conversations over the WebSocket, with a real client.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
@@ -38,10 +39,7 @@ impl Client {
     }
 
     async fn is_closed(&mut self) -> bool {
-        matches!(
-            tokio::time::timeout(Duration::from_secs(2), self.0.next()).await,
-            Ok(None | Some(Err(_)))
-        )
+        matches!(tokio::time::timeout(Duration::from_secs(2), self.0.next()).await, Ok(None | Some(Err(_))))
     }
 }
 
@@ -72,6 +70,7 @@ async fn converse(number: u32) {
     let mut story = narrator.tell_until(&mock, &all, number);
     let capture = all.iter().find(|capture| capture.number() == number).unwrap();
     let mut client = Client::connect(&mock).await;
+    let mut heard_of = HashSet::new();
     for step in capture.frames() {
         let frame = step.get("frame").unwrap();
         match step.text_of("dir") {
@@ -82,6 +81,10 @@ async fn converse(number: u32) {
             }
             Some("recv") => {
                 if let Some(hash) = announced(frame) {
+                    if !heard_of.insert(hash) {
+                        let hash = hash.parse().unwrap();
+                        mock.with(|node, now_ms| node.request_confirmation(&hash, now_ms));
+                    }
                     while mock.with(|node, _| node.ledger.block(&hash.parse().unwrap()).is_none()) {
                         narrator.tell(&mock, &story.next().unwrap());
                     }

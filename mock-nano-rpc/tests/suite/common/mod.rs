@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use mock_nano_rpc::block::Block;
 use mock_nano_rpc::tree::Tree;
 use nano_currency::BlockHash;
+use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -15,6 +16,8 @@ use tokio::net::TcpStream;
 pub(crate) struct Capture {
     pub(crate) file: String,
     pub(crate) tree: Tree,
+    /// The request with its numbers and booleans, which a tree of texts does not keep.
+    request: Option<Value>,
 }
 
 impl Capture {
@@ -28,10 +31,16 @@ impl Capture {
 
     /// The body as it was sent: as text where that was recorded.
     pub(crate) fn request_body(&self) -> Option<Vec<u8>> {
-        match self.tree.get("request")? {
-            Tree::Text(text) => Some(latin_1(text)),
-            tree => Some(tree.write(mock_nano_rpc::tree::Style::Compact).into_bytes()),
+        match self.request.as_ref()? {
+            Value::String(text) => Some(latin_1(text)),
+            Value::Null => None,
+            value => Some(value.to_string().into_bytes()),
         }
+    }
+
+    /// Asks something else instead.
+    pub(crate) fn set_request(&mut self, request: Value) {
+        self.request = Some(request);
     }
 
     pub(crate) fn frames(&self) -> &[Tree] {
@@ -54,9 +63,15 @@ pub(crate) fn captures_rsnano() -> Vec<Capture> {
 
 fn read(json: &str) -> Vec<Capture> {
     let list = Tree::parse(json.as_bytes()).unwrap();
+    let values: Vec<Value> = serde_json::from_str(json).unwrap();
     list.items()
         .iter()
-        .map(|tree| Capture { file: tree.text_of("file").unwrap().to_owned(), tree: tree.clone() })
+        .zip(values)
+        .map(|(tree, value)| Capture {
+            file: tree.text_of("file").unwrap().to_owned(),
+            tree: tree.clone(),
+            request: value.get("request").cloned(),
+        })
         .collect()
 }
 
@@ -95,13 +110,19 @@ pub(crate) fn same_shape(ours: &Tree, theirs: &Tree) -> bool {
         (Tree::Object(ours), Tree::Object(theirs)) => {
             // Maps keyed by hash or address may differ in their keys, and then in their number.
             if is_map(ours) && is_map(theirs) {
-                return ours.iter().all(|(_, our)| same_shape(our, &theirs[0].1));
+                return ours.iter().all(|(key, our)| {
+                    let twin = theirs.iter().find(|(known, _)| known == key).unwrap_or(&theirs[0]);
+                    same_shape(our, &twin.1)
+                });
             }
             ours.len() == theirs.len()
                 && ours.iter().zip(theirs).all(|((our_key, our), (their_key, their))| {
                     our_key == their_key
                         && if our_key == "error" { our == their } else { same_shape(our, their) }
                 })
+        }
+        (Tree::Array(ours), Tree::Array(theirs)) if ours.len() == theirs.len() => {
+            ours.iter().zip(theirs).all(|(our, their)| same_shape(our, their))
         }
         (Tree::Array(ours), Tree::Array(theirs)) => match theirs.first() {
             Some(theirs) => ours.iter().all(|our| same_shape(our, theirs)),
@@ -114,7 +135,9 @@ pub(crate) fn same_shape(ours: &Tree, theirs: &Tree) -> bool {
 
 fn is_map(entries: &[(String, Tree)]) -> bool {
     !entries.is_empty()
-        && entries.iter().all(|(key, _)| key.len() == 64 || key.starts_with("nano_") || key.starts_with("xrb_"))
+        && entries
+            .iter()
+            .all(|(key, _)| key.len() == 64 || key.starts_with("nano_") || key.starts_with("xrb_"))
 }
 
 /// Sends bytes and reads until the other side ends.

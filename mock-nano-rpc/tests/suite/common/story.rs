@@ -93,6 +93,7 @@ pub(crate) fn first_network() -> Vec<Event> {
         event(199, 127, ReceiveFirst(Key(5))),
         event(200, 134, Known("C9494EB2")),
         event(200, 137, Known("76DAFBD4")),
+        event(200, 140, Known("FB78FC63")),
         event(201, 146, Send(Key(3), Key(5), 4 * XNO)),
         event(202, 149, Known("42298628")),
         event(203, 153, Send(Key(3), Key(5), 5 * XNO)),
@@ -162,7 +163,8 @@ impl Narrator {
             What::LegacySend(to, amount) => publish(mock, self.legacy_send(mock, to, amount)),
             What::Send(from, to, amount) => {
                 let (from, to) = (self.account(from), self.account(to));
-                let balance = mock.with(|node, _| node.ledger.balance(&from)).checked_sub(raw(amount)).unwrap();
+                let balance =
+                    mock.with(|node, _| node.ledger.balance(&from)).checked_sub(raw(amount)).unwrap();
                 publish(mock, self.next(mock, from, balance, *to.as_bytes()));
             }
             What::ReceiveAll(who) => self.receive(mock, self.account(who), usize::MAX),
@@ -179,7 +181,9 @@ impl Narrator {
         let mut open: Vec<_> = mock.with(|node, _| {
             node.ledger.receivables(&account).map(|(hash, receivable)| (*hash, receivable.amount)).collect()
         });
-        open.sort_by_key(|(hash, _)| mock.with(|node, _| node.ledger.block(hash).map(|stored| stored.height)));
+        open.sort_by_key(|(hash, _)| {
+            mock.with(|node, _| node.ledger.block(hash).map(|stored| stored.height))
+        });
         open.truncate(count);
         for (hash, amount) in open {
             let balance = mock.with(|node, _| node.ledger.balance(&account)).checked_add(amount).unwrap();
@@ -226,8 +230,9 @@ impl Narrator {
 }
 
 pub(crate) fn publish(mock: &MockNode, block: Block) {
-    mock.with(|node, now_ms| node.publish(block, now_ms))
-        .unwrap_or_else(|refusal| panic!("{refusal}: {}", block.print().write(mock_nano_rpc::tree::Style::Pretty)));
+    mock.with(|node, now_ms| node.publish(block, now_ms)).unwrap_or_else(|refusal| {
+        panic!("{refusal}: {}", block.print().write(mock_nano_rpc::tree::Style::Pretty))
+    });
 }
 
 const fn raw(raw: u128) -> Amount {
