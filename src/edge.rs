@@ -46,9 +46,11 @@ pub fn monotonic() -> std::time::Instant {
     std::time::Instant::now()
 }
 
+type Fill = dyn Fn(&mut [u8]) + Send + Sync;
+
 /// Makes randomness.
 #[derive(Clone)]
-pub struct Entropy(Arc<dyn Fn(&mut [u8]) + Send + Sync>);
+pub struct Entropy(Arc<Fill>);
 
 impl Entropy {
     /// The operating system's randomness.

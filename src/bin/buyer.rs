@@ -1,3 +1,7 @@
 //! The `buyer` program.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    nano_worker::cli::buyer::main().into()
+}

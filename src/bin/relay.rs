@@ -1,3 +1,5 @@
 //! The `relay` program.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    nano_worker::cli::relay::main()
+}

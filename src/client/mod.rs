@@ -1,1 +1,23 @@
 //! Speaking to a relay: signed REST, the WebSocket of hints, and how to wait between tries.
+//!
+//! Reading order: [`error`] how a call can end, [`rest`] one signed request and its bounds,
+//! [`calls`] a method per route, [`socket`] hints, [`pace`] delays.
+//!
+//! Architecture invariant: nothing here decides about jobs, and nothing here retries a call by
+//! itself: whoever asked knows whether asking again is right.
+
+pub mod error;
+
+pub mod rest;
+
+pub mod calls;
+
+pub mod socket;
+
+pub mod pace;
+
+pub use calls::{EventsQuery, Health, JobPage, JobsQuery, LockRequest, OfferPage, OffersQuery};
+pub use error::{CallError, Refused};
+pub use pace::Pace;
+pub use rest::{RelayClient, RelayUrlError};
+pub use socket::Hint;

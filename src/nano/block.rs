@@ -299,7 +299,9 @@ fn legacy_send_from_json(contents: &Value) -> Result<LegacySend, BlockError> {
         previous: field(contents, "previous", |text| text.parse().ok())?,
         destination: field(contents, "destination", |text| text.parse().ok())?,
         balance: field(contents, "balance", |text| {
-            (text.len() == 32).then(|| u128::from_str_radix(text, 16).ok().map(Amount::from_raw)).flatten()
+            let mut bytes = [0u8; 16];
+            hex::decode_to_slice(text, &mut bytes).ok()?;
+            Some(Amount::from_raw(u128::from_be_bytes(bytes)))
         })?,
         signature: field(contents, "signature", Signature::parse)?,
         work: field(contents, "work", Work::parse)?,

@@ -19,8 +19,11 @@ pub mod work;
 
 pub mod network;
 
+pub mod rpc;
+
 pub use account::Account;
 pub use amount::Amount;
 pub use block::BlockHash;
 pub use network::Network;
+pub use rpc::Rpc;
 pub use seed::{PrivateKey, Seed};

@@ -64,7 +64,8 @@ impl Seed {
         if words < WORDS_MIN {
             return Err(SeedError::WordCount(words));
         }
-        let normal = Zeroizing::new(phrase.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase());
+        let joined = Zeroizing::new(phrase.split_whitespace().collect::<Vec<_>>().join(" "));
+        let normal = Zeroizing::new(joined.to_lowercase());
         let mnemonic =
             Mnemonic::parse_in(Language::English, normal.as_str()).map_err(|error| match error {
                 bip39::Error::BadWordCount(count) => SeedError::WordCount(count),

@@ -32,7 +32,9 @@ impl Difficulty {
     /// Nonces that must be tried on average to reach it.
     #[must_use]
     pub const fn expected_tries(self) -> u64 {
-        u64::MAX / (u64::MAX - self.0).saturating_add(1)
+        let values = 1u128 << 64;
+        let tries = values / (values - self.0 as u128);
+        if tries > u64::MAX as u128 { u64::MAX } else { tries as u64 }
     }
 
     /// Reads 16 hex digits.
@@ -123,7 +125,7 @@ pub fn solve(root: &[u8; 32], threshold: Difficulty, start: u64, cancel: &Atomic
                 let first = start.wrapping_add(lane);
                 if let Some(work) = solve_lane(root, threshold, first, threads, &[cancel, found]) {
                     found.store(true, Ordering::Relaxed);
-                    // The receiver outlives this scope.
+                    // The receiver outlives this scope, so this cannot fail.
                     let _ = sender.send(work);
                 }
             });

@@ -92,6 +92,22 @@ impl<K: Key, V: Serialize + DeserializeOwned> Keyspace<K, V> {
         Scan { keyspace: self, iter: store.tree.range(range) }
     }
 
+    /// The records whose keys begin with `prefix` and come after `after` (exclusive).
+    #[must_use]
+    pub fn prefix_after<'a, P: Key>(&'a self, store: &'a Store, prefix: &P, after: &K) -> Scan<'a, K, V> {
+        let mut end = vec![self.id];
+        prefix.encode(&mut end);
+        // The first key behind all that begin with the prefix; a keyspace's number is never 255.
+        while let Some(last) = end.pop() {
+            if last < u8::MAX {
+                end.push(last + 1);
+                break;
+            }
+        }
+        let range = (Bound::Excluded(self.key_bytes(after)), Bound::Excluded(end));
+        Scan { keyspace: self, iter: store.tree.range(range) }
+    }
+
     fn key_bytes(&self, key: &K) -> Vec<u8> {
         let mut bytes = vec![self.id];
         key.encode(&mut bytes);

@@ -1,1 +1,53 @@
-//! The seller's daemon.
+//! The seller's daemon: outbound only, durable before it acts, at home in systemd.
+//!
+//! Reading order: [`stage`], [`input`] and [`machine`] are the lifecycle of one job, pure.
+//! [`payment`] and [`lease`] are its two hard questions, pure too. [`engine`] drives the machine
+//! for all jobs, one commit for many inputs. Around it stand the tasks that wait: `ingest` for
+//! news, [`watch`] for payments, [`keeper`] for locks, [`executor`] for handlers, `effects` for
+//! everything that is sent.
+//!
+//! Architecture invariant: it never names the relay's code, and nothing is sent, started or
+//! acknowledged before the state that says so is durable.
+
+pub mod stage;
+
+pub mod input;
+
+pub mod machine;
+
+pub mod payment;
+
+pub mod lease;
+
+pub mod terms;
+
+pub mod memory;
+
+pub mod wallet;
+
+pub mod engine;
+
+pub mod settings;
+
+pub mod watch;
+
+pub mod keeper;
+
+pub mod executor;
+
+mod calls;
+
+mod effects;
+
+mod ingest;
+
+mod offers;
+
+pub mod report;
+
+pub mod control;
+
+mod daemon;
+
+pub use daemon::{Parts, StartError, run};
+pub use settings::Settings;

@@ -1,0 +1,44 @@
+# List the recipes
+default:
+    @just --list
+
+# Format everything
+fmt:
+    cargo fmt --all
+
+# Lint everything; a warning is an error
+lint:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets -- -D warnings
+
+# Run all tests, or those whose name contains NAME
+test NAME="":
+    cargo test --workspace {{NAME}}
+
+# Check the rules that only reading the source can check
+tidy:
+    cargo test --test tidy -- --nocapture
+
+# Build the documentation and open it
+doc:
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --open
+
+# Watch one whole sale on loopback
+demo:
+    cargo run --release --bin worker -- demo
+
+# Build all programs for release
+build:
+    cargo build --release --workspace
+
+# Measure
+bench:
+    cargo bench --workspace
+
+# Check licences and advisories (needs cargo-deny and its advisory database)
+deny:
+    cargo deny check
+
+# Everything that continuous integration does
+ci:
+    .ci/run

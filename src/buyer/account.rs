@@ -1,0 +1,233 @@
+//! The chain of blocks of an account that pays: its newest block, its money, its work.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
+
+use nano_currency::block::StateFields;
+use nano_currency::rpc::{Receivable, Subtype};
+use nano_currency::work::{Difficulty, Work, solve};
+use nano_currency::{Account, Amount, BlockHash, PrivateKey};
+use tokio::sync::{Mutex, MutexGuard};
+
+use super::error::BuyError;
+use super::order::{Agreed, Signed};
+use super::progress::{Progress, Watch};
+use super::{Buyer, fate};
+
+/// Work that takes fewer tries than this is done here at once: a dozen milliseconds, about as long
+/// as a node's answer. Only private development networks ask for so little.
+const EASY_TRIES: u64 = 1 << 16;
+
+/// One account that pays.
+pub(super) struct Chain {
+    pub(super) account: Account,
+    key: PrivateKey,
+    /// Who holds it may add a block; what it holds is the newest one, if that is known.
+    head: Mutex<Option<Head>>,
+}
+
+/// The newest block of a chain, as far as the next one depends on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Head {
+    pub(super) previous: BlockHash,
+    pub(super) balance: Amount,
+    pub(super) representative: Account,
+}
+
+/// What an account holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Funds {
+    /// Whose.
+    pub account: Account,
+    /// What it can spend at once.
+    pub balance: Amount,
+    /// What it can receive.
+    pub receivable: Amount,
+}
+
+/// The turn to add to a chain.
+pub(super) type Turn<'a> = MutexGuard<'a, Option<Head>>;
+
+impl Chain {
+    pub(super) async fn turn(&self) -> Turn<'_> {
+        self.head.lock().await
+    }
+
+    pub(super) fn sign(&self, fields: StateFields, work: Work) -> Signed {
+        Signed(fields.sign(&self.key, work))
+    }
+
+    /// The block that pays, without its work.
+    pub(super) fn send(&self, head: &Head, agreed: &Agreed) -> Option<StateFields> {
+        Some(StateFields {
+            account: self.account,
+            previous: head.previous,
+            representative: head.representative,
+            balance: head.balance.checked_sub(agreed.amount)?,
+            link: *agreed.invoice.as_bytes(),
+        })
+    }
+
+    /// The block that takes in what was sent to us.
+    pub(super) fn receive(&self, head: &Head, hash: BlockHash, amount: Amount) -> Option<StateFields> {
+        Some(StateFields {
+            account: self.account,
+            previous: head.previous,
+            representative: head.representative,
+            balance: head.balance.checked_add(amount)?,
+            link: *hash.as_bytes(),
+        })
+    }
+}
+
+/// Its address; not its key.
+impl fmt::Debug for Chain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Chain({})", self.account)
+    }
+}
+
+/// Stops a search for work when nobody waits for it any more.
+struct StopOnDrop(Arc<AtomicBool>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Accounts.
+impl Buyer {
+    /// The account with this index.
+    ///
+    /// # Errors
+    /// If the seed has no such account.
+    pub fn account(&self, index: u32) -> Result<Account, BuyError> {
+        Ok(self.inner.parts.seed.account(index)?)
+    }
+
+    /// What that account holds, as a node says.
+    ///
+    /// # Errors
+    /// If the seed has no such account, or no node answers.
+    pub async fn funds(&self, index: u32) -> Result<Funds, BuyError> {
+        let account = self.account(index)?;
+        let info = self.ask("look at the account", || self.rpc().account_info(&account)).await?;
+        let balance = info.map_or(Amount::ZERO, |info| info.balance);
+        let receivable = self.receivable(account).await?.iter().map(|(_, amount)| *amount).sum();
+        Ok(Funds { account, balance, receivable })
+    }
+
+    pub(super) fn chain(&self, index: u32) -> Result<Arc<Chain>, BuyError> {
+        let key = self.inner.parts.seed.key(index)?;
+        let account = key.account();
+        let mut heads = self.inner.heads.lock().unwrap_or_else(PoisonError::into_inner);
+        let chain =
+            heads.entry(account).or_insert_with(|| Arc::new(Chain { account, key, head: Mutex::default() }));
+        Ok(Arc::clone(chain))
+    }
+
+    /// The newest block: the one that we published last, or what a node says.
+    pub(super) async fn head(&self, chain: &Chain, turn: &mut Turn<'_>) -> Result<Head, BuyError> {
+        if let Some(head) = **turn {
+            return Ok(head);
+        }
+        let info = self.ask("look at the account", || self.rpc().account_info(&chain.account)).await?;
+        let head = match info {
+            Some(info) => Head {
+                previous: info.frontier,
+                balance: info.balance,
+                representative: info.representative.unwrap_or(chain.account),
+            },
+            // Its own account is a representative that nobody else can misuse.
+            None => Head { previous: BlockHash::ZERO, balance: Amount::ZERO, representative: chain.account },
+        };
+        **turn = Some(head);
+        Ok(head)
+    }
+
+    /// What can be received, the largest first.
+    pub(super) async fn receivable(&self, account: Account) -> Result<Vec<(BlockHash, Amount)>, BuyError> {
+        let accounts = [account];
+        let lists = self.ask("look for money to receive", || self.rpc().receivable_of(&accounts)).await?;
+        let list = lists.into_values().flat_map(|list| list.blocks);
+        let amount = |entry: Receivable| entry.amount.map(|amount| (entry.hash, amount));
+        let mut list: Vec<_> = list.filter_map(amount).filter(|(_, amount)| !amount.is_zero()).collect();
+        list.sort_by_key(|(_, amount)| std::cmp::Reverse(*amount));
+        Ok(list)
+    }
+
+    /// Work for a block: easy work here, hard work by a node, or here if no node does it.
+    pub(super) async fn work(
+        &self,
+        fields: &StateFields,
+        subtype: Subtype,
+        watch: Watch<'_>,
+    ) -> Result<Work, BuyError> {
+        let thresholds = self.inner.parts.network.work();
+        let threshold = match subtype {
+            Subtype::Receive | Subtype::Open | Subtype::Epoch => thresholds.receive,
+            Subtype::Send | Subtype::Change => thresholds.send,
+        };
+        let root = *fields.work_root();
+        if threshold.expected_tries() > EASY_TRIES {
+            watch(&Progress::Working);
+            match self.rpc().work_generate(&root, threshold).await {
+                Ok(work) => return Ok(work),
+                Err(error) => tracing::debug!(%error, "no node works for us"),
+            }
+        }
+        self.work_here(root, threshold).await
+    }
+
+    async fn work_here(&self, root: [u8; 32], threshold: Difficulty) -> Result<Work, BuyError> {
+        let stop = StopOnDrop(Arc::default());
+        let (cancel, start) = (Arc::clone(&stop.0), self.entropy().number());
+        let found = tokio::task::spawn_blocking(move || solve(&root, threshold, start, &cancel)).await;
+        drop(stop);
+        // Without work only if the runtime is going down.
+        found.ok().flatten().ok_or(BuyError::TimedOut { waiting_for: "the proof of work", seconds: 0 })
+    }
+
+    /// What nodes say about a signed block. One node that knows it outweighs all that do not.
+    pub(super) async fn facts(&self, block: &Signed) -> Result<fate::Facts, BuyError> {
+        let (hash, previous) = (block.0.hash(), block.0.fields.previous);
+        let account = block.0.fields.account;
+        let known = self.known(&hash).await?;
+        let info = self.ask("look at the account", || self.rpc().account_info(&account)).await?;
+        let previous_height = if previous == BlockHash::ZERO {
+            Some(0)
+        } else {
+            let before = self.ask("look at a block", || self.rpc().block_info(&previous)).await?;
+            before.filter(|block| block.block_account == account).map(|block| block.height)
+        };
+        Ok(fate::Facts {
+            previous,
+            known,
+            previous_height,
+            frontier: info.map_or(BlockHash::ZERO, |info| info.frontier),
+            confirmed_height: info.and_then(|info| info.confirmed_height),
+        })
+    }
+
+    /// Whether any node knows a block.
+    pub(super) async fn known(&self, hash: &BlockHash) -> Result<fate::Known, BuyError> {
+        let mut known = None;
+        let mut failure = None;
+        for node in self.rpc().each() {
+            match node.block_info(hash).await {
+                Ok(Some(info)) if info.confirmed => return Ok(fate::Known::Confirmed),
+                Ok(Some(_)) => known = Some(fate::Known::Unconfirmed),
+                Ok(None) => known = known.or(Some(fate::Known::No)),
+                Err(error) => failure = Some(error),
+            }
+        }
+        match (known, failure) {
+            (Some(known), _) => Ok(known),
+            (None, Some(error)) => Err(BuyError::node("look at a block")(error)),
+            // A client has at least one node.
+            (None, None) => Ok(fate::Known::No),
+        }
+    }
+}

@@ -1,0 +1,503 @@
+//! The `buyer` program: its commands and what they print.
+
+mod progress;
+mod settings;
+mod text;
+
+use std::io::{self, Read as _, Write as _};
+use std::path::PathBuf;
+
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use nano_currency::Amount;
+use serde_json::{Value, json};
+use zeroize::Zeroizing;
+
+use self::progress::Display;
+use self::settings::Settings;
+use super::{CliError, Exit, Output};
+use crate::buyer::order::Order;
+use crate::buyer::plan::QuoteError;
+use crate::buyer::{BuyError, Buyer};
+use crate::client::{OffersQuery, RelayClient};
+use crate::config::Env;
+use crate::edge::{Clock, Entropy};
+use crate::protocol::limits::REQUEST_PAYLOAD_BYTES_MAX;
+use crate::protocol::signing::Signer;
+use crate::protocol::{Job, JobId, OfferId, Status};
+
+/// Numbers that `--help` explains.
+const EXIT_CODES: &str = "\
+Exit codes:
+   0  done; the job, if there was one to wait for, was delivered
+   1  something else failed
+   2  the command or the configuration is wrong
+   3  the job was tried and failed
+   4  the job was refused or canceled, or has expired; nothing was paid
+   5  the quote is not paid: too expensive, expired, or not what was agreed to
+   6  a payment may have been made and is not settled: run `buyer resume`, or look
+   7  the account has too little money
+   8  the relay refused, or cannot be reached
+   9  no node answers; nothing was paid
+  10  somebody took too long: run `buyer resume` or `buyer wait`";
+
+/// Buys from sellers on a relay, and pays in Nano.
+#[derive(Debug, Parser)]
+#[command(name = "buyer", version, after_help = EXIT_CODES, disable_help_subcommand = true)]
+struct Cli {
+    #[command(flatten)]
+    flags: Flags,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Flags of every command.
+#[derive(Debug, Args)]
+struct Flags {
+    /// The configuration [default: ./buyer.toml, if it is there]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The relay's address
+    #[arg(long, global = true, value_name = "URL")]
+    relay: Option<String>,
+    /// Where your key is: file:PATH, env:NAME or credential:NAME
+    #[arg(long, global = true, value_name = "REF")]
+    key: Option<String>,
+    /// Where your seed is: file:PATH, env:NAME or credential:NAME
+    #[arg(long, global = true, value_name = "REF")]
+    seed: Option<String>,
+    /// A node's address; may be repeated
+    #[arg(long, global = true, value_name = "URL")]
+    rpc: Vec<String>,
+    /// live, beta, test or dev
+    #[arg(long, global = true)]
+    network: Option<String>,
+    /// The journal's directory
+    #[arg(long, global = true, value_name = "DIR")]
+    state: Option<PathBuf>,
+    /// Which of the seed's accounts pays
+    #[arg(long, global = true, value_name = "N")]
+    account_index: Option<u32>,
+    /// Print one JSON value
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Makes keys
+    #[command(subcommand)]
+    Key(KeyCommand),
+    /// Shows the account that pays: its address, its balance, what it can receive
+    Account,
+    /// Lists offers
+    Offers {
+        /// Part of the title or the description
+        query: Option<String>,
+        /// A tag that must be there; may be repeated
+        #[arg(long = "tag", value_name = "TAG")]
+        tags: Vec<String>,
+        /// How many at most
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u8).range(1..=100))]
+        limit: u8,
+    },
+    /// Asks a seller for a job
+    Request {
+        /// The offer
+        offer: OfferId,
+        #[command(flatten)]
+        payload: Payload,
+    },
+    /// Shows a job and what the journal knows of it
+    Show {
+        /// The job
+        job: JobId,
+    },
+    /// Agrees to a job's quote
+    Accept {
+        /// The job
+        job: JobId,
+        #[command(flatten)]
+        limit: Limit,
+    },
+    /// Pays an accepted job and tells the relay
+    Pay {
+        /// The job
+        job: JobId,
+        #[command(flatten)]
+        limit: Limit,
+    },
+    /// Tells the relay of a payment that was made elsewhere
+    Submit {
+        /// The job
+        job: JobId,
+        /// The hash of the block that pays
+        #[arg(long)]
+        hash: String,
+    },
+    /// Waits for a job's end and prints its result
+    Wait {
+        /// The job
+        job: JobId,
+    },
+    /// Gives a job up that is not yet paid
+    Cancel {
+        /// The job
+        job: JobId,
+        /// Why, for the seller to read
+        #[arg(long)]
+        reason: Option<String>,
+    },
+    /// Does it all: asks, agrees, pays, waits, prints the result
+    Buy {
+        /// The offer
+        offer: OfferId,
+        #[command(flatten)]
+        payload: Payload,
+        /// The most that may be paid
+        #[arg(long, value_name = "XNO")]
+        max_price_xno: String,
+    },
+    /// Goes on with everything that was interrupted
+    Resume,
+    /// Prints a script that completes commands in a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Prints the manual page
+    Man,
+}
+
+#[derive(Debug, Subcommand)]
+enum KeyCommand {
+    /// Makes a key and prints its public half
+    New {
+        /// The file, which must not be there yet
+        #[arg(long, default_value = "buyer.key")]
+        out: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Payload {
+    /// What the seller is to work on: JSON, @FILE, or - for standard input
+    #[arg(long, value_name = "JSON|@FILE|-")]
+    payload: String,
+}
+
+#[derive(Debug, Args)]
+struct Limit {
+    /// The most that may be paid
+    #[arg(long, value_name = "XNO")]
+    max_price_xno: Option<String>,
+}
+
+/// Runs the program of this process.
+#[must_use]
+pub fn main() -> Exit {
+    let cli = Cli::parse();
+    super::init_log("warn");
+    let output = Output { json: cli.flags.json };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let ended = match runtime {
+        Ok(runtime) => runtime.block_on(run(cli, output)),
+        Err(error) => Err(CliError::new(Exit::Failed, "runtime", error)),
+    };
+    ended.unwrap_or_else(|error| output.failure(&error))
+}
+
+async fn run(cli: Cli, output: Output) -> Result<Exit, CliError> {
+    let (flags, env) = (&cli.flags, Env::system());
+    match cli.command {
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "buyer", &mut io::stdout());
+            Ok(Exit::Ok)
+        }
+        Command::Man => {
+            let page = clap_mangen::Man::new(Cli::command());
+            page.render(&mut io::stdout()).map_err(|error| CliError::new(Exit::Failed, "io", error))?;
+            Ok(Exit::Ok)
+        }
+        Command::Key(KeyCommand::New { out }) => new_key(&out, output),
+        Command::Offers { query, tags, limit } => {
+            let settings = Settings::load(flags, &env)?;
+            let query =
+                OffersQuery { text: query, tags, limit: Some(limit.into()), ..OffersQuery::default() };
+            offers(&settings, &query, output).await
+        }
+        command => {
+            let settings = Settings::load(flags, &env)?;
+            let buyer = settings.buyer()?;
+            let ended = purchase(&buyer, &settings, command, output).await;
+            // What was printed must not be forgotten by the journal.
+            buyer.memory().durable().await.map_err(|error| failure(error.into()))?;
+            ended
+        }
+    }
+}
+
+async fn purchase(
+    buyer: &Buyer,
+    settings: &Settings,
+    command: Command,
+    output: Output,
+) -> Result<Exit, CliError> {
+    let index = settings.account_index;
+    let display = Display::new(output);
+    let watch = |progress: &crate::buyer::Progress| display.show(progress);
+    let take_up = async |job: JobId| buyer.take_up(&job, index).await.map_err(failure);
+    match command {
+        Command::Account => account(buyer, settings, output).await,
+        Command::Request { offer, payload } => {
+            let payload = read_payload(&payload.payload)?;
+            let (order, job) = buyer.request(offer, &payload, None, index).await.map_err(failure)?;
+            buyer.memory().durable().await.map_err(|error| failure(error.into()))?;
+            Ok(show(&order, &job, output))
+        }
+        Command::Show { job } => {
+            let (order, job) = take_up(job).await?;
+            Ok(show(&order, &job, output))
+        }
+        Command::Accept { job, limit } => {
+            let (mut order, job) = take_up(job).await?;
+            let job = buyer.accept(&mut order, &job, limit.read()?).await.map_err(failure)?;
+            Ok(show(&order, &job, output))
+        }
+        Command::Pay { job, limit } => {
+            let (mut order, job) = take_up(job).await?;
+            let paid = buyer.pay(&mut order, &job, limit.read()?, &watch).await;
+            let job = paid.map_err(|error| unsettled(&order, error))?;
+            display.finish();
+            Ok(show(&order, &job, output))
+        }
+        Command::Submit { job, hash } => {
+            let (mut order, _) = take_up(job).await?;
+            let job = buyer.submit(&mut order, hash, &watch).await.map_err(failure)?;
+            display.finish();
+            Ok(show(&order, &job, output))
+        }
+        Command::Wait { job } => {
+            let (mut order, _) = take_up(job).await?;
+            let job = buyer.wait(&mut order, &watch).await.map_err(failure)?;
+            display.finish();
+            Ok(result(&job, output))
+        }
+        Command::Cancel { job, reason } => {
+            let (mut order, _) = take_up(job).await?;
+            let job = buyer.cancel(&mut order, reason.as_deref()).await.map_err(failure)?;
+            Ok(show(&order, &job, output))
+        }
+        Command::Buy { offer, payload, max_price_xno } => {
+            let max = read_xno(&max_price_xno)?;
+            let payload = read_payload(&payload.payload)?;
+            let (mut order, job) = buyer.request(offer, &payload, Some(max), index).await.map_err(failure)?;
+            display.show(&crate::buyer::Progress::Requested { job_id: job.job_id });
+            let ended = buyer.pursue(&mut order, job, &watch).await;
+            display.finish();
+            Ok(result(&ended.map_err(|error| unsettled(&order, error))?, output))
+        }
+        Command::Resume => {
+            let ended = resume(buyer, output, &display).await;
+            display.finish();
+            ended
+        }
+        Command::Key(_) | Command::Offers { .. } | Command::Completions { .. } | Command::Man => {
+            Err(CliError::usage("this command needs no journal"))
+        }
+    }
+}
+
+/// Goes on with each interrupted purchase; the exit is the worst of theirs.
+async fn resume(buyer: &Buyer, output: Output, display: &Display) -> Result<Exit, CliError> {
+    let orders = buyer.memory().interrupted().map_err(|error| failure(error.into()))?;
+    let (mut worst, mut list) = (Exit::Ok, Vec::new());
+    for mut order in orders {
+        let name = order.job_id.map_or_else(|| order.id.to_string(), |job| job.to_string());
+        let ended = buyer.resume(&mut order, &|progress| display.show(progress)).await;
+        let (exit, value, line) = match ended {
+            Ok(job) => {
+                let job = job.map(|job| (exit_of(&job), json!(job), text::outcome(&job)));
+                let (exit, job, line) = job.unwrap_or((Exit::Ok, Value::Null, "nothing to do".to_owned()));
+                (exit, json!({ "order": order, "job": job }), line)
+            }
+            Err(error) => {
+                let error = unsettled(&order, error);
+                let value =
+                    json!({ "order": order, "error": { "code": error.code, "message": error.message } });
+                (error.exit, value, error.message)
+            }
+        };
+        worst = worst.max(exit);
+        list.push((value, format!("{name}: {line}")));
+    }
+    let lines: Vec<&str> = list.iter().map(|(_, line)| line.as_str()).collect();
+    let lines = if lines.is_empty() { "nothing was interrupted".to_owned() } else { lines.join("\n") };
+    output.answer(lines, || json!({ "resumed": list.iter().map(|(value, _)| value).collect::<Vec<_>>() }));
+    Ok(worst)
+}
+
+async fn offers(settings: &Settings, query: &OffersQuery, output: Output) -> Result<Exit, CliError> {
+    let entropy = Entropy::system();
+    // Offers are public: the name of whoever asks does not leave this process.
+    let nobody = Signer::from_seed(&entropy.bytes());
+    let relay = RelayClient::new(&settings.relay_url, nobody, Clock::system(), entropy);
+    let relay = relay.map_err(CliError::usage)?;
+    let page = relay
+        .offers(query)
+        .await
+        .map_err(|error| failure(BuyError::Relay { doing: "list offers", source: error }))?;
+    output.answer(text::offers(&page.offers), || json!({ "offers": page.offers, "total": page.total }));
+    Ok(Exit::Ok)
+}
+
+async fn account(buyer: &Buyer, settings: &Settings, output: Output) -> Result<Exit, CliError> {
+    let funds = buyer.funds(settings.account_index).await.map_err(failure)?;
+    let text = format!(
+        "account {}\nholds {} XNO\nwaiting to be received: {} XNO",
+        funds.account,
+        funds.balance.to_xno(),
+        funds.receivable.to_xno()
+    );
+    output.answer(text, || {
+        json!({ "account": funds.account, "account_index": settings.account_index,
+                "balance_raw": funds.balance, "receivable_raw": funds.receivable })
+    });
+    Ok(Exit::Ok)
+}
+
+fn show(order: &Order, job: &Job, output: Output) -> Exit {
+    output.answer(text::job(order, job), || json!({ "job": job, "order": order }));
+    Exit::Ok
+}
+
+/// The result alone, so that it can be piped; with `--json` the whole job.
+fn result(job: &Job, output: Output) -> Exit {
+    if job.status == Status::Delivered {
+        output.answer(text::result(job), || json!({ "job": job }));
+        return Exit::Ok;
+    }
+    if output.json {
+        output.answer("", || json!({ "job": job }));
+    } else {
+        super::remark(text::outcome(job));
+    }
+    exit_of(job)
+}
+
+const fn exit_of(job: &Job) -> Exit {
+    match job.status {
+        Status::Failed => Exit::JobFailed,
+        Status::Canceled | Status::Expired => Exit::JobOver,
+        _ => Exit::Ok,
+    }
+}
+
+fn new_key(out: &std::path::Path, output: Output) -> Result<Exit, CliError> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let seed = Zeroizing::new(Entropy::system().bytes::<32>());
+    let key = Signer::from_seed(&seed).public_key();
+    let text = Zeroizing::new(format!("{}\n", Zeroizing::new(hex::encode(*seed)).as_str()));
+    let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(out);
+    let written = file.and_then(|mut file| {
+        file.write_all(text.as_bytes())?;
+        file.sync_all()
+    });
+    written.map_err(|error| CliError::usage(format_args!("cannot write {}: {error}", out.display())))?;
+    let human = format!("public key {key}\nwritten to {}; refer to it as file:{0}", out.display());
+    output.answer(human, || json!({ "public_key": key, "file": out }));
+    Ok(Exit::Ok)
+}
+
+impl Limit {
+    fn read(&self) -> Result<Option<Amount>, CliError> {
+        self.max_price_xno.as_deref().map(read_xno).transpose()
+    }
+}
+
+fn read_xno(text: &str) -> Result<Amount, CliError> {
+    Amount::parse_xno(text).map_err(|error| CliError::usage(format_args!("--max-price-xno: {error}")))
+}
+
+/// The payload that an argument names. A text that is no JSON is not guessed at.
+fn read_payload(argument: &str) -> Result<Value, CliError> {
+    let bound = REQUEST_PAYLOAD_BYTES_MAX as u64 + 1;
+    let mut text = String::new();
+    let read = match argument.strip_prefix('@') {
+        Some(path) => std::fs::File::open(path).and_then(|file| file.take(bound).read_to_string(&mut text)),
+        None if argument == "-" => io::stdin().take(bound).read_to_string(&mut text),
+        None => {
+            text.push_str(argument);
+            Ok(text.len())
+        }
+    };
+    read.map_err(|error| CliError::usage(format_args!("--payload {argument}: {error}")))?;
+    if text.len() > REQUEST_PAYLOAD_BYTES_MAX {
+        return Err(CliError::usage(format_args!("--payload: more than {REQUEST_PAYLOAD_BYTES_MAX} bytes")));
+    }
+    serde_json::from_str(&text).map_err(|error| {
+        CliError::usage(format_args!("--payload is not JSON ({error}); a text is written '\"like this\"'"))
+    })
+}
+
+/// The number and the name of a failure.
+fn failure(error: BuyError) -> CliError {
+    let (exit, code) = match &error {
+        BuyError::Relay { .. } | BuyError::OtherJob(_) => (Exit::Relay, "relay"),
+        BuyError::Node { .. } => (Exit::Node, "node"),
+        BuyError::Journal(_) => (Exit::Failed, "journal"),
+        BuyError::Seed(_) => (Exit::Usage, "seed"),
+        BuyError::Quote(QuoteError::TooExpensive { .. }) => (Exit::Quote, "quote.too_expensive"),
+        BuyError::Quote(QuoteError::Expired) => (Exit::Quote, "quote.expired"),
+        BuyError::Quote(QuoteError::Changed { .. }) => (Exit::Quote, "quote.changed"),
+        BuyError::Quote(_) => (Exit::Quote, "quote.invalid"),
+        BuyError::Over { paid: Some(_), .. } => (Exit::Unsettled, "paid_but_over"),
+        BuyError::Over { .. } => (Exit::JobOver, "job_over"),
+        BuyError::NotNow { .. } => (Exit::Relay, "not_now"),
+        BuyError::Underfunded { .. } => (Exit::Underfunded, "underfunded"),
+        BuyError::Unknown { .. } => (Exit::Unsettled, "payment_unknown"),
+        BuyError::BlockRefused { .. } => (Exit::Unsettled, "block_refused"),
+        BuyError::PaidElsewhere { .. } => (Exit::Unsettled, "paid_elsewhere"),
+        BuyError::TimedOut { .. } => (Exit::TimedOut, "timed_out"),
+    };
+    let message = match &error {
+        BuyError::Over { paid: Some(hash), .. } => {
+            format!("{error}; block {hash} has paid for it all the same: ask the seller, naming the block")
+        }
+        BuyError::Journal(cause) => match std::error::Error::source(cause) {
+            Some(source) => format!("{error}: {cause}: {source}"),
+            None => format!("{error}: {cause}"),
+        },
+        _ => error.to_string(),
+    };
+    CliError::new(exit, code, message)
+}
+
+/// A failure after a block was signed is another one than before.
+fn unsettled(order: &Order, error: BuyError) -> CliError {
+    let mut failure = failure(error);
+    let settled = order.submission.as_ref().is_some_and(|submission| submission.done);
+    if order.may_be_paid() && !settled && matches!(failure.exit, Exit::Node | Exit::Relay | Exit::TimedOut) {
+        failure.exit = Exit::Unsettled;
+        failure.message.push_str("; a payment was signed: run `buyer resume`");
+    }
+    failure
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn payloads_are_json_and_bounded() {
+        assert_eq!(read_payload("{\"a\":1}").unwrap(), json!({"a": 1}));
+        assert_eq!(read_payload("plain words").unwrap_err().exit, Exit::Usage);
+        assert_eq!(read_payload("@/nowhere/at/all").unwrap_err().exit, Exit::Usage);
+        let large = format!("\"{}\"", "x".repeat(REQUEST_PAYLOAD_BYTES_MAX));
+        assert_eq!(read_payload(&large).unwrap_err().exit, Exit::Usage);
+    }
+}

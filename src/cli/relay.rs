@@ -1,0 +1,160 @@
+//! The `relay` program.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use sd_notify::NotifyState;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+use tracing_subscriber::EnvFilter;
+
+use crate::relay::Relay;
+use crate::relay::config::Settings;
+
+/// The server that buyers and sellers meet at.
+#[derive(Debug, Parser)]
+#[command(name = "relay", version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+    #[command(flatten)]
+    serve: Serve,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Serve until SIGTERM or SIGINT (also without a verb).
+    Serve(Serve),
+}
+
+#[derive(Debug, Args)]
+struct Serve {
+    /// Where to listen, such as 127.0.0.1:3000; port 0 takes any.
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<String>,
+    /// The state directory.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// The settings; without it the defaults and the environment.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// How to write the log to standard error; RUST_LOG says how much.
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+/// Runs the program.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let serve = match cli.verb {
+        Some(Verb::Serve(serve)) => serve,
+        None => cli.serve,
+    };
+    log_to_stderr(serve.log_format);
+    let result = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")
+        .and_then(|runtime| runtime.block_on(run(serve)));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(serve: Serve) -> anyhow::Result<()> {
+    let mut settings = settings(serve.config.as_deref())?;
+    if let Some(listen) = serve.listen {
+        settings.listen = listen;
+    }
+    if let Some(data) = serve.data {
+        settings.config.data_dir = data;
+    }
+    let shutdown = CancellationToken::new();
+    stop_on_signals(shutdown.clone())?;
+    let listener = TcpListener::bind(&settings.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}", settings.listen))?;
+    let relay = Relay::open(settings.config)?;
+    announce(&format!("relay listening on http://{}", listener.local_addr()?))?;
+    notify(&[NotifyState::Ready]);
+    let watchdog = tokio::spawn(watchdog());
+    let result = relay.serve(listener, shutdown).await;
+    watchdog.abort();
+    Ok(result?)
+}
+
+fn settings(file: Option<&Path>) -> anyhow::Result<Settings> {
+    #[expect(clippy::disallowed_methods, reason = "the environment is read here, once")]
+    let env = |name: &str| std::env::var(name).ok();
+    let Some(file) = file else { return Ok(Settings::resolve(None, env)?) };
+    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let dir = file.parent().unwrap_or(Path::new(""));
+    Settings::resolve(Some((&text, dir)), env).with_context(|| file.display().to_string())
+}
+
+fn log_to_stderr(format: LogFormat) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => subscriber.init(),
+        LogFormat::Json => subscriber.json().init(),
+    }
+}
+
+fn announce(line: &str) -> std::io::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    writeln!(stdout, "{line}")?;
+    stdout.flush()
+}
+
+#[expect(clippy::print_stderr, reason = "why the program ends is for the person who started it")]
+fn complain(error: &anyhow::Error) {
+    eprintln!("relay: {error:#}");
+}
+
+fn stop_on_signals(shutdown: CancellationToken) -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        info!("stopping");
+        notify(&[NotifyState::Stopping]);
+        shutdown.cancel();
+    });
+    Ok(())
+}
+
+/// Tells systemd that the runtime still turns, twice as often as it asks.
+async fn watchdog() {
+    let Some(period) = sd_notify::watchdog_enabled() else { return };
+    let mut interval = tokio::time::interval(period / 2);
+    loop {
+        interval.tick().await;
+        notify(&[NotifyState::Watchdog]);
+    }
+}
+
+fn notify(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        warn!(%error, "systemd could not be told");
+    }
+}

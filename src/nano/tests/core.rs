@@ -1,0 +1,105 @@
+//! Seeds are refused by name and never shown; work is found, and the search can be called off.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use nano_currency::seed::SeedError;
+use nano_currency::work::{Difficulty, solve};
+use nano_currency::{Account, Amount, Network, PrivateKey, Seed};
+
+const PHRASE: &str = "legal winner thank year wave sausage worth useful legal winner thank yellow";
+
+fn check(text: &str, expected: SeedError) {
+    assert_eq!(Seed::parse(text).map(|_| ()), Err(expected), "{text:?}");
+}
+
+#[test]
+fn a_seed_is_refused_by_name() {
+    check("", SeedError::Length);
+    check("legal", SeedError::Length);
+    check(&"0".repeat(63), SeedError::Length);
+    check(&"0".repeat(65), SeedError::Length);
+    check(&"g".repeat(64), SeedError::NotHex);
+    check(&"é".repeat(32), SeedError::NotHex);
+    check("legal winner", SeedError::WordCount(2));
+    check(&PHRASE.replace(" yellow", ""), SeedError::WordCount(11));
+    check(&format!("{PHRASE} yellow"), SeedError::WordCount(13));
+    check(&PHRASE.replace("thank year", "thank jahr"), SeedError::UnknownWord(4));
+    check(&PHRASE.replace("yellow", "legal"), SeedError::PhraseChecksum);
+    check(&"abandon ".repeat(200), SeedError::WordCount(200));
+}
+
+#[test]
+fn a_seed_is_read_as_people_write_it() -> Result<(), SeedError> {
+    let phrase = Seed::parse(PHRASE)?.account(0)?;
+    let sloppy = format!("\n  {} \t", PHRASE.to_uppercase().replace(' ', "\r\n  "));
+    assert_eq!(Seed::parse(&sloppy)?.account(0)?, phrase);
+    assert_ne!(Seed::from_phrase(PHRASE, "passphrase")?.account(0)?, phrase);
+
+    let hex = "0123456789abcdef".repeat(4);
+    let account = Seed::parse(&hex)?.account(0)?;
+    assert_eq!(Seed::parse(&format!(" {}\n", hex.to_uppercase()))?.account(0)?, account);
+    Ok(())
+}
+
+#[test]
+fn a_phrases_keys_end_where_slip_10_does() -> Result<(), SeedError> {
+    let phrase = Seed::parse(PHRASE)?;
+    assert!(phrase.account((1 << 31) - 1).is_ok());
+    assert_eq!(phrase.account(1 << 31), Err(SeedError::IndexTooLarge));
+    assert!(Seed::Hex([0; 32]).account(u32::MAX).is_ok());
+    Ok(())
+}
+
+#[test]
+fn secrets_are_not_shown() -> Result<(), SeedError> {
+    let key = PrivateKey::from_bytes([0xab; 32]);
+    let hex = Seed::parse(&"ab".repeat(32))?;
+    assert_eq!(
+        format!("{key:?} {hex:?} {:?}", Seed::parse(PHRASE)?),
+        "PrivateKey(..) Seed::Hex(..) Seed::Bip39(..)"
+    );
+    for wrong in [PHRASE.replace("yellow", "hunter"), PHRASE.replace("yellow", "legal"), "z".repeat(64)] {
+        let error = Seed::parse(&wrong).map(|_| ()).expect_err("a wrong seed");
+        let shown = format!("{error} {error:?}");
+        assert!(wrong.split(' ').all(|word| !shown.contains(word)), "{shown}");
+    }
+    Ok(())
+}
+
+#[test]
+fn work_is_found() {
+    let threshold = Network::Dev.work().send;
+    for start in [0, u64::MAX] {
+        let work =
+            solve(&[7; 32], threshold, start, &AtomicBool::new(false)).expect("the search is not called off");
+        assert!(work.difficulty(&[7; 32]) >= threshold);
+    }
+}
+
+#[test]
+fn a_search_that_cannot_end_is_called_off() {
+    let cancel = AtomicBool::new(false);
+    let found = std::thread::scope(|scope| {
+        let search = scope.spawn(|| solve(&[7; 32], Difficulty::new(u64::MAX), 0, &cancel));
+        std::thread::park_timeout(Duration::from_millis(20));
+        cancel.store(true, Ordering::Relaxed);
+        search.join()
+    });
+    assert_eq!(found.expect("no panic"), None);
+}
+
+#[test]
+fn the_harder_the_work_the_more_tries() {
+    assert_eq!(Difficulty::new(0).expected_tries(), 1);
+    assert_eq!(Difficulty::new(1 << 63).expected_tries(), 2);
+    assert_eq!(Network::Live.work().receive.expected_tries(), 1 << 23);
+    assert_eq!(Network::Live.work().send.expected_tries(), 1 << 29);
+    assert_eq!(Difficulty::new(u64::MAX).expected_tries(), u64::MAX);
+}
+
+#[test]
+fn a_payment_link_names_the_amount_in_raw() {
+    let link = Account::BURN.payment_uri(Amount::from_raw(1_000));
+    assert_eq!(link, format!("nano:{}?amount=1000", Account::BURN));
+}

@@ -1,0 +1,235 @@
+//! Sockets, and the end.
+
+use std::future::pending;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::Request;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{debug, info, warn};
+
+use super::config::Config;
+use super::events::Tail;
+use super::http::{Peer, router};
+use super::presence::{Local, Presence};
+use super::ratelimit::Limiter;
+use super::service::Service;
+use super::storage::embedded::Embedded;
+use super::storage::{Storage, StorageError};
+use super::{metrics, sweeper};
+use crate::edge::{Clock, Entropy};
+use crate::store::OpenError;
+
+/// How long a connection may take to send a request's head, or stay idle between requests.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long requests that run may go on after the end was asked for.
+const DRAIN_MAX: Duration = Duration::from_secs(9);
+/// How long to wait when the system refuses another connection, for lack of descriptors say.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Why a relay ended before it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// Its state cannot be opened.
+    #[error("cannot open the relay's state")]
+    Open(#[from] OpenError),
+    /// Its storage failed; it may work again after a restart.
+    #[error("the storage failed while the relay was running")]
+    Storage(#[from] StorageError),
+}
+
+/// Opens the state, and serves on `listener` until `shutdown`, and then until running requests end.
+///
+/// # Errors
+/// If the state cannot be opened, or the storage fails.
+pub async fn run(listener: TcpListener, config: Config, shutdown: CancellationToken) -> Result<(), RunError> {
+    Relay::open(config)?.serve(listener, shutdown).await
+}
+
+/// A relay whose state is open.
+#[derive(Debug)]
+pub struct Relay {
+    storage: Arc<dyn Storage>,
+    config: Config,
+    clock: Clock,
+    entropy: Entropy,
+}
+
+impl Relay {
+    /// Opens the state that the settings name.
+    ///
+    /// # Errors
+    /// If it cannot be opened.
+    pub fn open(config: Config) -> Result<Self, RunError> {
+        let entropy = Entropy::system();
+        let storage = Embedded::open(&config.data_dir, config.cache_bytes, &entropy)?;
+        Ok(Self::with_parts(Arc::new(storage), config, Clock::system(), entropy))
+    }
+
+    /// A relay on any storage, clock and randomness.
+    pub fn with_parts(storage: Arc<dyn Storage>, config: Config, clock: Clock, entropy: Entropy) -> Self {
+        Self { storage, config, clock, entropy }
+    }
+
+    /// Serves on `listener` until `shutdown`, and then until running requests end.
+    ///
+    /// # Errors
+    /// If the storage fails.
+    pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) -> Result<(), RunError> {
+        metrics::start();
+        let app = self.into_app(shutdown.child_token());
+        let result = tokio::select! {
+            () = accept(&listener, &app) => Ok(()),
+            result = background(&app) => result,
+        };
+        app.shutdown.cancel();
+        drain(&listener, &app).await;
+        // What nobody waited for, such as used nonces, should be found again all the same.
+        let last = app.storage.durable().await;
+        result.and(last).map_err(RunError::from)
+    }
+
+    fn into_app(self, shutdown: CancellationToken) -> App {
+        let Self { storage, config, clock, entropy } = self;
+        App(Arc::new(Shared {
+            service: Service::new(Arc::clone(&storage), config.rules.clone(), clock.clone(), entropy.clone()),
+            limiter: Limiter::new(config.rates),
+            presence: Arc::new(Local::default()),
+            tail: Tail::default(),
+            streams: TaskTracker::new(),
+            connections: Arc::new(Semaphore::new(config.connections_max)),
+            storage,
+            config,
+            clock,
+            entropy,
+            shutdown,
+        }))
+    }
+}
+
+/// What all requests of a relay share.
+#[derive(Debug, Clone)]
+pub(super) struct App(Arc<Shared>);
+
+impl Deref for App {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) storage: Arc<dyn Storage>,
+    pub(super) service: Service,
+    pub(super) config: Config,
+    pub(super) clock: Clock,
+    pub(super) entropy: Entropy,
+    pub(super) limiter: Limiter,
+    pub(super) presence: Arc<dyn Presence>,
+    pub(super) tail: Tail,
+    pub(super) shutdown: CancellationToken,
+    /// Connections and WebSockets that are to end before the process does.
+    pub(super) streams: TaskTracker,
+    connections: Arc<Semaphore>,
+}
+
+impl App {
+    /// Whether the end was asked for.
+    pub(super) fn is_draining(&self) -> bool {
+        self.shutdown.is_cancelled()
+    }
+}
+
+/// Ends only when the storage fails.
+async fn background(app: &App) -> Result<(), StorageError> {
+    let sweeping = async {
+        sweeper::run(app).await?;
+        pending().await
+    };
+    let telling = async {
+        app.tail.follow(&*app.storage).await?;
+        pending().await
+    };
+    tokio::select! {
+        result = sweeping => result,
+        result = telling => result,
+    }
+}
+
+/// Takes connections until the end is asked for.
+async fn accept(listener: &TcpListener, app: &App) {
+    let router = router(app.clone());
+    tokio::select! {
+        () = app.shutdown.cancelled() => {}
+        () = take_connections(listener, app, &router) => {}
+    }
+}
+
+async fn take_connections(listener: &TcpListener, app: &App, router: &Router) {
+    loop {
+        let Ok(permit) = Arc::clone(&app.connections).acquire_owned().await else { return };
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                let connection = connection(stream, Peer(peer.ip()), app.clone(), router.clone());
+                app.streams.spawn(async move {
+                    connection.await;
+                    drop(permit);
+                });
+                metrics::connections(app.streams.len());
+            }
+            Err(error) => {
+                warn!(%error, "a connection could not be taken");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, peer: Peer, app: App, router: Router) {
+    // Answers are written whole; waiting for more would only delay them.
+    drop(stream.set_nodelay(true));
+    let inner = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer);
+        hyper::service::Service::call(&inner, request)
+    });
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    let mut connection = std::pin::pin!(connection);
+    let result = tokio::select! {
+        result = connection.as_mut() => result,
+        () = app.shutdown.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = result {
+        debug!(%error, "a connection broke off");
+    }
+}
+
+/// Waits for running requests; whoever comes meanwhile is told to go elsewhere.
+async fn drain(listener: &TcpListener, app: &App) {
+    info!(connections = app.streams.len(), "draining");
+    app.streams.close();
+    let router = router(app.clone());
+    tokio::select! {
+        () = app.streams.wait() => {}
+        () = tokio::time::sleep(DRAIN_MAX) => warn!(left = app.streams.len(), "some requests did not end in time"),
+        () = take_connections(listener, app, &router) => {}
+    }
+}

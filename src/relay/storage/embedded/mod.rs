@@ -1,0 +1,191 @@
+//! The storage of a relay that is one process: a directory, and nothing to install.
+//!
+//! Writers take turns, so that what is decided inside a commit sees all commits before it. Reads are
+//! microseconds from memory and are done where they are asked for.
+
+mod guards;
+mod jobs;
+mod keys;
+mod log;
+mod offers;
+
+use std::future::ready;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use tokio::sync::watch;
+
+use super::{
+    Answer, Claim, Claimed, Committed, Cursor, EventQuery, Horizon, JobCommit, JobPage, JobQuery, LogEntry,
+    LogState, OfferPage, OfferQuery, OfferSave, Receipt, Storage, StorageError,
+};
+use crate::edge::Entropy;
+use crate::protocol::apply::Rules;
+use crate::protocol::{Epoch, EventId, Job, JobId, Offer, OfferId, PublicKey, Refusal, Timestamp};
+use crate::store::{Batch, OpenError, Options, Store, StoreError};
+use guards::Running;
+use keys::{COUNTERS, Counters, NOTES, OFFERS};
+
+/// The version of the keyspaces in `keys`.
+const SCHEMA: u32 = 1;
+
+/// A storage in one directory, for one process.
+#[derive(Debug)]
+pub struct Embedded {
+    store: Store,
+    epoch: Epoch,
+    counters: Mutex<Counters>,
+    running: Running,
+    heads: watch::Sender<EventId>,
+}
+
+impl Embedded {
+    /// Opens the storage in `dir`, which is made if it is missing.
+    ///
+    /// # Errors
+    /// If the directory cannot be used, or holds something else.
+    pub fn open(dir: &Path, cache_bytes: u64, entropy: &Entropy) -> Result<Self, OpenError> {
+        let store = Store::open(dir, Options { kind: "relay", schema: SCHEMA, cache_bytes })?;
+        let name = "epoch".to_owned();
+        let epoch = match NOTES.get(&store, &name)? {
+            Some(epoch) => epoch,
+            None => {
+                let epoch = hex::encode(entropy.bytes::<16>());
+                let mut batch = Batch::default();
+                NOTES.put(&mut batch, &name, &epoch)?;
+                store.commit(batch)?;
+                store.durable_blocking()?;
+                epoch
+            }
+        };
+        let counters = COUNTERS.get(&store, &())?.unwrap_or_default();
+        let (heads, _) = watch::channel(counters.head);
+        let (epoch, counters) = (Epoch(epoch), Mutex::new(counters));
+        Ok(Self { store, epoch, counters, running: Running::default(), heads })
+    }
+
+    fn counters(&self) -> Counters {
+        *self.counters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_counters(&self, counters: Counters) {
+        *self.counters.lock().unwrap_or_else(PoisonError::into_inner) = counters;
+    }
+
+    fn forget_step(&self, horizon: Horizon, limit: usize) -> Result<bool, StoreError> {
+        let nonces = self.forget_nonces(horizon.nonces, limit)?;
+        let answers = self.forget_answers(horizon.answers, limit)?;
+        let events = self.forget_events(horizon.events, limit)?;
+        Ok(nonces || answers || events)
+    }
+
+    async fn make_durable(&self) -> Result<(), StorageError> {
+        let head = self.counters().head;
+        self.store.durable().await?;
+        self.heads.send_if_modified(|known| {
+            let news = head > *known;
+            *known = head.max(*known);
+            news
+        });
+        Ok(())
+    }
+}
+
+fn now<'a, T: Send + 'a>(result: Result<T, StoreError>) -> Answer<'a, T> {
+    ready(result.map_err(StorageError::from)).boxed()
+}
+
+impl Storage for Embedded {
+    fn job(&self, id: JobId) -> Answer<'_, Option<Job>> {
+        now(self.find_job(id))
+    }
+
+    fn commit<'a>(&'a self, commit: JobCommit<'a>) -> Answer<'a, Committed> {
+        now(self.commit_job(&commit))
+    }
+
+    fn jobs<'a>(&'a self, query: &'a JobQuery) -> Answer<'a, JobPage> {
+        now(self.list_jobs(query))
+    }
+
+    fn due(&self, at: Timestamp, limit: usize) -> Answer<'_, Vec<JobId>> {
+        now(self.due_jobs(at, limit))
+    }
+
+    fn reschedule<'a>(&'a self, id: JobId, rules: &'a Rules) -> Answer<'a, ()> {
+        now(self.reschedule_job(id, rules))
+    }
+
+    fn offer(&self, id: OfferId) -> Answer<'_, Option<Offer>> {
+        now(OFFERS.get(&self.store, &id))
+    }
+
+    fn save_offer<'a>(&'a self, save: OfferSave<'a>) -> Answer<'a, bool> {
+        now(self.put_offer(&save))
+    }
+
+    fn offers<'a>(&'a self, query: &'a OfferQuery) -> Answer<'a, OfferPage> {
+        now(self.list_offers(query))
+    }
+
+    fn log(&self) -> Answer<'_, LogState> {
+        now(self.log_state())
+    }
+
+    fn events<'a>(&'a self, query: &'a EventQuery) -> Answer<'a, Vec<(LogEntry, Job)>> {
+        now(self.events_of(query))
+    }
+
+    fn entries(&self, after: EventId, limit: usize) -> Answer<'_, Vec<LogEntry>> {
+        now(self.entries_after(after, limit))
+    }
+
+    fn cursor(&self, party: PublicKey) -> Answer<'_, Cursor> {
+        now(self.cursor_of(&party))
+    }
+
+    fn acknowledge<'a>(
+        &'a self,
+        party: PublicKey,
+        up_to: EventId,
+        receipt: Option<&'a Receipt>,
+    ) -> Answer<'a, EventId> {
+        now(self.ack(&party, up_to, receipt))
+    }
+
+    fn heads(&self) -> watch::Receiver<EventId> {
+        self.heads.subscribe()
+    }
+
+    fn spend_nonce<'a>(
+        &'a self,
+        party: PublicKey,
+        nonce: &'a str,
+        at: Timestamp,
+        ttl: Duration,
+    ) -> Answer<'a, bool> {
+        now(self.use_nonce(party, nonce, at, ttl))
+    }
+
+    fn claim<'a>(&'a self, claim: &'a Claim, at: Timestamp, lease: Duration) -> Answer<'a, Claimed> {
+        now(self.claim_key(claim, at, lease))
+    }
+
+    fn release(&self, claim: &Claim) {
+        self.running.release(claim);
+    }
+
+    fn record<'a>(&'a self, receipt: &'a Receipt, refusal: &'a Refusal) -> Answer<'a, ()> {
+        now(self.record_refusal(receipt, refusal))
+    }
+
+    fn forget(&self, horizon: Horizon, limit: usize) -> Answer<'_, bool> {
+        now(self.forget_step(horizon, limit))
+    }
+
+    fn durable(&self) -> Answer<'_, ()> {
+        self.make_durable().boxed()
+    }
+}

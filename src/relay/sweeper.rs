@@ -1,0 +1,58 @@
+//! What happens without a request: time limits pass, and old records are forgotten.
+
+use tracing::{debug, warn};
+
+use super::server::App;
+use super::storage::{Horizon, StorageError};
+
+/// Jobs that are looked at in one go.
+const JOBS_PER_STEP: usize = 100;
+/// Goes of one sweep; what is left waits for the next, so that requests are served in between.
+const STEPS_MAX: usize = 20;
+/// Records of each kind that are forgotten in one go, under the writer's turn.
+const RECORDS_PER_STEP: usize = 500;
+
+/// Sweeps until the relay stops.
+///
+/// # Errors
+/// If the storage fails: the process should end then, and be started again.
+pub(super) async fn run(app: &App) -> Result<(), StorageError> {
+    let mut interval = tokio::time::interval(app.config.sweep_interval);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = app.shutdown.cancelled() => return Ok(()),
+            _ = interval.tick() => sweep(app).await?,
+        }
+    }
+}
+
+async fn sweep(app: &App) -> Result<(), StorageError> {
+    for _ in 0..STEPS_MAX {
+        let due = app.storage.due(app.clock.now(), JOBS_PER_STEP).await?;
+        for &id in &due {
+            if let Err(refusal) = app.service.sweep(id).await {
+                warn!(job_id = %id, %refusal, "a job could not be expired");
+            }
+        }
+        if due.len() < JOBS_PER_STEP {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    for _ in 0..STEPS_MAX {
+        let now = app.clock.now();
+        let horizon = Horizon {
+            nonces: now.minus(app.config.nonce_ttl),
+            answers: now,
+            events: now.minus(app.config.event_retention),
+        };
+        if !app.storage.forget(horizon, RECORDS_PER_STEP).await? {
+            break;
+        }
+        debug!("more is left to forget");
+        tokio::task::yield_now().await;
+    }
+    super::metrics::upkeep();
+    app.storage.durable().await
+}

@@ -1,0 +1,385 @@
+//! The one loop, and the order in which its tasks begin and end.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use nano_currency::rpc::{Rpc, RpcConfig, RpcSetupError};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::calls::Line;
+use super::effects::{Desk, Hands, Services};
+use super::engine::{Effects, Engine, EngineError, Heard};
+use super::ingest::{Ingest, Page};
+use super::keeper::Keeper;
+use super::memory::{self, fact};
+use super::offers::{self, OfferError};
+use super::settings::{OfferSettings, Settings};
+use super::stage::Stage;
+use super::wallet::{Wallet, WalletError};
+use super::{control, executor, watch};
+use crate::client::{RelayClient, RelayUrlError, socket};
+use crate::edge::{self, Clock, Entropy};
+use crate::protocol::OfferId;
+use crate::store::{Batch, OpenError, Store, StoreError};
+
+/// Inputs decided in one commit: more would only make the first of them wait.
+const INPUTS_PER_TURN: usize = 512;
+
+/// Inputs that may wait for the loop: a few turns; whoever has more to say waits.
+const INPUTS_MAX: usize = 4_096;
+
+/// Wishes that may wait for the watch.
+const WISHES_MAX: usize = 1_024;
+
+/// Hints that may wait: one is as good as many.
+const HINTS_MAX: usize = 64;
+
+/// The longest sleep of the loop: a clock that jumped forward is noticed this soon.
+const SLEEP_MAX: Duration = Duration::from_secs(30);
+
+/// How long killed handlers and broken-off calls may take to end.
+const STOP_WAIT: Duration = Duration::from_secs(5);
+
+/// What comes from outside: time and randomness.
+#[derive(Debug, Clone)]
+pub struct Parts {
+    /// Tells the time.
+    pub clock: Clock,
+    /// Makes randomness.
+    pub entropy: Entropy,
+}
+
+/// Why the daemon does not start, or had to stop. Its store is whole: starting it again is safe.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The state directory cannot be used.
+    #[error("the state directory cannot be used")]
+    Open(#[from] OpenError),
+    /// The store failed.
+    #[error("the store failed; start again once the disk is well")]
+    Store(#[from] StoreError),
+    /// The wallet cannot be used.
+    #[error("the wallet cannot be used")]
+    Wallet(#[from] WalletError),
+    /// A decision could not be stored.
+    #[error("a decision could not be stored")]
+    Engine(#[from] EngineError),
+    /// The state is another seller's.
+    #[error("the state directory belongs to the relay key {found}, not to {ours}")]
+    OtherSeller {
+        /// Whose it is.
+        found: String,
+        /// Whose it should be.
+        ours: String,
+    },
+    /// The relay's address cannot be used.
+    #[error("relay.url cannot be used")]
+    RelayUrl(#[from] RelayUrlError),
+    /// The node's address cannot be used.
+    #[error("nano.rpc cannot be used")]
+    Rpc(#[from] RpcSetupError),
+    /// The relay refused an offer for good.
+    #[error("an offer was refused")]
+    Offer(String),
+    /// A thread or a socket could not be made.
+    #[error("the system refused a thread or a socket")]
+    System(#[from] std::io::Error),
+}
+
+/// Runs the worker until `shutdown`, then drains it.
+///
+/// # Errors
+/// If it cannot start, or its store failed.
+pub async fn run(settings: Settings, parts: Parts, shutdown: CancellationToken) -> Result<(), StartError> {
+    let store = Arc::new(memory::open(&settings.state_dir)?);
+    let holder = identify(&store, &settings, &parts)?;
+    let wallet = Wallet::open(&store, settings.seed.clone(), settings.account_index_start)?;
+    store.durable().await?;
+    let mut daemon = Daemon::start(settings, parts, store, holder, wallet).await?;
+    let ended = daemon.follow(&shutdown).await;
+    daemon.stop().await;
+    ended
+}
+
+/// The lasting id of this state directory, which makes a restarted worker keep its locks.
+fn identify(store: &Store, settings: &Settings, parts: &Parts) -> Result<String, StartError> {
+    let ours = settings.signer.public_key().to_string();
+    let mut batch = Batch::default();
+    match memory::fact(store, fact::SELLER)? {
+        Some(found) if found != ours => return Err(StartError::OtherSeller { found, ours }),
+        Some(_) => {}
+        None => memory::put_fact(&mut batch, fact::SELLER, &ours)?,
+    }
+    let holder = match memory::fact(store, fact::HOLDER)? {
+        Some(holder) => holder,
+        None => {
+            let holder = format!("worker-{}", hex::encode(parts.entropy.bytes::<16>()));
+            memory::put_fact(&mut batch, fact::HOLDER, &holder)?;
+            holder
+        }
+    };
+    store.commit(batch)?;
+    Ok(holder)
+}
+
+type Registered = Result<HashMap<OfferId, OfferSettings>, OfferError>;
+
+struct Daemon {
+    engine: Engine,
+    store: Arc<Store>,
+    hands: Hands,
+    keeper: Keeper,
+    clock: Clock,
+    inputs: mpsc::Receiver<Heard>,
+    pages: mpsc::Receiver<Page>,
+    registered: oneshot::Receiver<Registered>,
+    services: Services,
+    drain_time: Duration,
+    watchdog: Option<Duration>,
+}
+
+impl Daemon {
+    async fn start(
+        settings: Settings,
+        parts: Parts,
+        store: Arc<Store>,
+        holder: String,
+        wallet: Wallet,
+    ) -> Result<Self, StartError> {
+        executor::adopt_orphans();
+        let Parts { clock, entropy } = parts;
+        let client =
+            || RelayClient::new(&settings.relay_url, settings.signer.clone(), clock.clone(), entropy.clone());
+        let line = Arc::new(Line::new(client()?, entropy.clone()));
+        let started = edge::monotonic();
+        let rpc_clock = move || edge::monotonic().saturating_duration_since(started);
+        let rpc = Rpc::new(&RpcConfig::new(settings.rpc.clone(), rpc_clock))?;
+
+        let known = offers::known(&store, &settings.offers)?;
+        let engine = Engine::open(Arc::clone(&store), wallet, offers::terms(&known), holder.clone())?;
+        let services: Services = Arc::new(RwLock::new(HashMap::new()));
+        serve(&services, &known);
+
+        let (heard, inputs) = mpsc::channel(INPUTS_MAX);
+        let (watch_wishes, wishes) = mpsc::channel(WISHES_MAX);
+        let (page_sender, pages) = mpsc::channel(1);
+        let (hint_sender, hints) = mpsc::channel(HINTS_MAX);
+        let (registering, registered) = oneshot::channel();
+        let (drain, stop) = (CancellationToken::new(), CancellationToken::new());
+        let tasks = TaskTracker::new();
+
+        // Its own client: its connections are its own.
+        let keeper = Keeper::start(
+            client()?,
+            holder.clone(),
+            settings.lock_ttl,
+            heard.clone(),
+            started,
+            stop.clone(),
+        )?;
+        let hands = Hands {
+            line: Arc::clone(&line),
+            store: Arc::clone(&store),
+            services: Arc::clone(&services),
+            heard: heard.clone(),
+            watch: watch_wishes,
+            keeper: keeper.wishes(),
+            holder,
+            lock_ttl: settings.lock_ttl,
+            quote_ttl: settings.quote_ttl,
+            clock: clock.clone(),
+            started,
+            tasks: tasks.clone(),
+            drain: drain.clone(),
+            stop: stop.clone(),
+            desk: Arc::new(Desk::default()),
+        };
+        tasks.spawn(watch::run(rpc, clock.clone(), wishes, heard, stop.clone()));
+        tasks.spawn(socket::run(client()?, hint_sender, drain.clone()));
+        let ingest = Ingest {
+            line: Arc::clone(&line),
+            store: Arc::clone(&store),
+            pages: page_sender,
+            hints,
+            min: settings.poll_min,
+            max: settings.poll_max,
+            entropy: entropy.clone(),
+        };
+        tasks.spawn(begin(ingest, settings.offers, line, entropy, registering, drain.clone()));
+        let socket_path = control::socket_path(&settings.state_dir);
+        match control::Control::bind(&socket_path) {
+            Ok(control) => drop(tasks.spawn(control.serve(Arc::clone(&store), stop.clone()))),
+            // The job goes on without it; a path over 107 bytes is the usual cause.
+            Err(error) => tracing::warn!(%error, path = %socket_path.display(), "no questions can be asked"),
+        }
+        Ok(Self {
+            engine,
+            store,
+            hands,
+            keeper,
+            clock,
+            inputs,
+            pages,
+            registered,
+            services,
+            drain_time: settings.drain,
+            watchdog: sd_notify::watchdog_enabled(),
+        })
+    }
+
+    /// The loop: hear, decide, make durable, act.
+    async fn follow(&mut self, shutdown: &CancellationToken) -> Result<(), StartError> {
+        let resumed = self.engine.resume(self.clock.now())?;
+        self.act(resumed).await?;
+        notify(&[sd_notify::NotifyState::Ready]);
+        tracing::info!(open_jobs = self.engine.open_count(), "worker ready");
+        let mut draining = None;
+        let mut registering = true;
+        loop {
+            if draining.is_some() && self.is_drained() {
+                return Ok(());
+            }
+            let mut heard = Vec::new();
+            let mut pages = Vec::new();
+            let wait = self.wait();
+            tokio::select! {
+                count = self.inputs.recv_many(&mut heard, INPUTS_PER_TURN) => if count == 0 { return Ok(()) },
+                Some(page) = self.pages.recv() => pages.push(page),
+                offers = &mut self.registered, if registering => {
+                    registering = false;
+                    self.take_offers(offers)?;
+                }
+                () = tokio::time::sleep(wait) => {}
+                () = shutdown.cancelled(), if draining.is_none() => {
+                    draining = Some(Box::pin(tokio::time::sleep(self.drain_time)));
+                    self.begin_drain();
+                }
+                () = async { match &mut draining { Some(end) => end.await, None => std::future::pending().await } } => {
+                    tracing::warn!("time to drain is over: what still runs is stopped");
+                    return Ok(());
+                }
+            }
+            if self.watchdog.is_some() {
+                notify(&[sd_notify::NotifyState::Watchdog]);
+            }
+            let mut durable = Vec::new();
+            for page in pages {
+                heard.extend(page.heard);
+                durable.push(page.durable);
+            }
+            let effects = self.engine.take(heard, self.clock.now())?;
+            self.act(effects).await?;
+            for page in durable {
+                // Its asker may have been shut down.
+                let _ = page.send(self.engine.open_count());
+            }
+        }
+    }
+
+    /// Nothing is done before the decision to do it is durable.
+    async fn act(&mut self, effects: Effects) -> Result<(), StartError> {
+        self.store.durable().await?;
+        for (job, effect) in effects {
+            self.hands.perform(job, effect).await;
+        }
+        Ok(())
+    }
+
+    fn wait(&self) -> Duration {
+        let due = self.engine.next_deadline().map(|at| at.since(self.clock.now()));
+        let watchdog = self.watchdog.map(|interval| interval / 3);
+        [due, watchdog].into_iter().flatten().fold(SLEEP_MAX, Duration::min)
+    }
+
+    fn take_offers(
+        &mut self,
+        offers: Result<Registered, oneshot::error::RecvError>,
+    ) -> Result<(), StartError> {
+        match offers {
+            Ok(Ok(registered)) => {
+                serve(&self.services, &registered);
+                self.engine.set_terms(offers::terms(&registered));
+                Ok(())
+            }
+            Ok(Err(OfferError::Store(error))) => Err(error.into()),
+            Ok(Err(OfferError::Call { name, source })) => {
+                Err(StartError::Offer(format!("{name}: {source}; correct it in the configuration")))
+            }
+            // It ends early only in a drain.
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn begin_drain(&self) {
+        tracing::info!(open_jobs = self.engine.open_count(), "stopping: running jobs are finished");
+        notify(&[sd_notify::NotifyState::Stopping]);
+        self.hands.drain.cancel();
+    }
+
+    /// Whether nothing is under way that a few seconds more would finish.
+    fn is_drained(&self) -> bool {
+        self.engine.open_jobs().all(|(_, record)| {
+            !matches!(record.stage, Stage::Running { .. } | Stage::Stopping { .. } | Stage::Delivering { .. })
+        })
+    }
+
+    async fn stop(self) {
+        let Self { hands, keeper, store, mut inputs, pages, .. } = self;
+        hands.drain.cancel();
+        hands.stop.cancel();
+        hands.kill_all();
+        hands.tasks.close();
+        drop(pages);
+        // Whoever still has something to say must not wait for us; it is said again in the next life.
+        let drained = async { while inputs.recv().await.is_some() {} };
+        tokio::select! {
+            () = hands.tasks.wait() => {}
+            () = drained => {}
+            () = tokio::time::sleep(STOP_WAIT) => tracing::warn!("some tasks did not end in time"),
+        }
+        drop(inputs);
+        tokio::task::spawn_blocking(move || keeper.join()).await.unwrap_or_default();
+        if let Err(error) = store.durable().await {
+            tracing::error!(%error, "the store failed at the end");
+        }
+        tracing::info!("stopped");
+    }
+}
+
+/// Registers the offers, then listens for news: a job of an offer that is not yet known to be ours
+/// would be passed over.
+async fn begin(
+    ingest: Ingest,
+    settings: Vec<OfferSettings>,
+    line: Arc<Line>,
+    entropy: Entropy,
+    registering: oneshot::Sender<Registered>,
+    drain: CancellationToken,
+) {
+    let registered = tokio::select! {
+        registered = offers::register(&line, &ingest.store, &settings, &entropy) => registered,
+        () = drain.cancelled() => return,
+    };
+    let failed = registered.is_err();
+    if registering.send(registered).is_err() || failed {
+        return;
+    }
+    ingest.run(drain).await;
+}
+
+fn serve(services: &Services, offers: &HashMap<OfferId, OfferSettings>) {
+    let mut services = services.write().unwrap_or_else(PoisonError::into_inner);
+    for (id, offer) in offers {
+        services.entry(*id).or_insert_with(|| offers::service(offer));
+    }
+}
+
+fn notify(state: &[sd_notify::NotifyState<'_>]) {
+    // Without a service manager there is nobody to tell.
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::debug!(%error, "the service manager was not told");
+    }
+}

@@ -1,0 +1,454 @@
+//! The driver of the machine, without waiting: inputs in, one atomic batch, effects out.
+//!
+//! One loop owns it. It takes many inputs at once, so that a busy worker pays for one flush of the
+//! disk where a naive one would pay for hundreds.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use nano_currency::{Account, Amount, BlockHash};
+
+use super::input::{Context, Effect, Input, Sighting};
+use super::machine::{self, Step};
+use super::memory::{self, CLAIMS, Entry, HISTORY, JOBS, OPEN, RECENT, REQUESTS, Record, fact};
+use super::payment::{Facts, Invoice, Submitted, judge};
+use super::stage::Stage;
+use super::terms::Terms;
+use super::wallet::{Wallet, WalletError};
+use crate::protocol::{Epoch, EventId, Job, JobId, OfferId, Status, Timestamp};
+use crate::store::{Batch, Store, StoreError};
+
+/// Lines kept of one job's history: a job that makes more is going in circles, and its first lines
+/// say why.
+const LINES_MAX: u32 = 1_000;
+
+/// How soon a deadline that meant nothing may come again: never in a tight circle.
+const DEADLINE_AGAIN: Duration = Duration::from_secs(1);
+
+/// What the loop hears.
+#[derive(Debug)]
+pub enum Heard {
+    /// The relay showed a job.
+    Job {
+        /// As it was shown.
+        job: Box<Job>,
+        /// Whether its request was shown too.
+        whole: bool,
+    },
+    /// Everything up to this event was heard before this.
+    Cursor(Position),
+    /// What is known of a payment.
+    Facts(JobId, Facts),
+    /// Anything else that concerns one job.
+    Input(JobId, Input),
+}
+
+/// How far the relay's news have been heard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Position {
+    /// In the event log of one epoch.
+    Events(Epoch, EventId),
+    /// In the job listing, for relays without an event log.
+    Listing(String),
+    /// All jobs on the relay were listed once, up to this event.
+    Synced(Option<(Epoch, EventId)>),
+}
+
+/// Why the worker must stop. What it has promised is in its store; it goes on from there.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The wallet failed.
+    #[error("the wallet failed")]
+    Wallet(#[from] WalletError),
+}
+
+/// What has been decided and is now to be done, once the store is durable.
+pub type Effects = Vec<(JobId, Effect)>;
+
+/// All open jobs and the rules they follow.
+#[derive(Debug)]
+pub struct Engine {
+    store: Arc<Store>,
+    wallet: Wallet,
+    terms: HashMap<OfferId, Terms>,
+    holder: String,
+    open: BTreeMap<JobId, Record>,
+    deadlines: Deadlines,
+}
+
+/// When which job wants to be woken: at most one moment for each.
+#[derive(Debug, Default)]
+struct Deadlines {
+    by_time: BTreeSet<(Timestamp, JobId)>,
+    by_job: HashMap<JobId, Timestamp>,
+}
+
+impl Deadlines {
+    fn set(&mut self, job: JobId, at: Option<Timestamp>) {
+        if let Some(before) = self.by_job.remove(&job) {
+            self.by_time.remove(&(before, job));
+        }
+        if let Some(at) = at {
+            self.by_job.insert(job, at);
+            self.by_time.insert((at, job));
+        }
+    }
+
+    /// The jobs that are due, each of which is then without a deadline.
+    fn take_due(&mut self, now: Timestamp) -> Vec<JobId> {
+        let due: Vec<JobId> =
+            self.by_time.iter().take_while(|(at, _)| *at <= now).map(|(_, job)| *job).collect();
+        for job in &due {
+            self.set(*job, None);
+        }
+        due
+    }
+}
+
+/// One commit in the making.
+struct Turn {
+    now: Timestamp,
+    batch: Batch,
+    claims: HashMap<BlockHash, JobId>,
+    inputs: VecDeque<(JobId, Input)>,
+    effects: Effects,
+}
+
+impl Engine {
+    /// Takes up the jobs that an earlier life left open.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub fn open(
+        store: Arc<Store>,
+        wallet: Wallet,
+        terms: HashMap<OfferId, Terms>,
+        holder: String,
+    ) -> Result<Self, EngineError> {
+        let open = memory::open_jobs(&store)?;
+        let mut engine = Self { store, wallet, terms, holder, open, deadlines: Deadlines::default() };
+        let jobs: Vec<JobId> = engine.open.keys().copied().collect();
+        for job in jobs {
+            engine.note_deadline(job, Timestamp::default());
+        }
+        Ok(engine)
+    }
+
+    /// Replaces what is offered, once the relay knows it.
+    pub fn set_terms(&mut self, terms: HashMap<OfferId, Terms>) {
+        self.terms = terms;
+    }
+
+    /// How many jobs are open.
+    #[must_use]
+    pub fn open_count(&self) -> usize {
+        self.open.len()
+    }
+
+    /// The open jobs.
+    pub fn open_jobs(&self) -> impl Iterator<Item = (&JobId, &Record)> {
+        self.open.iter()
+    }
+
+    /// When the next job wants to be woken.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        self.deadlines.by_time.first().map(|(at, _)| *at)
+    }
+
+    /// Goes on with every open job, as after a crash.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub fn resume(&mut self, now: Timestamp) -> Result<Effects, EngineError> {
+        let resumed = self.open.keys().map(|job| Heard::Input(*job, Input::Resumed)).collect();
+        self.take(resumed, now)
+    }
+
+    /// Decides about everything that was heard and commits the decisions, whole or not at all.
+    ///
+    /// The effects must wait until [`Store::durable`] has returned.
+    ///
+    /// # Errors
+    /// If the store fails; then nothing was decided, and the worker must stop.
+    pub fn take(&mut self, heard: Vec<Heard>, now: Timestamp) -> Result<Effects, EngineError> {
+        let mut turn = Turn {
+            now,
+            batch: Batch::default(),
+            claims: HashMap::new(),
+            inputs: VecDeque::new(),
+            effects: Vec::new(),
+        };
+        self.wake_due(&mut turn);
+        self.run_inputs(&mut turn)?;
+        for heard in heard {
+            self.hear(heard, &mut turn)?;
+            self.run_inputs(&mut turn)?;
+        }
+        self.store.commit(turn.batch)?;
+        Ok(turn.effects)
+    }
+
+    fn wake_due(&mut self, turn: &mut Turn) {
+        for job in self.deadlines.take_due(turn.now) {
+            turn.inputs.push_back((job, Input::Due));
+        }
+    }
+
+    fn hear(&mut self, heard: Heard, turn: &mut Turn) -> Result<(), EngineError> {
+        match heard {
+            Heard::Job { job, whole } => self.hear_job(&job, whole, turn),
+            Heard::Cursor(position) => Ok(put_position(&mut turn.batch, &position)?),
+            Heard::Facts(job, facts) => self.hear_facts(job, facts, turn),
+            Heard::Input(job, input) => {
+                turn.inputs.push_back((job, input));
+                Ok(())
+            }
+        }
+    }
+
+    /// A job of an offer that is not ours to serve is left alone: another worker of the same seller
+    /// may serve it.
+    fn hear_job(&mut self, job: &Job, whole: bool, turn: &mut Turn) -> Result<(), EngineError> {
+        let known = self.open.contains_key(&job.job_id);
+        if !known {
+            let used = self.recognise(job, turn)?;
+            let Some(terms) = self.terms.get(&job.offer_id) else { return Ok(()) };
+            if JOBS.contains(&self.store, &job.job_id)? {
+                return Ok(());
+            }
+            // A job that has ended without us concerns us only for its address, noted above.
+            if job.status.is_final() && used.is_none() {
+                return Ok(());
+            }
+            if !whole && !job.status.is_final() {
+                turn.effects.push((job.job_id, Effect::Fetch));
+                return Ok(());
+            }
+            let invalid = terms.refusal(&job.request_payload);
+            self.admit(job, turn)?;
+            if let (Status::Requested, Some(reason)) = (job.status, invalid) {
+                turn.inputs.push_back((job.job_id, Input::PriceRefused(reason)));
+                return Ok(());
+            }
+        }
+        let sighting = self.sighting(job, turn)?;
+        if let Some(record) = self.open.get_mut(&job.job_id) {
+            record.status = job.status;
+        }
+        turn.inputs.push_back((job.job_id, Input::Seen(sighting)));
+        Ok(())
+    }
+
+    fn admit(&mut self, job: &Job, turn: &mut Turn) -> Result<(), EngineError> {
+        let record = Record {
+            offer_id: job.offer_id,
+            buyer_pubkey: job.buyer_pubkey,
+            status: job.status,
+            stage: Stage::Fresh,
+            first_seen_at: turn.now,
+            changed_at: turn.now,
+            lines: 0,
+            outcomes: 0,
+        };
+        // A `Value` always has a JSON form.
+        let request = serde_json::to_vec(&job.request_payload).unwrap_or_default();
+        REQUESTS.put(&mut turn.batch, &job.job_id, &request);
+        RECENT.put(&mut turn.batch, &(turn.now, job.job_id), &())?;
+        OPEN.put(&mut turn.batch, &job.job_id, &())?;
+        self.open.insert(job.job_id, record);
+        Ok(())
+    }
+
+    fn sighting(&mut self, job: &Job, turn: &mut Turn) -> Result<Sighting, EngineError> {
+        Ok(Sighting {
+            status: job.status,
+            invoice: self.recognise(job, turn)?,
+            submitted: job.payment_tx_hash.clone(),
+            locked_by_us: job.lock_holder.as_deref() == Some(self.holder.as_str()),
+            lock_expires_at: job.lock_expires_at,
+        })
+    }
+
+    /// The invoice of a job as the relay shows it, if its address is on our seed.
+    fn recognise(&mut self, job: &Job, turn: &mut Turn) -> Result<Option<Invoice>, EngineError> {
+        let account = job.quote_invoice_address.as_deref().and_then(|text| Account::parse(text).ok());
+        let price = job.quote_amount_raw.as_deref().and_then(|text| Amount::parse_raw(text).ok());
+        let (Some(account), Some(price)) = (account, price) else { return Ok(None) };
+        let index = self.wallet.recognise(&self.store, &mut turn.batch, &account)?;
+        Ok(index.map(|index| Invoice { index, account, price }))
+    }
+
+    fn hear_facts(&mut self, job: JobId, mut facts: Facts, turn: &mut Turn) -> Result<(), EngineError> {
+        let Some(invoice) = self.open.get(&job).and_then(|record| record.stage.invoice()).copied() else {
+            return Ok(());
+        };
+        if let Submitted::Found(block) = &mut facts.submitted {
+            block.claimed_elsewhere = self.claimant(&block.hash, turn)?.is_some_and(|other| other != job);
+        }
+        for block in &mut facts.found {
+            block.claimed_elsewhere = self.claimant(&block.hash, turn)?.is_some_and(|other| other != job);
+        }
+        turn.inputs.push_back((job, Input::Judged(judge(&invoice, &facts))));
+        Ok(())
+    }
+
+    fn claimant(&self, block: &BlockHash, turn: &Turn) -> Result<Option<JobId>, StoreError> {
+        match turn.claims.get(block) {
+            Some(job) => Ok(Some(*job)),
+            None => CLAIMS.get(&self.store, block),
+        }
+    }
+
+    /// Steps until nothing more follows. Each local effect answers with an input of its own, and no
+    /// stage asks for a second one without hearing from outside, so this ends.
+    fn run_inputs(&mut self, turn: &mut Turn) -> Result<(), EngineError> {
+        while let Some((job, input)) = turn.inputs.pop_front() {
+            self.run_input(job, input, turn)?;
+        }
+        Ok(())
+    }
+
+    fn run_input(&mut self, job: JobId, input: Input, turn: &mut Turn) -> Result<(), EngineError> {
+        let Some(record) = self.open.get(&job) else { return Ok(()) };
+        let context = self.context(record.offer_id, turn.now);
+        let what = describe(&input);
+        let Step { stage, effects, ignored } = machine::step(record.stage.clone(), input, &context);
+        if ignored {
+            tracing::debug!(job_id = %job, stage = stage.name(), input = what, "ignored");
+            // The terms may have changed since the deadline was set: then it comes again, but later.
+            if what == "deadline" {
+                let soonest = turn.now.plus(DEADLINE_AGAIN);
+                let at = machine::next_deadline(&record.stage, &context).map(|at| at.max(soonest));
+                self.deadlines.set(job, at);
+            }
+            return Ok(());
+        }
+        tracing::info!(job_id = %job, stage = %stage, "{what}");
+        self.change(job, stage, &what, turn)?;
+        for effect in effects {
+            self.perform_local(job, effect, turn)?;
+        }
+        self.finish_change(job, turn)
+    }
+
+    fn change(&mut self, job: JobId, stage: Stage, what: &str, turn: &mut Turn) -> Result<(), EngineError> {
+        let Some(record) = self.open.get_mut(&job) else { return Ok(()) };
+        record.stage = stage;
+        record.changed_at = turn.now;
+        if record.lines < LINES_MAX {
+            let entry = Entry { at: turn.now, what: what.to_owned(), stage: record.stage.to_string() };
+            HISTORY.put(&mut turn.batch, &(job, record.lines), &entry)?;
+            record.lines += 1;
+        }
+        Ok(())
+    }
+
+    fn finish_change(&mut self, job: JobId, turn: &mut Turn) -> Result<(), EngineError> {
+        let Some(record) = self.open.get(&job) else { return Ok(()) };
+        JOBS.put(&mut turn.batch, &job, record)?;
+        if record.stage.is_ended() {
+            OPEN.remove(&mut turn.batch, &job);
+            self.open.remove(&job);
+        }
+        self.note_deadline(job, turn.now);
+        Ok(())
+    }
+
+    /// Performs the effects that are part of the commit; the others wait for the barrier.
+    fn perform_local(&mut self, job: JobId, effect: Effect, turn: &mut Turn) -> Result<(), EngineError> {
+        match effect {
+            Effect::TakeIndex { price } => {
+                let (index, account) = self.wallet.take(&mut turn.batch, job)?;
+                turn.inputs.push_front((job, Input::IndexTaken(Invoice { index, account, price })));
+            }
+            Effect::Claim { blocks } => {
+                let input = self.claim(job, &blocks, turn)?;
+                turn.inputs.push_front((job, input));
+            }
+            Effect::Keep(outcome) => {
+                if let Some(record) = self.open.get_mut(&job) {
+                    record.outcomes += 1;
+                    memory::put_outcome(&mut turn.batch, job, record.outcomes, &outcome);
+                }
+            }
+            external => turn.effects.push((job, external)),
+        }
+        Ok(())
+    }
+
+    fn claim(&self, job: JobId, blocks: &[BlockHash], turn: &mut Turn) -> Result<Input, EngineError> {
+        for block in blocks {
+            if self.claimant(block, turn)?.is_some_and(|other| other != job) {
+                return Ok(Input::ClaimRefused(*block));
+            }
+        }
+        for block in blocks {
+            CLAIMS.put(&mut turn.batch, block, &job)?;
+            turn.claims.insert(*block, job);
+        }
+        Ok(Input::Claimed)
+    }
+
+    fn context(&self, offer: OfferId, now: Timestamp) -> Context {
+        // An offer that was taken out of the configuration still has its jobs; the safe rules hold.
+        self.terms.get(&offer).map_or_else(|| Terms::withdrawn().context(now), |terms| terms.context(now))
+    }
+
+    /// Sets the deadline of a job's stage, if it has one; one that has passed is due at once.
+    fn note_deadline(&mut self, job: JobId, now: Timestamp) {
+        let at = self
+            .open
+            .get(&job)
+            .and_then(|record| machine::next_deadline(&record.stage, &self.context(record.offer_id, now)));
+        self.deadlines.set(job, at);
+    }
+}
+
+fn put_position(batch: &mut Batch, position: &Position) -> Result<(), StoreError> {
+    match position {
+        Position::Events(epoch, event) => {
+            memory::put_fact(batch, fact::EPOCH, &epoch.0)?;
+            memory::put_fact(batch, fact::CURSOR, &event.to_string())
+        }
+        Position::Listing(cursor) => memory::put_fact(batch, fact::LISTING, cursor),
+        Position::Synced(head) => {
+            if let Some((epoch, event)) = head {
+                memory::put_fact(batch, fact::EPOCH, &epoch.0)?;
+                memory::put_fact(batch, fact::CURSOR, &event.to_string())?;
+            }
+            memory::put_fact(batch, fact::SYNCED, "yes")
+        }
+    }
+}
+
+/// An input as a line of history.
+fn describe(input: &Input) -> String {
+    match input {
+        Input::Resumed => "worker started again".to_owned(),
+        Input::Due => "deadline".to_owned(),
+        Input::Seen(sighting) => format!("seen {}", sighting.status),
+        Input::Priced(price) => format!("priced at {price} raw"),
+        Input::PriceRefused(reason) => format!("refused: {reason}"),
+        Input::IndexTaken(invoice) => format!("invoice {} is {}", invoice.index, invoice.account),
+        Input::Judged(verdict) => verdict.to_string(),
+        Input::Claimed => "payment claimed".to_owned(),
+        Input::ClaimRefused(block) => format!("block {block} has paid for another job"),
+        Input::Placed => "place to run".to_owned(),
+        Input::Locked(lock) => match lock.token {
+            Some(token) => format!("locked with token {token} until {}", lock.expires_at),
+            None => format!("locked until {}", lock.expires_at),
+        },
+        Input::LeaseLost => "lock lost".to_owned(),
+        Input::Finished(super::input::Outcome::Result(_)) => "handler succeeded".to_owned(),
+        Input::Finished(super::input::Outcome::Error(error)) => {
+            format!("handler failed: {}: {}", error.code, error.message)
+        }
+        Input::Done(call) => format!("{} taken", call.name()),
+        Input::Rejected(call, why) => format!("{} not taken: {why}", call.name()),
+    }
+}

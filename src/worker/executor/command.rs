@@ -1,0 +1,134 @@
+//! A program in a process group of its own, which does not outlive its job.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::{OUTPUT_BYTES_MAX, Run, RunError, strays};
+use crate::protocol::JobId;
+
+/// Bytes of a handler's errors that are logged; what follows is read and dropped.
+const STDERR_BYTES_MAX: usize = 64 * 1_024;
+
+/// How long output may still come once the program has ended and its group is dead.
+const LAST_OUTPUT: Duration = Duration::from_secs(2);
+
+pub(super) async fn run(
+    program: &Path,
+    arguments: &[String],
+    directory: &Path,
+    timeout: Duration,
+    run: &Run,
+    stop: &CancellationToken,
+) -> Result<Vec<u8>, RunError> {
+    let mut child = start(program, arguments, directory, run).map_err(RunError::Start)?;
+    let group = child.id();
+    let input = feed(&mut child, run.request.clone());
+    let log = log_errors(&mut child, run.job_id);
+    let (output, overflow) = collect(&mut child);
+    let ended = tokio::select! {
+        status = child.wait() => match status {
+            Ok(status) if status.success() => Ok(()),
+            Ok(status) => {
+                tracing::warn!(job_id = %run.job_id, %status, "handler exited");
+                Err(RunError::Failed)
+            }
+            Err(error) => Err(RunError::Start(error)),
+        },
+        () = tokio::time::sleep(timeout) => Err(RunError::TimedOut(timeout.as_secs())),
+        () = overflow.cancelled() => Err(RunError::TooLarge),
+        () = stop.cancelled() => Err(RunError::Stopped),
+    };
+    // Also after a success: what the program left behind must not outlive the job.
+    strays::kill_group(group);
+    drop(child.wait().await);
+    strays::kill_strays_among_children(run.job_id);
+    input.abort();
+    log.abort();
+    let output = tokio::time::timeout(LAST_OUTPUT, output).await;
+    ended?;
+    match output {
+        Ok(Ok(Some(bytes))) => Ok(bytes),
+        Ok(Ok(None)) => Err(RunError::TooLarge),
+        // A stray that left the group still holds the pipe: the output may be incomplete.
+        Ok(Err(_)) | Err(_) => Err(RunError::Failed),
+    }
+}
+
+fn start(program: &Path, arguments: &[String], directory: &Path, run: &Run) -> std::io::Result<Child> {
+    let mut command = Command::new(program);
+    command
+        .args(arguments)
+        .current_dir(directory)
+        .env_clear()
+        .env("JOB_ID", run.job_id.to_string())
+        .env("OFFER_ID", run.offer_id.to_string())
+        .env("ATTEMPT", run.attempt.to_string())
+        .env("PURPOSE", run.purpose.name())
+        .env("LOCK_TOKEN", run.lock_token.map(|token| token.to_string()).unwrap_or_default())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .kill_on_drop(true);
+    command.spawn()
+}
+
+/// A handler need not read its input, so a broken pipe is no error.
+fn feed(child: &mut Child, request: Vec<u8>) -> JoinHandle<()> {
+    let stdin = child.stdin.take();
+    tokio::spawn(async move {
+        if let Some(mut stdin) = stdin
+            && stdin.write_all(&request).await.is_ok()
+        {
+            drop(stdin.shutdown().await);
+        }
+    })
+}
+
+/// Reads all output; `None` once there is too much of it, which also cancels the token.
+fn collect(child: &mut Child) -> (JoinHandle<Option<Vec<u8>>>, CancellationToken) {
+    let stdout = child.stdout.take();
+    let overflow = CancellationToken::new();
+    let task = tokio::spawn({
+        let overflow = overflow.clone();
+        async move {
+            let mut bytes = Vec::new();
+            if let Some(stdout) = stdout {
+                let limit = OUTPUT_BYTES_MAX as u64 + 1;
+                drop(stdout.take(limit).read_to_end(&mut bytes).await);
+            }
+            if bytes.len() > OUTPUT_BYTES_MAX {
+                overflow.cancel();
+                return None;
+            }
+            Some(bytes)
+        }
+    });
+    (task, overflow)
+}
+
+/// The handler's errors are for the seller's log, never for the buyer.
+fn log_errors(child: &mut Child, job: JobId) -> JoinHandle<()> {
+    let stderr = child.stderr.take();
+    tokio::spawn(async move {
+        let Some(mut stderr) = stderr else { return };
+        let text = read_some(&mut stderr).await;
+        for line in String::from_utf8_lossy(&text).lines() {
+            tracing::info!(job_id = %job, "handler: {line}");
+        }
+        // Whatever else it says must not fill the pipe and stop it.
+        drop(tokio::io::copy(&mut stderr, &mut tokio::io::sink()).await);
+    })
+}
+
+async fn read_some(reader: &mut (impl AsyncRead + Unpin)) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    drop(reader.take(STDERR_BYTES_MAX as u64).read_to_end(&mut bytes).await);
+    bytes
+}

@@ -1,0 +1,148 @@
+//! Runs the seller's handler: one command or one HTTP call per job, within bounds.
+
+mod command;
+mod http;
+mod strays;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use super::input::Outcome;
+use crate::protocol::job::JobError;
+use crate::protocol::limits::RESULT_PAYLOAD_BYTES_MAX;
+use crate::protocol::{JobId, OfferId};
+
+pub use strays::{adopt_orphans, kill_strays};
+
+/// Bytes that are read of a handler's output: the largest result as JSON, with room for white space
+/// that compact JSON does without.
+const OUTPUT_BYTES_MAX: usize = RESULT_PAYLOAD_BYTES_MAX * 2;
+
+/// How the seller's work is done.
+#[derive(Debug, Clone)]
+pub struct Handler {
+    /// A program or a service.
+    pub kind: HandlerKind,
+    /// How long one run may take.
+    pub timeout: Duration,
+}
+
+/// A program or a service.
+#[derive(Debug, Clone)]
+pub enum HandlerKind {
+    /// A program with its arguments; the request comes on its standard input.
+    Command {
+        /// An absolute path.
+        program: PathBuf,
+        /// Its arguments.
+        arguments: Vec<String>,
+        /// Where it runs.
+        directory: PathBuf,
+    },
+    /// A service; the request is POSTed to it.
+    Url(String),
+}
+
+/// One run.
+#[derive(Debug, Clone)]
+pub struct Run {
+    /// For which job.
+    pub job_id: JobId,
+    /// Of which offer.
+    pub offer_id: OfferId,
+    /// Which start this is, counted from 1; 0 when a price is asked for.
+    pub attempt: u32,
+    /// The fencing token of the lock, if there is one.
+    pub lock_token: Option<u64>,
+    /// What is wanted.
+    pub purpose: Purpose,
+    /// What the buyer wrote, as compact JSON.
+    pub request: Vec<u8>,
+}
+
+/// What is wanted of a handler.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// The work.
+    Execute,
+    /// A price for it.
+    Quote,
+}
+
+impl Purpose {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Execute => "execute",
+            Self::Quote => "quote",
+        }
+    }
+}
+
+/// Why a run gave no result. The text is for the buyer: it says nothing of the seller's machine.
+#[derive(Debug, thiserror::Error)]
+enum RunError {
+    #[error("the handler could not be started")]
+    Start(#[source] std::io::Error),
+    #[error("the handler failed")]
+    Failed,
+    #[error("the handler did not finish within {0} seconds")]
+    TimedOut(u64),
+    #[error("the handler's result is larger than {RESULT_PAYLOAD_BYTES_MAX} bytes")]
+    TooLarge,
+    #[error("the handler was stopped")]
+    Stopped,
+    #[error("the handler's service could not be reached")]
+    Unreachable(#[source] reqwest::Error),
+}
+
+/// Runs the handler and waits until nothing of it is left.
+///
+/// `stop` kills it. The outcome is what the buyer is to get.
+pub async fn run(handler: &Handler, run: &Run, stop: &CancellationToken) -> Outcome {
+    let output = match &handler.kind {
+        HandlerKind::Command { program, arguments, directory } => {
+            command::run(program, arguments, directory, handler.timeout, run, stop).await
+        }
+        HandlerKind::Url(url) => http::run(url, handler.timeout, run, stop).await,
+    };
+    match output.and_then(|bytes| to_result(&bytes)) {
+        Ok(result) => Outcome::Result(result),
+        Err(error) => {
+            tracing::warn!(job_id = %run.job_id, error = %chain(&error), "handler failed");
+            Outcome::Error(JobError {
+                code: "handler_failed".to_owned(),
+                message: error.to_string(),
+                details: Value::Null,
+            })
+        }
+    }
+}
+
+/// What parses as JSON is JSON, anything else becomes `{"text": …}`.
+///
+/// A bare `null` would be no result on the wire, so it is a text too.
+fn to_result(output: &[u8]) -> Result<Value, RunError> {
+    let result = match serde_json::from_slice::<Value>(output) {
+        Ok(Value::Null) | Err(_) => {
+            json!({ "text": String::from_utf8_lossy(output).replace('\0', "\u{fffd}") })
+        }
+        Ok(value) => value,
+    };
+    if result.to_string().len() > RESULT_PAYLOAD_BYTES_MAX { Err(RunError::TooLarge) } else { Ok(result) }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;

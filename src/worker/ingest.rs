@@ -1,0 +1,423 @@
+//! The relay's news: hints wake it, polling alone is enough.
+//!
+//! Every page is handed to the loop together with the position behind it; only when both are
+//! durable is the page acknowledged, or the next one asked for.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::calls::Line;
+use super::engine::{Heard, Position};
+use super::memory::{self, OPEN, fact};
+use crate::client::{CallError, EventsQuery, Hint, JobsQuery, Pace};
+use crate::edge::{self, Entropy};
+use crate::protocol::limits::{EVENTS_PER_PAGE_MAX, JOBS_PER_PAGE_MAX};
+use crate::protocol::{Actor, Code, Epoch, Event, EventId, EventType, Job, JobId, Status, Timestamp};
+use crate::store::{Store, StoreError};
+
+/// How far back a listing by timestamp is repeated: commits may become visible out of order.
+const LISTING_OVERLAP: Duration = Duration::from_secs(30);
+
+/// Acknowledgements are bookkeeping for the relay: our own cursor is what counts, so one now and
+/// then is enough.
+const ACK_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Open jobs beyond which no news are asked for: each is a few kilobytes of memory.
+pub(super) const OPEN_JOBS_MAX: usize = 100_000;
+
+/// How long to wait for open jobs to end when there are too many.
+const FULL_DELAY: Duration = Duration::from_secs(5);
+
+/// What the loop is told, and asked to confirm once it is durable.
+#[derive(Debug)]
+pub(super) struct Page {
+    /// In order.
+    pub(super) heard: Vec<Heard>,
+    /// Told the number of open jobs once everything is durable.
+    pub(super) durable: oneshot::Sender<usize>,
+}
+
+/// What the poller needs.
+#[derive(Debug)]
+pub(super) struct Ingest {
+    pub(super) line: Arc<Line>,
+    pub(super) store: Arc<Store>,
+    pub(super) pages: mpsc::Sender<Page>,
+    pub(super) hints: mpsc::Receiver<Hint>,
+    pub(super) min: Duration,
+    pub(super) max: Duration,
+    pub(super) entropy: Entropy,
+}
+
+/// Where the poller is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Mode {
+    /// Nothing is known of this relay yet, or what was known no longer holds.
+    Resync,
+    /// Following the event log.
+    Events(Epoch, EventId),
+    /// Following the job listing, on a relay without an event log.
+    Listing(String),
+}
+
+/// Why a round brought nothing.
+#[derive(Debug, thiserror::Error)]
+enum RoundError {
+    #[error(transparent)]
+    Call(#[from] CallError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The loop has ended.
+    #[error("the worker is stopping")]
+    Stopping,
+}
+
+/// What a round brought.
+struct Round {
+    mode: Mode,
+    /// Whether something was new.
+    news: bool,
+    /// Whether there is certainly more.
+    more: bool,
+    open: usize,
+}
+
+impl Ingest {
+    /// Polls until `shutdown`.
+    pub(super) async fn run(mut self, shutdown: CancellationToken) {
+        tokio::select! {
+            () = self.follow() => {}
+            () = shutdown.cancelled() => {}
+        }
+    }
+
+    async fn follow(&mut self) {
+        let mut mode = match self.stored_mode() {
+            Ok(mode) => mode,
+            // The loop meets the same store and stops the worker.
+            Err(error) => return tracing::error!(%error, "the cursor cannot be read"),
+        };
+        let mut connected = false;
+        let mut acked = Acked::default();
+        let mut idle = Pace::new(self.min, self.max, self.entropy.clone());
+        let mut failing = Pace::new(self.min, self.max, self.entropy.clone());
+        loop {
+            let wait = match self.round(&mode).await {
+                Ok(round) => {
+                    failing.reset();
+                    mode = round.mode;
+                    if round.news {
+                        idle.reset();
+                    }
+                    self.acknowledge(&mode, &mut acked, round.more).await;
+                    match round {
+                        Round { open, .. } if open >= OPEN_JOBS_MAX => FULL_DELAY,
+                        Round { more: true, .. } => Duration::ZERO,
+                        // Hints say when to look; the slow poll is for the ones that were lost.
+                        _ if connected => self.max - self.max.mul_f64(0.1 * self.unit()),
+                        _ => idle_delay(&mut idle, self.min),
+                    }
+                }
+                Err(RoundError::Stopping) => return,
+                Err(RoundError::Store(error)) => return tracing::error!(%error, "the store failed"),
+                Err(RoundError::Call(error)) => {
+                    if is_cursor_too_old(&error) {
+                        tracing::warn!(%error, "the cursor no longer holds: all jobs are looked at again");
+                        mode = Mode::Resync;
+                        continue;
+                    }
+                    tracing::warn!(%error, "no news from the relay");
+                    self.line.close_for(error.retry_after());
+                    failing.next_delay_after(error.retry_after())
+                }
+            };
+            if !self.wait(wait, &mut connected).await {
+                return;
+            }
+        }
+    }
+
+    /// A number from 0 to 1.
+    fn unit(&self) -> f64 {
+        f64::from(u16::try_from(self.entropy.number() % 1_000).unwrap_or(0)) / 1_000.0
+    }
+
+    /// Waits, or until a hint; `false` when nobody gives hints any more.
+    async fn wait(&mut self, wait: Duration, connected: &mut bool) -> bool {
+        let deadline = tokio::time::sleep(wait);
+        tokio::pin!(deadline);
+        loop {
+            tokio::select! {
+                () = &mut deadline => return true,
+                hint = self.hints.recv() => match hint {
+                    None => return false,
+                    Some(hint) => {
+                        let mut wake = note(&hint, connected);
+                        // Many hints, one look.
+                        while let Ok(hint) = self.hints.try_recv() {
+                            wake |= note(&hint, connected);
+                        }
+                        if wake {
+                            return true;
+                        }
+                    }
+                },
+            }
+        }
+    }
+
+    fn stored_mode(&self) -> Result<Mode, StoreError> {
+        let epoch = memory::fact(&self.store, fact::EPOCH)?;
+        let cursor = memory::fact(&self.store, fact::CURSOR)?.and_then(|text| text.parse().ok());
+        let listing = memory::fact(&self.store, fact::LISTING)?;
+        Ok(match (memory::fact(&self.store, fact::SYNCED)?, epoch, cursor, listing) {
+            (None, ..) => Mode::Resync,
+            (_, Some(epoch), Some(cursor), _) => Mode::Events(Epoch(epoch), EventId(cursor)),
+            (.., Some(listing)) => Mode::Listing(listing),
+            _ => Mode::Resync,
+        })
+    }
+
+    async fn round(&self, mode: &Mode) -> Result<Round, RoundError> {
+        match mode {
+            Mode::Resync => self.resync().await,
+            Mode::Events(epoch, cursor) => self.events(epoch, *cursor).await,
+            Mode::Listing(cursor) => self.listing(cursor).await,
+        }
+    }
+
+    async fn events(&self, epoch: &Epoch, cursor: EventId) -> Result<Round, RoundError> {
+        let query = EventsQuery {
+            since: Some(cursor),
+            epoch: Some(epoch.clone()),
+            types: Vec::new(),
+            limit: Some(EVENTS_PER_PAGE_MAX),
+        };
+        let page = self.line.once(&|| self.line.client.poll(&query)).await?;
+        if page.epoch != *epoch {
+            tracing::warn!(old = %epoch, new = %page.epoch, "the relay's storage was replaced");
+            return self.resync().await;
+        }
+        let more = page.events.len() >= EVENTS_PER_PAGE_MAX;
+        let Some(last) = page.events.iter().map(|event| event.event_id).max() else {
+            return Ok(Round {
+                mode: Mode::Events(epoch.clone(), cursor),
+                news: false,
+                more: false,
+                open: 0,
+            });
+        };
+        let last = last.max(cursor);
+        let mut heard = self.jobs_of(page.events).await?;
+        heard.push(Heard::Cursor(Position::Events(epoch.clone(), last)));
+        let open = self.hand_over(heard).await?;
+        Ok(Round { mode: Mode::Events(epoch.clone(), last), news: true, more, open })
+    }
+
+    /// The jobs behind the events: what the event carries, or a look at the relay.
+    async fn jobs_of(&self, events: Vec<Event>) -> Result<Vec<Heard>, RoundError> {
+        let mut heard = Vec::new();
+        let mut missing = BTreeSet::new();
+        for event in events {
+            let requested = EventType::parse(&event.kind) == Some(EventType::Requested);
+            match carried(event.data) {
+                Some(job) if job.job_id == event.job_id => {
+                    heard.push(Heard::Job { job: Box::new(job), whole: requested });
+                }
+                _ => drop(missing.insert(event.job_id)),
+            }
+        }
+        for job in missing {
+            heard.extend(self.look(job).await?);
+        }
+        Ok(heard)
+    }
+
+    async fn look(&self, job: JobId) -> Result<Option<Heard>, RoundError> {
+        match self.line.once(&|| self.line.client.job(&job)).await {
+            Ok(job) => Ok(Some(Heard::Job { job: Box::new(job), whole: true })),
+            Err(error) if matches!(error.code(), Some(Code::NotFound | Code::Forbidden)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Looks at everything once, without asking anybody: what changed while nobody looked is
+    /// decided like any other news. The position is taken first, so that what happens meanwhile is
+    /// seen twice rather than not at all.
+    async fn resync(&self) -> Result<Round, RoundError> {
+        let head = self.head().await?;
+        let synced = memory::fact(&self.store, fact::SYNCED)?.is_some();
+        // The first time, finished jobs are looked at too, for the addresses that they used.
+        let statuses = if synced { OPEN_STATUSES.to_vec() } else { Vec::new() };
+        let mut seen = BTreeSet::new();
+        let mut cursor = "start".to_owned();
+        loop {
+            let page = self.list(&cursor, &statuses).await?;
+            seen.extend(page.jobs.iter().map(|job| job.job_id));
+            let next = next_listing(&cursor, &page);
+            self.hand_over(page.jobs.into_iter().map(whole).collect()).await?;
+            match next {
+                Some(next) => cursor = next,
+                None => break,
+            }
+        }
+        let mut rest = Vec::new();
+        for entry in OPEN.all(&self.store) {
+            let (job, ()) = entry?;
+            if !seen.contains(&job) {
+                rest.extend(self.look(job).await?);
+            }
+        }
+        rest.push(Heard::Cursor(Position::Synced(head.clone())));
+        let mode = match head {
+            Some((epoch, event)) => Mode::Events(epoch, event),
+            None => {
+                rest.push(Heard::Cursor(Position::Listing(cursor.clone())));
+                Mode::Listing(cursor)
+            }
+        };
+        let open = self.hand_over(rest).await?;
+        Ok(Round { mode, news: true, more: true, open })
+    }
+
+    /// Where the event log ends now; `None` on a relay without one.
+    async fn head(&self) -> Result<Option<(Epoch, EventId)>, RoundError> {
+        let query = EventsQuery { limit: Some(1), ..EventsQuery::default() };
+        match self.line.once(&|| self.line.client.poll(&query)).await {
+            Ok(page) => Ok(Some((page.epoch, page.head_event_id))),
+            Err(error) if is_cursor_too_old(&error) => Ok(position_of(&error)),
+            Err(error) if error.may_lack_route() => {
+                tracing::info!("the relay has no event log: its job listing is followed");
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn listing(&self, cursor: &str) -> Result<Round, RoundError> {
+        let page = self.list(cursor, &[]).await?;
+        let next = next_listing(cursor, &page);
+        let (news, more) = (!page.jobs.is_empty(), next.is_some());
+        let after = next.or_else(|| last_listing(&page)).unwrap_or_else(|| cursor.to_owned());
+        let mut heard: Vec<Heard> = page.jobs.into_iter().map(whole).collect();
+        let moved = after != cursor;
+        if moved {
+            heard.push(Heard::Cursor(Position::Listing(after.clone())));
+        }
+        let open = if heard.is_empty() { 0 } else { self.hand_over(heard).await? };
+        Ok(Round { mode: Mode::Listing(after), news: news && moved, more: more && moved, open })
+    }
+
+    /// One page of the seller's jobs in the order of their changes. `cursor` is the relay's own, or
+    /// `after:TIMESTAMP` for relays that know only timestamps.
+    async fn list(&self, cursor: &str, statuses: &[Status]) -> Result<crate::client::JobPage, RoundError> {
+        let mut query = JobsQuery {
+            role: Some(Actor::Seller),
+            statuses: statuses.to_vec(),
+            limit: Some(JOBS_PER_PAGE_MAX),
+            ..JobsQuery::default()
+        };
+        match cursor.strip_prefix("after:").map(str::parse::<Timestamp>) {
+            Some(Ok(after)) => query.updated_after = Some(after),
+            _ => {
+                query.cursor = Some(cursor.to_owned());
+                // A relay without cursors ignores them and sorts by this.
+                query.updated_after = (cursor == "start").then(|| Timestamp::from_micros(0));
+            }
+        }
+        Ok(self.line.once(&|| self.line.client.jobs(&query)).await?)
+    }
+
+    async fn hand_over(&self, heard: Vec<Heard>) -> Result<usize, RoundError> {
+        let (durable, done) = oneshot::channel();
+        self.pages.send(Page { heard, durable }).await.map_err(|_| RoundError::Stopping)?;
+        done.await.map_err(|_| RoundError::Stopping)
+    }
+
+    /// What is acknowledged here is durable: `mode` comes from a round that waited for it.
+    async fn acknowledge(&self, mode: &Mode, acked: &mut Acked, more: bool) {
+        let Mode::Events(_, cursor) = mode else { return };
+        let now = edge::monotonic();
+        let too_soon = acked.at.is_some_and(|at| now.duration_since(at) < ACK_INTERVAL);
+        if more || too_soon || acked.cursor == Some(*cursor) || *cursor == EventId(0) {
+            return;
+        }
+        match self.line.once(&|| self.line.client.ack(*cursor)).await {
+            Ok(_) => *acked = Acked { cursor: Some(*cursor), at: Some(now) },
+            Err(error) => tracing::debug!(%error, "not acknowledged yet"),
+        }
+    }
+}
+
+/// What was acknowledged last, and when.
+#[derive(Debug, Default)]
+struct Acked {
+    cursor: Option<EventId>,
+    at: Option<std::time::Instant>,
+}
+
+/// The statuses of jobs that may still need us.
+const OPEN_STATUSES: [Status; 4] = [Status::Requested, Status::Quoted, Status::Accepted, Status::Running];
+
+/// Never less than the shortest delay: jitter spreads polls, it must not multiply them.
+fn idle_delay(idle: &mut Pace, min: Duration) -> Duration {
+    idle.next_delay().max(min)
+}
+
+fn note(hint: &Hint, connected: &mut bool) -> bool {
+    match hint {
+        Hint::Lost => {
+            *connected = false;
+            false
+        }
+        Hint::Connected => {
+            *connected = true;
+            true
+        }
+        Hint::NewJob { .. } | Hint::JobUpdated { .. } => true,
+    }
+}
+
+fn whole(job: Job) -> Heard {
+    Heard::Job { job: Box::new(job), whole: true }
+}
+
+fn carried(mut data: serde_json::Value) -> Option<Job> {
+    serde_json::from_value(data.get_mut("job")?.take()).ok()
+}
+
+fn is_cursor_too_old(error: &CallError) -> bool {
+    error.code() == Some(Code::CursorTooOld) || error.status() == Some(410)
+}
+
+/// A 410 says where the log is now.
+fn position_of(error: &CallError) -> Option<(Epoch, EventId)> {
+    let CallError::Refused(refused) = error else { return None };
+    let epoch = refused.details.get("epoch")?.as_str()?.to_owned();
+    Some((Epoch(epoch), EventId(refused.details.get("head_event_id")?.as_u64()?)))
+}
+
+/// The cursor of the next page, if there certainly is one.
+fn next_listing(cursor: &str, page: &crate::client::JobPage) -> Option<String> {
+    if page.jobs.len() + page.unreadable < JOBS_PER_PAGE_MAX {
+        return None;
+    }
+    let next = page.next_cursor.clone().or_else(|| {
+        let last = page.jobs.iter().map(|job| job.updated_at).max()?;
+        // Jobs that tie with the last one may be on the next page: one microsecond is seen twice.
+        Some(format!("after:{}", last.minus(Duration::from_micros(1))))
+    })?;
+    (next != cursor).then_some(next)
+}
+
+/// Where a later look begins, after the last page.
+fn last_listing(page: &crate::client::JobPage) -> Option<String> {
+    page.next_cursor.clone().or_else(|| {
+        let last = page.jobs.iter().map(|job| job.updated_at).max()?;
+        Some(format!("after:{}", last.minus(LISTING_OVERLAP)))
+    })
+}

@@ -1,0 +1,170 @@
+//! Keeps locks renewed, on a thread of its own.
+//!
+//! It has its own runtime and its own connections: neither a handler that burns all processors nor
+//! a node that answers slowly can make it late.
+
+use std::collections::HashMap;
+use std::io;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::engine::Heard;
+use super::input::Input;
+use super::lease::Lease;
+use crate::client::{LockRequest, RelayClient};
+use crate::edge;
+use crate::protocol::JobId;
+
+/// Wishes that may wait: each is handled in microseconds.
+const WISHES_MAX: usize = 1_024;
+
+/// A wish of the machine's.
+#[derive(Debug)]
+pub enum Wish {
+    /// Keep this job's lock.
+    Hold(JobId, Lease),
+    /// Let it run out.
+    Release(JobId),
+}
+
+/// The thread, and the way to it.
+#[derive(Debug)]
+pub struct Keeper {
+    wishes: mpsc::Sender<Wish>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What the thread needs.
+#[derive(Debug, Clone)]
+struct Renewal {
+    client: RelayClient,
+    holder: String,
+    ttl: Duration,
+    heard: mpsc::Sender<Heard>,
+    started: std::time::Instant,
+}
+
+impl Keeper {
+    /// Starts the thread. `client` must not share its connections with anybody; `started` is the
+    /// moment that leases are counted from.
+    ///
+    /// # Errors
+    /// If the thread or its runtime cannot be made.
+    pub fn start(
+        client: RelayClient,
+        holder: String,
+        ttl: Duration,
+        heard: mpsc::Sender<Heard>,
+        started: std::time::Instant,
+        shutdown: CancellationToken,
+    ) -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (wishes, receiver) = mpsc::channel(WISHES_MAX);
+        let renewal = Renewal { client, holder, ttl, heard, started };
+        let thread = std::thread::Builder::new()
+            .name("lease-keeper".to_owned())
+            .spawn(move || runtime.block_on(run(renewal, receiver, shutdown)))?;
+        Ok(Self { wishes, thread: Some(thread) })
+    }
+
+    /// The way to it.
+    #[must_use]
+    pub fn wishes(&self) -> mpsc::Sender<Wish> {
+        self.wishes.clone()
+    }
+
+    /// Waits for the thread to end, after its `shutdown`.
+    pub fn join(mut self) {
+        if let Some(thread) = self.thread.take() {
+            // A panic there has already lost the leases, which the machine was told or will see.
+            drop(thread.join());
+        }
+    }
+}
+
+async fn run(renewal: Renewal, mut wishes: mpsc::Receiver<Wish>, shutdown: CancellationToken) {
+    let mut held: HashMap<JobId, AbortHandle> = HashMap::new();
+    loop {
+        let wish = tokio::select! {
+            wish = wishes.recv() => wish,
+            () = shutdown.cancelled() => None,
+        };
+        match wish {
+            Some(Wish::Hold(job, lease)) => {
+                let task = tokio::spawn(keep(renewal.clone(), job, lease));
+                if let Some(before) = held.insert(job, task.abort_handle()) {
+                    before.abort();
+                }
+            }
+            Some(Wish::Release(job)) => {
+                if let Some(task) = held.remove(&job) {
+                    task.abort();
+                }
+            }
+            None => return,
+        }
+    }
+}
+
+/// Renews one lock until it is lost; then says so, once.
+async fn keep(renewal: Renewal, job: JobId, mut lease: Lease) {
+    let mut next = lease.renew_at();
+    loop {
+        let now = elapsed(&renewal);
+        tokio::time::sleep(next.min(lease.lost_at()).saturating_sub(now)).await;
+        if lease.is_lost(elapsed(&renewal)) {
+            break;
+        }
+        let sent = elapsed(&renewal);
+        match tokio::time::timeout(lease.call_timeout(), renew(&renewal, job)).await {
+            Ok(Renewed::Yes) => {
+                lease.since = sent;
+                next = lease.renew_at();
+                tracing::debug!(job_id = %job, "lock renewed");
+            }
+            Ok(Renewed::No(why)) => {
+                tracing::warn!(job_id = %job, why, "the relay does not renew the lock");
+                break;
+            }
+            Ok(Renewed::Unanswered(why)) => {
+                tracing::warn!(job_id = %job, why, "lock not renewed yet");
+                next = lease.retry_at(elapsed(&renewal));
+            }
+            Err(_) => {
+                tracing::warn!(job_id = %job, "lock not renewed yet: no answer in time");
+                next = lease.retry_at(elapsed(&renewal));
+            }
+        }
+    }
+    // If nobody listens any more, the worker is stopping and its handlers with it.
+    drop(renewal.heard.send(Heard::Input(job, Input::LeaseLost)).await);
+}
+
+enum Renewed {
+    Yes,
+    No(String),
+    Unanswered(String),
+}
+
+async fn renew(renewal: &Renewal, job: JobId) -> Renewed {
+    let wish = LockRequest {
+        holder: renewal.holder.clone(),
+        ttl_seconds: renewal.ttl.as_secs(),
+        payment_tx_hash: None,
+    };
+    match renewal.client.lock(&job, &wish).await {
+        Ok(_) => Renewed::Yes,
+        Err(error) if error.is_retryable() || error.status() == Some(401) => {
+            Renewed::Unanswered(error.to_string())
+        }
+        Err(error) => Renewed::No(error.to_string()),
+    }
+}
+
+fn elapsed(renewal: &Renewal) -> Duration {
+    edge::monotonic().saturating_duration_since(renewal.started)
+}

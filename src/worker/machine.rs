@@ -1,0 +1,549 @@
+//! The lifecycle of one job in the worker: pure, and the heart of the whole.
+//!
+//! The driver's contract: take one input, [`step`], store the stage and make it durable, only then
+//! perform the effects in order; the outcome of each effect is a later input. Recovery is
+//! [`Input::Resumed`], not a second program.
+//!
+//! An effect may be performed twice (the worker died after it, before the next stage was durable).
+//! For three of them that must not matter, so their stage says *attempted* first: consuming an
+//! index and claiming a block commit together with the stage; a handler that may have run is only
+//! run again if its offer says that this is safe.
+
+use super::input::{Call, Context, Effect, Input, Outcome, Pricing, Rejection, Sighting};
+use super::payment::{Invoice, PaymentError, Verdict};
+use super::stage::{Ending, Lock, Paid, Plan, Stage};
+use crate::protocol::job::JobError;
+use crate::protocol::{Status, Timestamp};
+use serde_json::Value;
+use std::time::Duration;
+
+/// Address indices tried for one quote: more means that the relay is wrong, not that we are unlucky.
+const INDEX_TRIES_MAX: u8 = 32;
+
+/// How long to wait before a refused call is tried again: the other side has to change its mind.
+const RECONSIDER: Duration = Duration::from_secs(30);
+
+/// What one input led to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Step {
+    /// Where the worker is with the job now.
+    pub stage: Stage,
+    /// What to do once that is durable.
+    pub effects: Vec<Effect>,
+    /// Whether the input meant nothing here; then nothing has to be stored.
+    pub ignored: bool,
+}
+
+impl Step {
+    fn to(stage: Stage, effects: Vec<Effect>) -> Self {
+        Self { stage, effects, ignored: false }
+    }
+
+    /// The input means nothing in this stage.
+    fn ignored(stage: Stage) -> Self {
+        Self { stage, effects: Vec::new(), ignored: true }
+    }
+}
+
+/// Decides what follows from one input.
+#[must_use]
+pub fn step(stage: Stage, input: Input, context: &Context) -> Step {
+    match input {
+        Input::Resumed => resumed(stage, context),
+        Input::Due => due(stage, context),
+        Input::Seen(sighting) => seen(stage, sighting, context),
+        Input::Priced(_) | Input::PriceRefused(_) | Input::IndexTaken(_) => quoting(stage, input),
+        Input::Judged(verdict) => judged(stage, verdict),
+        Input::Claimed => claimed(stage),
+        Input::ClaimRefused(_) => claim_refused(stage),
+        Input::Placed => placed(stage),
+        Input::Locked(lock) => locked(stage, lock, context),
+        Input::LeaseLost => lease_lost(stage, context),
+        Input::Finished(outcome) => finished(stage, outcome),
+        Input::Done(call) => done(stage, call),
+        Input::Rejected(call, why) => rejected(stage, call, why, context),
+    }
+}
+
+/// When the stage wants [`Input::Due`].
+#[must_use]
+pub fn next_deadline(stage: &Stage, context: &Context) -> Option<Timestamp> {
+    match stage {
+        Stage::Blocked { until, .. } | Stage::Lapsed { until, .. } => Some(*until),
+        // Without a hash the relay lets the job expire; with one, only we can end it.
+        Stage::Awaiting { submitted: Some(_), since, .. } => Some(since.plus(context.payment_window)),
+        _ => None,
+    }
+}
+
+fn resumed(stage: Stage, context: &Context) -> Step {
+    match stage {
+        Stage::Fresh | Stage::Quoted { .. } | Stage::Ended { .. } => Step::ignored(stage),
+        Stage::Pricing => Step::to(stage, vec![Effect::AskPrice]),
+        Stage::Indexing { price, .. } => Step::to(stage, vec![Effect::TakeIndex { price }]),
+        Stage::Quoting { invoice, .. } => Step::to(stage, vec![Effect::SendQuote(invoice)]),
+        Stage::Refusing { ref reason } => {
+            let effects = vec![Effect::SendRefusal(reason.clone())];
+            Step::to(stage, effects)
+        }
+        Stage::Awaiting { invoice, ref submitted, .. } => {
+            let effects = vec![watch(invoice, submitted.clone(), false)];
+            Step::to(stage, effects)
+        }
+        Stage::Lapsed { invoice, ref submitted, .. } => {
+            let effects = vec![watch(invoice, submitted.clone(), true)];
+            Step::to(stage, effects)
+        }
+        // The lock of an earlier life may still be ours: asking for it again is how to find out.
+        Stage::Queued { paid } | Stage::Ready { paid, .. } => go_run(paid),
+        Stage::Locking { plan } | Stage::Blocked { plan, .. } => go_for(plan),
+        Stage::Running { paid, .. } => {
+            let mut step = go_for(rerun_or_fail(paid, context));
+            step.effects.insert(0, Effect::KillStrays);
+            step
+        }
+        Stage::Stopping { plan } => {
+            let mut step = go_for(plan);
+            step.effects.insert(0, Effect::KillStrays);
+            step
+        }
+        Stage::Delivering { lock, round, .. } => {
+            Step::to(stage, vec![Effect::Hold(lock), Effect::Deliver { lock, round }])
+        }
+    }
+}
+
+fn due(stage: Stage, context: &Context) -> Step {
+    match stage {
+        Stage::Blocked { plan, until } if context.now >= until => go_for(plan),
+        Stage::Lapsed { ending, until, .. } if context.now >= until => ended(ending, vec![Effect::Unwatch]),
+        Stage::Awaiting { invoice, submitted: Some(hash), since, verdict }
+            if context.now >= since.plus(context.payment_window) =>
+        {
+            window_closed(invoice, hash, verdict, context)
+        }
+        other => Step::ignored(other),
+    }
+}
+
+/// The submitted hash has had its time. Only a node's word may end the job: if there is none, the
+/// time starts anew.
+fn window_closed(invoice: Invoice, hash: String, verdict: Option<Verdict>, context: &Context) -> Step {
+    let Some(Verdict::Unpaid(reason)) = verdict else {
+        let effects = vec![watch(invoice, Some(hash.clone()), false)];
+        return Step::to(
+            Stage::Awaiting { invoice, submitted: Some(hash), since: context.now, verdict },
+            effects,
+        );
+    };
+    let mut step = go_for(Plan::Fail { error: unpaid_error(&reason) });
+    step.effects.insert(0, Effect::Unwatch);
+    step
+}
+
+fn seen(stage: Stage, sighting: Sighting, context: &Context) -> Step {
+    match sighting.status {
+        Status::Requested => seen_requested(stage, context),
+        Status::Quoted => seen_quoted(stage, &sighting),
+        Status::Accepted => seen_accepted(stage, sighting, context),
+        Status::Running => seen_running(stage, &sighting, context),
+        Status::Delivered | Status::Failed => seen_finished(stage, sighting.status),
+        Status::Canceled => seen_ended(stage, |paid| Ending::Canceled { paid }, context),
+        Status::Expired => seen_ended(stage, |paid| Ending::Expired { paid }, context),
+    }
+}
+
+fn seen_requested(stage: Stage, context: &Context) -> Step {
+    match (stage, context.pricing) {
+        (Stage::Fresh, Pricing::Fixed(price)) => {
+            Step::to(Stage::Indexing { price, tries: 1 }, vec![Effect::TakeIndex { price }])
+        }
+        (Stage::Fresh, Pricing::Ask) => Step::to(Stage::Pricing, vec![Effect::AskPrice]),
+        (other, _) => Step::ignored(other),
+    }
+}
+
+fn seen_quoted(stage: Stage, sighting: &Sighting) -> Step {
+    match (stage, sighting.invoice) {
+        // Ours, from an earlier life or with its answer lost.
+        (Stage::Fresh, Some(invoice)) => Step::to(Stage::Quoted { invoice }, vec![]),
+        (Stage::Quoting { invoice, .. }, Some(quoted)) if quoted.account == invoice.account => {
+            Step::to(Stage::Quoted { invoice }, vec![])
+        }
+        // Another worker of this seller was faster, but its invoice is on our seed: it can be ours too.
+        (Stage::Pricing | Stage::Indexing { .. } | Stage::Quoting { .. }, Some(invoice)) => {
+            Step::to(Stage::Quoted { invoice }, vec![])
+        }
+        (
+            Stage::Fresh
+            | Stage::Pricing
+            | Stage::Indexing { .. }
+            | Stage::Quoting { .. }
+            | Stage::Refusing { .. },
+            None,
+        ) => ended(Ending::Elsewhere, vec![]),
+        (other, _) => Step::ignored(other),
+    }
+}
+
+fn seen_accepted(stage: Stage, sighting: Sighting, context: &Context) -> Step {
+    match (stage, sighting.invoice) {
+        // What was quoted stands in our own record; the relay's copy is only a reminder.
+        (Stage::Quoting { invoice, .. } | Stage::Quoted { invoice }, _) => {
+            await_payment(invoice, sighting.submitted, context)
+        }
+        (Stage::Fresh, Some(invoice)) => await_payment(invoice, sighting.submitted, context),
+        (Stage::Fresh | Stage::Pricing | Stage::Indexing { .. } | Stage::Refusing { .. }, _) => {
+            ended(Ending::Elsewhere, vec![])
+        }
+        (Stage::Awaiting { invoice, submitted: None, .. }, _) if sighting.submitted.is_some() => {
+            await_payment(invoice, sighting.submitted, context)
+        }
+        (other, _) => Step::ignored(other),
+    }
+}
+
+fn await_payment(invoice: Invoice, submitted: Option<String>, context: &Context) -> Step {
+    let effects = vec![watch(invoice, submitted.clone(), false)];
+    Step::to(Stage::Awaiting { invoice, submitted, since: context.now, verdict: None }, effects)
+}
+
+/// Somebody holds, or held, the lock. Where that cannot have been us, the job may have been started
+/// elsewhere, and is only run here if that is safe.
+fn seen_running(stage: Stage, sighting: &Sighting, context: &Context) -> Step {
+    let until = sighting.lock_expires_at.unwrap_or(context.now);
+    match stage {
+        Stage::Fresh => match sighting.invoice {
+            Some(invoice) if context.idempotent => {
+                await_payment(invoice, sighting.submitted.clone(), context)
+            }
+            _ => Step::to(Stage::Blocked { plan: interrupted(), until }, vec![]),
+        },
+        Stage::Awaiting { invoice, submitted, verdict, since } if context.idempotent => {
+            Step::ignored(Stage::Awaiting { invoice, submitted, verdict, since })
+        }
+        Stage::Awaiting { .. }
+        | Stage::Quoting { .. }
+        | Stage::Quoted { .. }
+        | Stage::Pricing
+        | Stage::Indexing { .. }
+        | Stage::Refusing { .. } => {
+            Step::to(Stage::Blocked { plan: interrupted(), until }, vec![Effect::Unwatch])
+        }
+        Stage::Queued { paid } if !sighting.locked_by_us => {
+            Step::to(Stage::Blocked { plan: rerun_or_fail(paid, context), until }, vec![Effect::FreePlace])
+        }
+        Stage::Blocked { plan, until: before } if !sighting.locked_by_us && until > before => {
+            Step::to(Stage::Blocked { plan, until }, vec![])
+        }
+        other => Step::ignored(other),
+    }
+}
+
+fn seen_finished(stage: Stage, status: Status) -> Step {
+    let ours = if status == Status::Delivered { Ending::Delivered } else { Ending::Failed };
+    match stage {
+        Stage::Ended { .. } => Step::ignored(stage),
+        Stage::Delivering { .. }
+        | Stage::Locking { plan: Plan::Deliver { .. } }
+        | Stage::Blocked { plan: Plan::Deliver { .. }, .. } => ended(ours, vec![Effect::Release]),
+        Stage::Running { .. } | Stage::Stopping { .. } => {
+            ended(Ending::Elsewhere, vec![Effect::Kill, Effect::Release])
+        }
+        _ => ended(Ending::Elsewhere, vec![Effect::Unwatch, Effect::Release, Effect::FreePlace]),
+    }
+}
+
+fn seen_ended(stage: Stage, ending: fn(bool) -> Ending, context: &Context) -> Step {
+    let lapse = |invoice: Invoice, submitted: Option<String>| {
+        let until = context.now.plus(context.lapsed_watch);
+        let effects = vec![watch(invoice, submitted.clone(), true)];
+        Step::to(Stage::Lapsed { invoice, submitted, ending: ending(false), until }, effects)
+    };
+    match stage {
+        Stage::Ended { .. } | Stage::Lapsed { .. } => Step::ignored(stage),
+        Stage::Refusing { .. } => ended(Ending::Refused, vec![]),
+        Stage::Quoting { invoice, .. } | Stage::Quoted { invoice } => lapse(invoice, None),
+        Stage::Awaiting { invoice, submitted, .. } => lapse(invoice, submitted),
+        Stage::Running { .. } | Stage::Stopping { .. } => {
+            ended(ending(true), vec![Effect::Kill, Effect::Release])
+        }
+        Stage::Queued { .. }
+        | Stage::Ready { .. }
+        | Stage::Locking { plan: Plan::Run { .. } | Plan::Deliver { .. } }
+        | Stage::Blocked { plan: Plan::Run { .. } | Plan::Deliver { .. }, .. }
+        | Stage::Delivering { .. } => ended(ending(true), vec![Effect::Release, Effect::FreePlace]),
+        Stage::Fresh
+        | Stage::Pricing
+        | Stage::Indexing { .. }
+        | Stage::Locking { plan: Plan::Fail { .. } }
+        | Stage::Blocked { plan: Plan::Fail { .. }, .. } => ended(ending(false), vec![Effect::Release]),
+    }
+}
+
+fn quoting(stage: Stage, input: Input) -> Step {
+    match (stage, input) {
+        (Stage::Pricing, Input::Priced(price)) => {
+            Step::to(Stage::Indexing { price, tries: 1 }, vec![Effect::TakeIndex { price }])
+        }
+        (Stage::Fresh | Stage::Pricing, Input::PriceRefused(reason)) => refuse(reason),
+        (Stage::Indexing { tries, .. }, Input::IndexTaken(invoice)) => {
+            Step::to(Stage::Quoting { invoice, tries }, vec![Effect::SendQuote(invoice)])
+        }
+        (other, _) => Step::ignored(other),
+    }
+}
+
+fn judged(stage: Stage, verdict: Verdict) -> Step {
+    match (stage, verdict) {
+        (Stage::Awaiting { invoice, submitted, since, .. }, Verdict::Settled { blocks, total }) => {
+            let claim = Effect::Claim { blocks: blocks.clone() };
+            let verdict = Some(Verdict::Settled { blocks, total });
+            Step::to(Stage::Awaiting { invoice, submitted, since, verdict }, vec![claim])
+        }
+        (Stage::Awaiting { verdict: Some(known), invoice, submitted, since }, verdict)
+            if known == verdict =>
+        {
+            Step::ignored(Stage::Awaiting { invoice, submitted, since, verdict: Some(known) })
+        }
+        (Stage::Awaiting { invoice, submitted, since, .. }, verdict) => {
+            Step::to(Stage::Awaiting { invoice, submitted, since, verdict: Some(verdict) }, vec![])
+        }
+        (Stage::Lapsed { .. }, Verdict::Unpaid(PaymentError::Late)) => {
+            ended(Ending::PaidLate, vec![Effect::Unwatch])
+        }
+        (other, _) => Step::ignored(other),
+    }
+}
+
+fn claimed(stage: Stage) -> Step {
+    match stage {
+        Stage::Awaiting { invoice, submitted, verdict: Some(Verdict::Settled { blocks, total }), .. } => {
+            let hash_submitted = submitted.is_some();
+            let mut step = go_run(Paid { invoice, total, blocks, hash_submitted, attempts: 0 });
+            step.effects.insert(0, Effect::Unwatch);
+            step
+        }
+        other => Step::ignored(other),
+    }
+}
+
+/// The facts said that nobody else had claimed the block, and that was no longer so: look again.
+fn claim_refused(stage: Stage) -> Step {
+    match stage {
+        Stage::Awaiting { invoice, submitted, since, .. } => {
+            let effects = vec![watch(invoice, submitted.clone(), false)];
+            let verdict = Some(Verdict::Unpaid(PaymentError::HashReused));
+            Step::to(Stage::Awaiting { invoice, submitted, since, verdict }, effects)
+        }
+        other => Step::ignored(other),
+    }
+}
+
+fn placed(stage: Stage) -> Step {
+    match stage {
+        Stage::Queued { paid } => {
+            let effects = vec![take_lock(&paid)];
+            Step::to(Stage::Locking { plan: Plan::Run { paid, placed: true } }, effects)
+        }
+        Stage::Ready { paid, lock } => run(paid, lock, vec![]),
+        other => Step::ignored(other),
+    }
+}
+
+fn locked(stage: Stage, lock: Lock, context: &Context) -> Step {
+    let Stage::Locking { plan } = stage else { return Step::ignored(stage) };
+    match plan {
+        // A second holder of the lock cannot know what the first one did.
+        Plan::Run { paid, .. }
+            if paid.attempts == 0 && lock.token.is_some_and(|token| token > 1) && !context.idempotent =>
+        {
+            let mut step = hand_over(Outcome::Error(interrupted_error()), lock);
+            step.effects.push(Effect::FreePlace);
+            step
+        }
+        Plan::Run { paid, placed: true } => run(paid, lock, vec![Effect::Hold(lock)]),
+        Plan::Run { paid, placed: false } => {
+            Step::to(Stage::Ready { paid, lock }, vec![Effect::Hold(lock), Effect::AwaitPlace])
+        }
+        Plan::Fail { error } => hand_over(Outcome::Error(error), lock),
+        Plan::Deliver { round, failed } => Step::to(
+            Stage::Delivering { lock, round, failed },
+            vec![Effect::Hold(lock), Effect::Deliver { lock, round }],
+        ),
+    }
+}
+
+/// The attempt is counted, and durable, before the handler starts.
+fn run(mut paid: Paid, lock: Lock, mut effects: Vec<Effect>) -> Step {
+    paid.attempts = paid.attempts.saturating_add(1);
+    let attempt = paid.attempts;
+    effects.push(Effect::Execute { attempt, token: lock.token });
+    Step::to(Stage::Running { paid, lock, attempt }, effects)
+}
+
+fn lease_lost(stage: Stage, context: &Context) -> Step {
+    match stage {
+        Stage::Ready { paid, .. } => {
+            let effects = vec![Effect::Release, Effect::FreePlace, take_lock(&paid)];
+            Step::to(Stage::Locking { plan: Plan::Run { paid, placed: false } }, effects)
+        }
+        Stage::Running { paid, .. } => Step::to(
+            Stage::Stopping { plan: rerun_or_fail(paid, context) },
+            vec![Effect::Release, Effect::Kill],
+        ),
+        Stage::Delivering { round, failed, .. } => relock(round, failed),
+        other => Step::ignored(other),
+    }
+}
+
+fn finished(stage: Stage, outcome: Outcome) -> Step {
+    match stage {
+        Stage::Running { lock, .. } => {
+            let mut step = hand_over(outcome, lock);
+            step.effects.retain(|effect| !matches!(effect, Effect::Hold(_)));
+            step
+        }
+        Stage::Stopping { plan } => go_for(plan),
+        other => Step::ignored(other),
+    }
+}
+
+fn done(stage: Stage, call: Call) -> Step {
+    match (stage, call) {
+        (Stage::Quoting { invoice, .. }, Call::Quote) => Step::to(Stage::Quoted { invoice }, vec![]),
+        (Stage::Refusing { .. }, Call::Refuse) => ended(Ending::Refused, vec![]),
+        (Stage::Delivering { failed, .. }, Call::Deliver) => {
+            ended(if failed { Ending::Failed } else { Ending::Delivered }, vec![Effect::Release])
+        }
+        (other, _) => Step::ignored(other),
+    }
+}
+
+fn rejected(stage: Stage, call: Call, why: Rejection, context: &Context) -> Step {
+    match (stage, call, why) {
+        (Stage::Ended { ending }, ..) => Step::ignored(Stage::Ended { ending }),
+        // Nothing can be done about a relay that lacks the route: the request stays unquoted.
+        (Stage::Refusing { .. }, Call::Refuse, Rejection::Gone) => ended(Ending::Refused, vec![]),
+        (stage, _, Rejection::Gone) => vanished(stage),
+        (Stage::Quoting { invoice, tries }, Call::Quote, Rejection::AddressUsed)
+            if tries < INDEX_TRIES_MAX =>
+        {
+            let price = invoice.price;
+            Step::to(Stage::Indexing { price, tries: tries + 1 }, vec![Effect::TakeIndex { price }])
+        }
+        (Stage::Quoting { .. }, Call::Quote, Rejection::AddressUsed) => {
+            refuse("the seller found no unused invoice address".to_owned())
+        }
+        (Stage::Quoting { .. }, Call::Quote, Rejection::Invalid(reason)) => {
+            refuse(format!("the relay did not take the quote: {reason}"))
+        }
+        (stage @ (Stage::Quoting { .. } | Stage::Refusing { .. }), ..) => {
+            Step::to(stage, vec![Effect::Fetch])
+        }
+        (Stage::Locking { plan }, Call::Lock, why) => lock_rejected(plan, &why, context),
+        (Stage::Delivering { round, failed: false, lock }, Call::Deliver, Rejection::Invalid(reason)) => {
+            let round = round.saturating_add(1);
+            let error = JobError {
+                code: "handler_failed".to_owned(),
+                message: format!("the relay did not take the result: {reason}"),
+                details: Value::Null,
+            };
+            let effects = vec![Effect::Keep(Outcome::Error(error)), Effect::Deliver { lock, round }];
+            Step::to(Stage::Delivering { lock, round, failed: true }, effects)
+        }
+        (Stage::Delivering { round, failed, .. }, Call::Deliver, _) => relock(round, failed),
+        (other, ..) => Step::ignored(other),
+    }
+}
+
+fn lock_rejected(plan: Plan, why: &Rejection, context: &Context) -> Step {
+    let (plan, until) = match (plan, why) {
+        (Plan::Run { paid, .. }, Rejection::LockConflict(until)) => (rerun_or_fail(paid, context), *until),
+        (Plan::Run { paid, .. }, _) => (Plan::Run { paid, placed: false }, None),
+        (plan, Rejection::LockConflict(until)) => (plan, *until),
+        (plan, _) => (plan, None),
+    };
+    let soonest = context.now.plus(Duration::from_secs(1));
+    let until = until.unwrap_or_else(|| context.now.plus(RECONSIDER)).max(soonest);
+    Step::to(Stage::Blocked { plan, until }, vec![Effect::FreePlace, Effect::Fetch])
+}
+
+fn vanished(stage: Stage) -> Step {
+    let mut effects = vec![Effect::Unwatch, Effect::Release];
+    if matches!(stage, Stage::Running { .. } | Stage::Stopping { .. }) {
+        effects.push(Effect::Kill);
+    } else {
+        effects.push(Effect::FreePlace);
+    }
+    ended(Ending::Vanished, effects)
+}
+
+/// Towards running the handler. With a hash on the relay the job cannot expire, so it waits for a
+/// place first and holds no lock meanwhile; without one, the lock secures it at once.
+fn go_run(paid: Paid) -> Step {
+    if paid.hash_submitted {
+        return Step::to(Stage::Queued { paid }, vec![Effect::AwaitPlace]);
+    }
+    let effects = vec![take_lock(&paid)];
+    Step::to(Stage::Locking { plan: Plan::Run { paid, placed: false } }, effects)
+}
+
+fn go_for(plan: Plan) -> Step {
+    match plan {
+        Plan::Run { paid, .. } => go_run(paid),
+        plan => Step::to(Stage::Locking { plan }, vec![Effect::TakeLock { payment: None }]),
+    }
+}
+
+fn relock(round: u32, failed: bool) -> Step {
+    let plan = Plan::Deliver { round: round.saturating_add(1), failed };
+    Step::to(Stage::Locking { plan }, vec![Effect::Release, Effect::TakeLock { payment: None }])
+}
+
+fn hand_over(outcome: Outcome, lock: Lock) -> Step {
+    let failed = matches!(outcome, Outcome::Error(_));
+    Step::to(
+        Stage::Delivering { lock, round: 1, failed },
+        vec![Effect::Keep(outcome), Effect::Hold(lock), Effect::Deliver { lock, round: 1 }],
+    )
+}
+
+/// What to do with a handler that may have run.
+fn rerun_or_fail(paid: Paid, context: &Context) -> Plan {
+    if context.idempotent { Plan::Run { paid, placed: false } } else { interrupted() }
+}
+
+fn interrupted() -> Plan {
+    Plan::Fail { error: interrupted_error() }
+}
+
+fn interrupted_error() -> JobError {
+    JobError {
+        code: "worker_interrupted".to_owned(),
+        message: "the work may have been started before and cannot be safely repeated".to_owned(),
+        details: Value::Null,
+    }
+}
+
+fn unpaid_error(reason: &PaymentError) -> JobError {
+    JobError { code: reason.code().to_owned(), message: reason.to_string(), details: Value::Null }
+}
+
+fn refuse(reason: String) -> Step {
+    let effects = vec![Effect::SendRefusal(reason.clone())];
+    Step::to(Stage::Refusing { reason }, effects)
+}
+
+fn take_lock(paid: &Paid) -> Effect {
+    let payment = if paid.hash_submitted { None } else { paid.blocks.first().copied() };
+    Effect::TakeLock { payment }
+}
+
+const fn watch(invoice: Invoice, submitted: Option<String>, lapsed: bool) -> Effect {
+    Effect::Watch { invoice, submitted, lapsed }
+}
+
+fn ended(ending: Ending, effects: Vec<Effect>) -> Step {
+    Step::to(Stage::Ended { ending }, effects)
+}

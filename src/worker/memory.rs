@@ -1,0 +1,219 @@
+//! The worker's keyspaces, in one list; their numbers are for ever.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use nano_currency::{Account, BlockHash};
+use serde::{Deserialize, Serialize};
+
+use super::input::Outcome;
+use super::stage::Stage;
+use crate::protocol::job::JobError;
+use crate::protocol::{JobId, OfferId, PublicKey, Status, Timestamp};
+use crate::store::{Batch, Blobs, Keyspace, OpenError, Options, Store, StoreError};
+
+/// The version of this list.
+const SCHEMA: u32 = 1;
+
+/// Memory for pages: the open jobs' records stay in memory anyway, and an idle worker is small.
+const CACHE_BYTES: u64 = 8 << 20;
+
+/// Single facts: the cursor, the epoch, the next index, this directory's lasting id.
+pub(super) const FACTS: Keyspace<String, String> = Keyspace::new(1, "facts", 1);
+/// What the worker knows of each job.
+pub(super) const JOBS: Keyspace<JobId, Record> = Keyspace::new(2, "jobs", 1);
+/// The jobs to which something is owed.
+pub(super) const OPEN: Keyspace<JobId, ()> = Keyspace::new(3, "open", 1);
+/// All jobs by the moment they were first seen.
+pub(super) const RECENT: Keyspace<(Timestamp, JobId), ()> = Keyspace::new(4, "recent", 1);
+/// What each buyer wrote, as compact JSON.
+pub(super) const REQUESTS: Blobs<JobId> = Blobs::new(5, "requests");
+/// What each buyer is to get, as JSON; the second part counts replacements.
+pub(super) const OUTCOMES: Blobs<(JobId, u32)> = Blobs::new(6, "outcomes");
+/// What happened to each job, line by line.
+pub(super) const HISTORY: Keyspace<(JobId, u32), Entry> = Keyspace::new(7, "history", 1);
+/// Which job each block has paid for: inserted once, never changed.
+pub(super) const CLAIMS: Keyspace<BlockHash, JobId> = Keyspace::new(8, "claims", 1);
+/// Which index each of our invoice accounts has, and for which job it was consumed.
+pub(super) const INVOICES: Keyspace<[u8; 32], IssuedInvoice> = Keyspace::new(9, "invoices", 1);
+/// Which offer on the relay each offer of the configuration is.
+pub(super) const OFFERS: Keyspace<String, RegisteredOffer> = Keyspace::new(10, "offers", 1);
+
+/// Opens the worker's store.
+///
+/// # Errors
+/// As [`Store::open`].
+pub fn open(dir: &Path) -> Result<Store, OpenError> {
+    Store::open(dir, Options { kind: "worker", schema: SCHEMA, cache_bytes: CACHE_BYTES })
+}
+
+/// What the worker knows of a job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// What was asked for.
+    pub offer_id: OfferId,
+    /// Who pays.
+    pub buyer_pubkey: PublicKey,
+    /// Where it was when last seen.
+    pub status: Status,
+    /// What is owed.
+    pub stage: Stage,
+    /// When it was first seen.
+    pub first_seen_at: Timestamp,
+    /// When the stage last changed.
+    pub changed_at: Timestamp,
+    /// Lines of its history.
+    pub lines: u32,
+    /// Outcomes stored for it; the last one counts.
+    pub outcomes: u32,
+}
+
+/// One line of a job's history.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// When.
+    pub at: Timestamp,
+    /// What happened.
+    pub what: String,
+    /// What the worker owed afterwards.
+    pub stage: String,
+}
+
+/// An address index that was consumed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IssuedInvoice {
+    /// The index.
+    pub index: u32,
+    /// The job it was consumed for; absent if it was only recognised on the relay.
+    pub job_id: Option<JobId>,
+}
+
+/// An offer that was registered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegisteredOffer {
+    /// Its id on the relay; absent while the answer to its registration is still awaited.
+    pub offer_id: Option<OfferId>,
+    /// The idempotency key of its registration.
+    pub key: String,
+    /// What was last told to the relay, as JSON.
+    pub terms: String,
+}
+
+/// An outcome as it is stored.
+#[derive(Serialize, Deserialize)]
+enum StoredOutcome {
+    #[serde(rename = "result")]
+    Result(serde_json::Value),
+    #[serde(rename = "error")]
+    Error(JobError),
+}
+
+/// Names of the single facts.
+pub(super) mod fact {
+    /// The last event that was persisted.
+    pub(crate) const CURSOR: &str = "cursor";
+    /// The epoch that the cursor belongs to.
+    pub(crate) const EPOCH: &str = "epoch";
+    /// The listing cursor for relays without an event log.
+    pub(crate) const LISTING: &str = "listing";
+    /// The next address index that was never consumed.
+    pub(crate) const NEXT_INDEX: &str = "next_index";
+    /// This directory's lasting id, the `holder` of its locks.
+    pub(crate) const HOLDER: &str = "holder";
+    /// The account of index 0, to recognise a wrong seed.
+    pub(crate) const WALLET: &str = "wallet";
+    /// The public key of the seller, to recognise a wrong key.
+    pub(crate) const SELLER: &str = "seller";
+    /// Whether all jobs on the relay were looked at once.
+    pub(crate) const SYNCED: &str = "synced";
+}
+
+/// Reads a single fact.
+///
+/// # Errors
+/// If the store fails.
+pub(super) fn fact(store: &Store, name: &str) -> Result<Option<String>, StoreError> {
+    FACTS.get(store, &name.to_owned())
+}
+
+/// Writes a single fact with a batch.
+///
+/// # Errors
+/// If the value is too large.
+pub(super) fn put_fact(batch: &mut Batch, name: &str, value: &str) -> Result<(), StoreError> {
+    FACTS.put(batch, &name.to_owned(), &value.to_owned())
+}
+
+/// All jobs to which something is owed.
+///
+/// # Errors
+/// If the store fails.
+pub(super) fn open_jobs(store: &Store) -> Result<BTreeMap<JobId, Record>, StoreError> {
+    OPEN.all(store)
+        .map(|entry| {
+            let (job, ()) = entry?;
+            let record = JOBS.get(store, &job)?.ok_or_else(|| StoreError::Record {
+                keyspace: "jobs",
+                reason: format!("the open job {job} has no record"),
+            })?;
+            Ok((job, record))
+        })
+        .collect()
+}
+
+/// Stores an outcome with a batch.
+pub(super) fn put_outcome(batch: &mut Batch, job: JobId, number: u32, outcome: &Outcome) {
+    let stored = match outcome {
+        Outcome::Result(value) => StoredOutcome::Result(value.clone()),
+        Outcome::Error(error) => StoredOutcome::Error(error.clone()),
+    };
+    // A `Value` and a `JobError` always have a JSON form.
+    let bytes = serde_json::to_vec(&stored).unwrap_or_default();
+    OUTCOMES.put(batch, &(job, number), &bytes);
+}
+
+/// Reads the last outcome of a job.
+///
+/// # Errors
+/// If the store fails, or there is none.
+pub(super) fn outcome(store: &Store, job: JobId, number: u32) -> Result<Outcome, StoreError> {
+    let unreadable = |reason: String| StoreError::Record { keyspace: "outcomes", reason };
+    let bytes = OUTCOMES
+        .get(store, &(job, number))?
+        .ok_or_else(|| unreadable(format!("the outcome of {job} is missing")))?;
+    Ok(match serde_json::from_slice(&bytes).map_err(|error| unreadable(error.to_string()))? {
+        StoredOutcome::Result(value) => Outcome::Result(value),
+        StoredOutcome::Error(error) => Outcome::Error(error),
+    })
+}
+
+/// The account's key as a store's key.
+pub(super) fn account_key(account: &Account) -> [u8; 32] {
+    *account.as_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_keyspace_has_its_own_number() {
+        let mut numbers = vec![
+            FACTS.id(),
+            JOBS.id(),
+            OPEN.id(),
+            RECENT.id(),
+            REQUESTS.id(),
+            OUTCOMES.id(),
+            HISTORY.id(),
+            CLAIMS.id(),
+            INVOICES.id(),
+            OFFERS.id(),
+        ];
+        let count = numbers.len();
+        numbers.sort_unstable();
+        numbers.dedup();
+        assert_eq!(numbers.len(), count);
+        assert!(!numbers.contains(&0), "0 is the store's own");
+    }
+}

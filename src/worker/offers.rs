@@ -1,0 +1,194 @@
+//! Offers are registered once and remembered.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use serde_json::json;
+use tokio::sync::Semaphore;
+
+use super::calls::Line;
+use super::effects::Service;
+use super::memory::{OFFERS, RegisteredOffer};
+use super::settings::OfferSettings;
+use super::terms::Terms;
+use crate::client::{CallError, Pace};
+use crate::edge::Entropy;
+use crate::protocol::{Code, OfferId};
+use crate::store::{Batch, Store, StoreError};
+
+/// The first delay before a failed registration is repeated.
+const RETRY_MIN: std::time::Duration = std::time::Duration::from_millis(500);
+
+/// The longest.
+const RETRY_MAX: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// Why an offer is not registered.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum OfferError {
+    #[error("the offer {name:?} is not registered")]
+    Call {
+        name: String,
+        #[source]
+        source: CallError,
+    },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What is known of the offers that were registered before, without asking anybody.
+pub(super) fn known(
+    store: &Store,
+    offers: &[OfferSettings],
+) -> Result<HashMap<OfferId, OfferSettings>, StoreError> {
+    let mut known = HashMap::new();
+    for offer in offers {
+        if let Some(RegisteredOffer { offer_id: Some(id), .. }) = OFFERS.get(store, &offer.name)? {
+            known.insert(id, offer.clone());
+        }
+    }
+    Ok(known)
+}
+
+/// What decides about jobs, by offer.
+pub(super) fn terms(known: &HashMap<OfferId, OfferSettings>) -> HashMap<OfferId, Terms> {
+    known.iter().map(|(id, offer)| (*id, offer.terms.clone())).collect()
+}
+
+/// How jobs are run, by offer.
+pub(super) fn service(offer: &OfferSettings) -> Service {
+    Service {
+        handler: offer.handler.clone(),
+        places: Arc::new(Semaphore::new(offer.max_parallel)),
+        pricing_places: Arc::new(Semaphore::new(offer.max_parallel)),
+    }
+}
+
+/// Registers what is new, changes what was changed, withdraws what is gone; repeats until the relay
+/// has answered.
+pub(super) async fn register(
+    line: &Line,
+    store: &Store,
+    offers: &[OfferSettings],
+    entropy: &Entropy,
+) -> Result<HashMap<OfferId, OfferSettings>, OfferError> {
+    let mut pace = Pace::new(RETRY_MIN, RETRY_MAX, entropy.clone());
+    let mut registered = HashMap::new();
+    for offer in offers {
+        let id = loop {
+            match register_one(line, store, offer, entropy).await {
+                Err(OfferError::Call { source, name })
+                    if source.is_retryable() || source.status() == Some(401) =>
+                {
+                    tracing::warn!(offer = name, error = %source, "not registered yet");
+                    tokio::time::sleep(pace.next_delay_after(source.retry_after())).await;
+                }
+                answer => break answer?,
+            }
+        };
+        pace.reset();
+        registered.insert(id, offer.clone());
+    }
+    withdraw_others(line, store, offers).await?;
+    Ok(registered)
+}
+
+async fn register_one(
+    line: &Line,
+    store: &Store,
+    offer: &OfferSettings,
+    entropy: &Entropy,
+) -> Result<OfferId, OfferError> {
+    let failed = |source| OfferError::Call { name: offer.name.clone(), source };
+    let terms = json!(offer.public).to_string();
+    match OFFERS.get(store, &offer.name)? {
+        Some(RegisteredOffer { offer_id: Some(id), terms: told, key }) => {
+            let changes = json!(offer.public);
+            let answer = if told == terms {
+                line.once(&|| line.client.offer(&id)).await.map(drop)
+            } else {
+                line.once(&|| line.client.patch_offer(&id, &changes)).await.map(drop)
+            };
+            match answer {
+                Ok(()) => {
+                    remember(store, &offer.name, RegisteredOffer { offer_id: Some(id), key, terms }).await?;
+                    Ok(id)
+                }
+                // The relay's storage was replaced: it is a new offer there.
+                Err(error) if error.code() == Some(Code::NotFound) && told == terms => {
+                    tracing::warn!(offer = offer.name, "the relay does not know the offer any more");
+                    create(line, store, offer, new_key(entropy)).await
+                }
+                Err(error) if error.may_lack_route() => {
+                    tracing::warn!(
+                        offer = offer.name,
+                        "the relay cannot change offers: it keeps the old text"
+                    );
+                    Ok(id)
+                }
+                Err(error) => Err(failed(error)),
+            }
+        }
+        // An earlier life died before it heard the answer: the same key, so the same offer.
+        Some(RegisteredOffer { offer_id: None, terms: told, key }) if told == terms => {
+            create(line, store, offer, key).await
+        }
+        _ => create(line, store, offer, new_key(entropy)).await,
+    }
+}
+
+async fn create(
+    line: &Line,
+    store: &Store,
+    offer: &OfferSettings,
+    key: String,
+) -> Result<OfferId, OfferError> {
+    let terms = json!(offer.public).to_string();
+    let pending = RegisteredOffer { offer_id: None, key: key.clone(), terms: terms.clone() };
+    remember(store, &offer.name, pending).await?;
+    let client = line.client.with_key(key.clone());
+    let created = line
+        .once(&|| client.create_offer(&offer.public))
+        .await
+        .map_err(|source| OfferError::Call { name: offer.name.clone(), source })?;
+    let done = RegisteredOffer { offer_id: Some(created.offer_id), key, terms };
+    remember(store, &offer.name, done).await?;
+    tracing::info!(offer = offer.name, offer_id = %created.offer_id, "offer registered");
+    Ok(created.offer_id)
+}
+
+/// Offers that were taken out of the configuration take no new jobs.
+async fn withdraw_others(line: &Line, store: &Store, offers: &[OfferSettings]) -> Result<(), OfferError> {
+    let names: HashSet<&str> = offers.iter().map(|offer| offer.name.as_str()).collect();
+    let gone: Vec<(String, RegisteredOffer)> = OFFERS
+        .all(store)
+        .filter(|entry| entry.as_ref().map_or(true, |(name, _)| !names.contains(name.as_str())))
+        .collect::<Result<_, _>>()?;
+    let inactive = json!({ "active": false });
+    for (name, offer) in gone {
+        let Some(id) = offer.offer_id else { continue };
+        match line.once(&|| line.client.patch_offer(&id, &inactive)).await {
+            Ok(_) => {
+                tracing::info!(offer = name, "offer withdrawn");
+                let mut batch = Batch::default();
+                OFFERS.remove(&mut batch, &name);
+                store.commit_durable(batch).await?;
+            }
+            Err(error) => tracing::warn!(offer = name, %error, "not withdrawn; the next start tries again"),
+        }
+    }
+    Ok(())
+}
+
+async fn remember(store: &Store, name: &str, offer: RegisteredOffer) -> Result<(), StoreError> {
+    let name = name.to_owned();
+    if OFFERS.get(store, &name)?.as_ref() == Some(&offer) {
+        return Ok(());
+    }
+    let mut batch = Batch::default();
+    OFFERS.put(&mut batch, &name, &offer)?;
+    store.commit_durable(batch).await
+}
+
+fn new_key(entropy: &Entropy) -> String {
+    format!("offer-{}", hex::encode(entropy.bytes::<16>()))
+}

@@ -1,0 +1,146 @@
+//! What people ask of a worker's state, answered as JSON: from a running daemon or a store at rest.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::memory::{self, Record};
+use super::memory::{CLAIMS, HISTORY, INVOICES, JOBS, OFFERS, OPEN, OUTCOMES, RECENT, REQUESTS, fact};
+use super::stage::Stage;
+use crate::nano::Account;
+use crate::protocol::JobId;
+use crate::store::{Store, StoreError};
+
+/// Jobs in one list: what a person reads.
+const JOBS_MAX: usize = 1_000;
+
+/// A question about the state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "ask", rename_all = "snake_case")]
+pub enum Question {
+    /// How it goes.
+    Status,
+    /// The jobs, newest first.
+    Jobs {
+        /// Only those to which something is owed.
+        open: bool,
+        /// How many at most.
+        limit: usize,
+    },
+    /// One job, with its history.
+    Job {
+        /// Which.
+        id: JobId,
+    },
+    /// The invoice addresses that were used.
+    Wallet,
+}
+
+/// Answers a question.
+///
+/// # Errors
+/// If the store fails.
+pub fn answer(store: &Store, question: &Question) -> Result<Value, StoreError> {
+    match question {
+        Question::Status => status(store),
+        Question::Jobs { open, limit } => jobs(store, *open, (*limit).min(JOBS_MAX)),
+        Question::Job { id } => job(store, *id),
+        Question::Wallet => wallet(store),
+    }
+}
+
+fn status(store: &Store) -> Result<Value, StoreError> {
+    let open = memory::open_jobs(store)?;
+    let mut stages = serde_json::Map::new();
+    for record in open.values() {
+        let count = stages.get(record.stage.name()).and_then(Value::as_u64).unwrap_or(0);
+        stages.insert(record.stage.name().to_owned(), json!(count + 1));
+    }
+    let offers = OFFERS
+        .all(store)
+        .map(|entry| entry.map(|(name, offer)| json!({ "name": name, "offer_id": offer.offer_id })))
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(json!({
+        "open_jobs": open.len(),
+        "stages": stages,
+        "offers": offers,
+        "seller_pubkey": memory::fact(store, fact::SELLER)?,
+        "holder": memory::fact(store, fact::HOLDER)?,
+        "next_index": memory::fact(store, fact::NEXT_INDEX)?.and_then(|text| text.parse::<u32>().ok()),
+        "epoch": memory::fact(store, fact::EPOCH)?,
+        "cursor": memory::fact(store, fact::CURSOR)?.and_then(|text| text.parse::<u64>().ok()),
+    }))
+}
+
+fn jobs(store: &Store, open: bool, limit: usize) -> Result<Value, StoreError> {
+    let mut list = Vec::new();
+    for entry in RECENT.all(store).rev() {
+        if list.len() == limit {
+            break;
+        }
+        let ((_, id), ()) = entry?;
+        if open && !OPEN.contains(store, &id)? {
+            continue;
+        }
+        if let Some(record) = JOBS.get(store, &id)? {
+            list.push(summary(id, &record));
+        }
+    }
+    Ok(json!({ "jobs": list }))
+}
+
+fn summary(id: JobId, record: &Record) -> Value {
+    let ending = match &record.stage {
+        Stage::Ended { ending } | Stage::Lapsed { ending, .. } => Some(ending.name()),
+        _ => None,
+    };
+    json!({
+        "job_id": id,
+        "offer_id": record.offer_id,
+        "buyer_pubkey": record.buyer_pubkey,
+        "status": record.status,
+        "stage": record.stage.name(),
+        "ending": ending,
+        "first_seen_at": record.first_seen_at,
+        "changed_at": record.changed_at,
+    })
+}
+
+fn job(store: &Store, id: JobId) -> Result<Value, StoreError> {
+    let Some(record) = JOBS.get(store, &id)? else { return Ok(Value::Null) };
+    let history =
+        HISTORY.prefix(store, &id).map(|entry| entry.map(|(_, line)| line)).collect::<Result<Vec<_>, _>>()?;
+    let parse = |bytes: Vec<u8>| serde_json::from_slice::<Value>(&bytes).ok();
+    let mut answer = summary(id, &record);
+    answer["owes"] = json!(record.stage);
+    answer["request"] = json!(REQUESTS.get(store, &id)?.and_then(parse));
+    answer["outcome"] = json!(OUTCOMES.get(store, &(id, record.outcomes))?.and_then(parse));
+    answer["history"] = json!(history);
+    answer["claimed_blocks"] = json!(claims_of(store, id)?);
+    Ok(answer)
+}
+
+/// Few people ask, so the claims of one job are found by looking at all.
+fn claims_of(store: &Store, id: JobId) -> Result<Vec<String>, StoreError> {
+    let mut blocks = Vec::new();
+    for entry in CLAIMS.all(store) {
+        let (block, job) = entry?;
+        if job == id {
+            blocks.push(block.to_string());
+        }
+    }
+    Ok(blocks)
+}
+
+fn wallet(store: &Store) -> Result<Value, StoreError> {
+    let mut invoices = Vec::new();
+    for entry in INVOICES.all(store) {
+        let (key, issued) = entry?;
+        invoices.push((issued.index, Account::from_bytes(key), issued.job_id));
+    }
+    invoices.sort_unstable_by_key(|(index, ..)| *index);
+    let list: Vec<Value> = invoices
+        .into_iter()
+        .map(|(index, account, job)| json!({ "index": index, "account": account, "job_id": job }))
+        .collect();
+    Ok(json!({ "invoices": list }))
+}

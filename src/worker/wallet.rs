@@ -1,0 +1,133 @@
+//! The seed's addresses: which are used, which is next, which is ours.
+
+use std::collections::HashMap;
+
+use nano_currency::{Account, Seed};
+
+use super::memory::{self, INVOICES, IssuedInvoice, fact};
+use crate::protocol::JobId;
+use crate::store::{Batch, Store, StoreError};
+
+/// How far beyond the last known index an address on the relay is looked for: further than one
+/// seller's lost state or a second worker on the same seed can be ahead.
+const GAP: u32 = 1_000;
+
+/// Hands out indices, each once.
+///
+/// The next index lives in memory while the one loop that owns this writes it to the store with
+/// the stage that uses it; nothing leaves the process before that is durable.
+#[derive(Debug)]
+pub struct Wallet {
+    seed: Seed,
+    next: u32,
+    /// Accounts derived ahead, to recognise addresses that this state does not know.
+    ahead: HashMap<Account, u32>,
+    scanned: u32,
+}
+
+/// Why the wallet cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum WalletError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The state belongs to another seed.
+    #[error(
+        "the state directory belongs to another seed: its first account is {found}, this seed's is {ours}"
+    )]
+    WrongSeed {
+        /// The account that the state knows.
+        found: String,
+        /// The account of this seed.
+        ours: Account,
+    },
+    /// The seed has no such account.
+    #[error(transparent)]
+    Seed(#[from] nano_currency::seed::SeedError),
+    /// All indices are consumed.
+    #[error("the seed's indices are used up")]
+    Exhausted,
+}
+
+impl Wallet {
+    /// Opens the wallet of a state directory; the first time it notes whose seed it is.
+    ///
+    /// # Errors
+    /// If the state is another seed's, or the store fails.
+    pub fn open(store: &Store, seed: Seed, index_start: u32) -> Result<Self, WalletError> {
+        let ours = seed.account(0)?;
+        match memory::fact(store, fact::WALLET)? {
+            Some(found) if found != ours.to_string() => return Err(WalletError::WrongSeed { found, ours }),
+            Some(_) => {}
+            None => {
+                let mut batch = Batch::default();
+                memory::put_fact(&mut batch, fact::WALLET, &ours.to_string())?;
+                store.commit(batch)?;
+            }
+        }
+        let stored = memory::fact(store, fact::NEXT_INDEX)?.and_then(|text| text.parse().ok());
+        let next = stored.map_or(index_start, |stored: u32| stored.max(index_start));
+        Ok(Self { seed, next, ahead: HashMap::new(), scanned: next })
+    }
+
+    /// The next index that was never consumed.
+    #[must_use]
+    pub const fn next_index(&self) -> u32 {
+        self.next
+    }
+
+    /// Consumes an index for a job, with a batch.
+    ///
+    /// # Errors
+    /// If the indices are used up.
+    pub fn take(&mut self, batch: &mut Batch, job: JobId) -> Result<(u32, Account), WalletError> {
+        let index = self.next;
+        let account = self.seed.account(index)?;
+        self.advance(batch, index)?;
+        INVOICES.put(batch, &memory::account_key(&account), &IssuedInvoice { index, job_id: Some(job) })?;
+        Ok((index, account))
+    }
+
+    /// The index of an account that the relay shows, if it is on our seed. One that this state did
+    /// not know (it was lost, or another worker shares the seed) is never handed out again.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub fn recognise(
+        &mut self,
+        store: &Store,
+        batch: &mut Batch,
+        account: &Account,
+    ) -> Result<Option<u32>, WalletError> {
+        if let Some(issued) = INVOICES.get(store, &memory::account_key(account))? {
+            return Ok(Some(issued.index));
+        }
+        self.scan_ahead()?;
+        let Some(&index) = self.ahead.get(account) else { return Ok(None) };
+        if index >= self.next {
+            self.advance(batch, index)?;
+        }
+        INVOICES.put(batch, &memory::account_key(account), &IssuedInvoice { index, job_id: None })?;
+        Ok(Some(index))
+    }
+
+    fn advance(&mut self, batch: &mut Batch, used: u32) -> Result<(), WalletError> {
+        let next = used.checked_add(1).ok_or(WalletError::Exhausted)?;
+        memory::put_fact(batch, fact::NEXT_INDEX, &next.to_string())?;
+        self.next = next;
+        Ok(())
+    }
+
+    /// Derives up to [`GAP`] accounts beyond the next index, each once.
+    fn scan_ahead(&mut self) -> Result<(), WalletError> {
+        let end = self.next.saturating_add(GAP);
+        while self.scanned < end {
+            self.ahead.insert(self.seed.account(self.scanned)?, self.scanned);
+            self.scanned += 1;
+        }
+        // What lies this far back was recognised long ago or never will be.
+        let oldest = self.next.saturating_sub(GAP);
+        self.ahead.retain(|_, index| *index >= oldest);
+        Ok(())
+    }
+}
