@@ -5,6 +5,8 @@
 mod command;
 #[path = "buyer/kills.rs"]
 mod kills;
+#[path = "buyer/sale.rs"]
+mod sale;
 #[path = "buyer/scene.rs"]
 mod scene;
 #[path = "buyer/shop.rs"]

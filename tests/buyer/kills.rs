@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use nano_worker::edge::monotonic;
 use nano_worker::nano::Amount;
 use nano_worker::protocol::Status;
 use proptest::prelude::Rng as _;
@@ -14,17 +15,19 @@ use super::shop::OFFER;
 /// Purchases that are begun; each is killed up to three times.
 const PURCHASES: usize = 30;
 
-/// A purchase takes about this long when nobody kills it.
-const WHOLE_MS: u64 = 160;
-
 #[tokio::test]
 async fn killed_anywhere_and_resumed_it_pays_once() {
     let scene = Scene::set(1_000_000).await;
     // Slow enough that every step is hit by some kill.
     scene.shop.shelf().delay = Duration::from_millis(8);
     let mut random = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+    // Kills fall anywhere into what a whole purchase takes on this machine now.
+    let began = monotonic();
+    let buy = ["buy", OFFER, "--payload", "1", "--max-price-xno", "1"];
+    assert!(program(&scene, &buy).output().await.unwrap().status.success());
+    let whole_ms = (monotonic() - began).as_millis() as u64 + 1;
     for _ in 0..PURCHASES {
-        let mut arguments = vec!["buy", OFFER, "--payload", "1", "--max-price-xno", "1"];
+        let mut arguments = buy.to_vec();
         for _ in 0..3 {
             let mut child = program(&scene, &arguments);
             let mut child = child
@@ -32,7 +35,7 @@ async fn killed_anywhere_and_resumed_it_pays_once() {
                 .stderr(std::process::Stdio::null())
                 .spawn()
                 .unwrap();
-            tokio::time::sleep(Duration::from_millis(random.next_u64() % WHOLE_MS)).await;
+            tokio::time::sleep(Duration::from_millis(random.next_u64() % whole_ms)).await;
             child.start_kill().ok();
             child.wait().await.unwrap();
             scene.paid_jobs();
@@ -43,7 +46,7 @@ async fn killed_anywhere_and_resumed_it_pays_once() {
     assert!(resumed.status.success(), "{}", String::from_utf8_lossy(&resumed.stderr));
     let jobs = scene.shop.invoices();
     assert!(jobs.iter().all(|(job, _)| job.status == Status::Delivered));
-    assert!(jobs.len() > PURCHASES / 3, "too few purchases got anywhere: {}", jobs.len());
+    assert!(jobs.len() > PURCHASES / 5, "too few purchases got anywhere: {}", jobs.len());
     assert_eq!(scene.paid_jobs(), jobs.len());
     let spent = 1_000 * jobs.len() as u128;
     let left = scene.mock.with(|node, _| node.ledger.balance(&payer()));
