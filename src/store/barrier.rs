@@ -7,10 +7,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tokio::sync::watch;
 
 use super::StoreError;
+
+/// Writes that one flush covered when the store counts as busy.
+const BUSY_WRITES: u64 = 8;
+
+/// How long a busy store collects writes before its next flush. A flush costs a dozen switches
+/// between sled's threads and one command to the disk, whatever it covers; a store at rest flushes
+/// at once.
+const BUSY_PAUSE: Duration = Duration::from_millis(2);
 
 /// How far the disk has come.
 #[derive(Debug, Clone)]
@@ -83,7 +92,7 @@ impl Barrier {
             }
             self.wake()?;
             // One flush takes milliseconds; looking more often would only burn the processor.
-            std::thread::park_timeout(std::time::Duration::from_millis(1));
+            std::thread::park_timeout(Duration::from_millis(1));
         }
     }
 
@@ -124,13 +133,20 @@ fn run(
     woken: &Receiver<()>,
     publish: &watch::Sender<Progress>,
 ) {
+    let mut flushed = 0;
+    let mut busy = false;
     while woken.recv().is_ok() {
+        if busy {
+            std::thread::park_timeout(BUSY_PAUSE);
+        }
         let target = written.load(Ordering::SeqCst);
         let result = db
             .flush()
             .map_err(|error| error.to_string())
             .and_then(|_| data.sync_data().map_err(|error| error.to_string()));
         flushes.fetch_add(1, Ordering::Relaxed);
+        busy = target - flushed >= BUSY_WRITES;
+        flushed = target;
         match result {
             Ok(()) => publish.send_modify(|progress| progress.durable = target),
             Err(failure) => {
