@@ -30,6 +30,8 @@ mod ws;
 
 mod sweeper;
 
+mod patience;
+
 pub mod server;
 
 pub use config::Config;

@@ -314,3 +314,21 @@ async fn too_many_requests_are_told_when_to_come_back() {
     party.get("/v1/jobs").await.expect(200);
     relay.party(2).post("/v1/offers", quoted_offer()).await.expect(201);
 }
+
+#[tokio::test]
+async fn a_seller_may_bring_the_payment_with_the_lock() {
+    let market = Market::open().await;
+    let (paid, unpaid) = (market.paid(1).await, market.ask().await);
+    market.quote(&unpaid, 2).await.expect(200);
+    market.accept(&unpaid).await.expect(200);
+    let lock = |number: u64| {
+        let body = json!({"holder": "w", "payment_tx_hash": hash(number)});
+        let (seller, target) = (market.seller.clone(), format!("/v1/jobs/{unpaid}/lock"));
+        async move { seller.post(&target, body).await }
+    };
+    market.lock(&unpaid, "w").await.refused(409, "invalid_state");
+    lock(1).await.refused(409, "payment_hash_reused");
+    let job = lock(3).await.expect(200);
+    assert_eq!((&job["job"]["payment_tx_hash"], &job["job"]["status"]), (&json!(hash(3)), &json!("running")));
+    market.seller.get(&format!("/v1/jobs/{paid}")).await.expect(200);
+}
