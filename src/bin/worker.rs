@@ -1,3 +1,7 @@
 //! The `worker` program.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    nano_worker::cli::worker::main()
+}

@@ -7,6 +7,8 @@ pub mod buyer;
 
 pub mod relay;
 
+pub mod worker;
+
 use std::fmt;
 use std::io;
 use std::process::ExitCode;

@@ -75,6 +75,16 @@ impl Seed {
         Ok(Self::Bip39(mnemonic.to_seed(passphrase)))
     }
 
+    /// The BIP-39 phrase that stands for this entropy: 16 bytes make 12 words, 32 make 24.
+    ///
+    /// # Errors
+    /// If there are fewer or more bytes than phrases are made of.
+    pub fn phrase(entropy: &[u8]) -> Result<Zeroizing<String>, SeedError> {
+        let mnemonic =
+            Mnemonic::from_entropy_in(Language::English, entropy).map_err(|_| SeedError::Length)?;
+        Ok(Zeroizing::new(mnemonic.to_string()))
+    }
+
     /// The private key number `index`.
     ///
     /// # Errors

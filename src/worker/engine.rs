@@ -16,12 +16,19 @@ use super::payment::{Facts, Invoice, Submitted, judge};
 use super::stage::Stage;
 use super::terms::Terms;
 use super::wallet::{Wallet, WalletError};
+use crate::protocol::limits::PAYMENT_HASH_CHARS_MAX;
 use crate::protocol::{Epoch, EventId, Job, JobId, OfferId, Status, Timestamp};
 use crate::store::{Batch, Store, StoreError};
 
 /// Lines kept of one job's history: a job that makes more is going in circles, and its first lines
 /// say why.
 const LINES_MAX: u32 = 1_000;
+
+/// Characters of one line of history: a sentence and an address.
+const LINE_CHARS_MAX: usize = 500;
+
+/// Characters of a position in the relay's news that are remembered; ours have under a hundred.
+const POSITION_CHARS_MAX: usize = 4_096;
 
 /// How soon a deadline that meant nothing may come again: never in a tight circle.
 const DEADLINE_AGAIN: Duration = Duration::from_secs(1);
@@ -260,6 +267,8 @@ impl Engine {
         REQUESTS.put(&mut turn.batch, &job.job_id, &request);
         RECENT.put(&mut turn.batch, &(turn.now, job.job_id), &())?;
         OPEN.put(&mut turn.batch, &job.job_id, &())?;
+        // Whatever follows in this batch, no open job is without its record.
+        JOBS.put(&mut turn.batch, &job.job_id, &record)?;
         self.open.insert(job.job_id, record);
         Ok(())
     }
@@ -268,7 +277,7 @@ impl Engine {
         Ok(Sighting {
             status: job.status,
             invoice: self.recognise(job, turn)?,
-            submitted: job.payment_tx_hash.clone(),
+            submitted: job.payment_tx_hash.as_deref().map(|text| bounded(text, PAYMENT_HASH_CHARS_MAX)),
             locked_by_us: job.lock_holder.as_deref() == Some(self.holder.as_str()),
             lock_expires_at: job.lock_expires_at,
         })
@@ -279,7 +288,7 @@ impl Engine {
         let account = job.quote_invoice_address.as_deref().and_then(|text| Account::parse(text).ok());
         let price = job.quote_amount_raw.as_deref().and_then(|text| Amount::parse_raw(text).ok());
         let (Some(account), Some(price)) = (account, price) else { return Ok(None) };
-        let index = self.wallet.recognise(&self.store, &mut turn.batch, &account)?;
+        let index = self.wallet.recognise(&self.store, &mut turn.batch, &account, job.job_id)?;
         Ok(index.map(|index| Invoice { index, account, price }))
     }
 
@@ -341,7 +350,8 @@ impl Engine {
         record.stage = stage;
         record.changed_at = turn.now;
         if record.lines < LINES_MAX {
-            let entry = Entry { at: turn.now, what: what.to_owned(), stage: record.stage.to_string() };
+            let entry =
+                Entry { at: turn.now, what: bounded(what, LINE_CHARS_MAX), stage: record.stage.to_string() };
             HISTORY.put(&mut turn.batch, &(job, record.lines), &entry)?;
             record.lines += 1;
         }
@@ -409,8 +419,22 @@ impl Engine {
     }
 }
 
+/// The beginning of somebody else's text: a record must fit the store whatever the relay says.
+fn bounded(text: &str, chars_max: usize) -> String {
+    text.chars().take(chars_max).collect()
+}
+
 fn put_position(batch: &mut Batch, position: &Position) -> Result<(), StoreError> {
     match position {
+        Position::Events(Epoch(text), _)
+        | Position::Listing(text)
+        | Position::Synced(Some((Epoch(text), _)))
+            if text.len() > POSITION_CHARS_MAX =>
+        {
+            // The next life looks at everything again.
+            tracing::warn!("the relay's position is too long to be remembered");
+            Ok(())
+        }
         Position::Events(epoch, event) => {
             memory::put_fact(batch, fact::EPOCH, &epoch.0)?;
             memory::put_fact(batch, fact::CURSOR, &event.to_string())

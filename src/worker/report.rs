@@ -64,6 +64,7 @@ fn status(store: &Store) -> Result<Value, StoreError> {
         "stages": stages,
         "offers": offers,
         "seller_pubkey": memory::fact(store, fact::SELLER)?,
+        "first_account": memory::fact(store, fact::WALLET)?,
         "holder": memory::fact(store, fact::HOLDER)?,
         "next_index": memory::fact(store, fact::NEXT_INDEX)?.and_then(|text| text.parse::<u32>().ok()),
         "epoch": memory::fact(store, fact::EPOCH)?,

@@ -110,7 +110,12 @@ pub async fn run(
                 None => return,
             },
             Some(round) = rounds.join_next() => {
-                for (job, facts) in round.unwrap_or_default() {
+                let Ok(round) = round else {
+                    tracing::error!("a round of questions failed");
+                    list.forget_questions();
+                    continue;
+                };
+                for (job, facts) in round {
                     list.answered(job, clock.now());
                     unheard.push_back(Heard::Facts(job, facts));
                 }
@@ -203,6 +208,13 @@ impl List {
         }
     }
 
+    /// Nobody knows which jobs a lost round was about, so any may be asked about again.
+    fn forget_questions(&mut self) {
+        for watched in self.jobs.values_mut() {
+            watched.asked = false;
+        }
+    }
+
     fn wait(&self, now: Timestamp) -> Option<Duration> {
         self.due.first().map(|(at, _)| at.since(now))
     }
@@ -256,11 +268,12 @@ fn submitted_hashes(questions: &[Question]) -> Vec<BlockHash> {
     hashes.into_iter().collect()
 }
 
-/// Whether the submitted block alone pays the invoice, now or once it is confirmed: then there is
-/// nothing to look for on the account.
+/// Whether the submitted block alone pays the invoice: then there is nothing to look for on the
+/// account. While it is not confirmed the buyer may have paid by another one.
 fn may_settle_alone(question: &Question, submitted: &Lookups) -> bool {
     let (Hash::Some(hash), Ok(lookups)) = (question.submitted, submitted) else { return false };
-    lookups.get(&hash).and_then(Lookup::found).and_then(BlockInfo::payment).is_some_and(|payment| {
+    let block = lookups.get(&hash).and_then(Lookup::found).filter(|block| block.confirmed);
+    block.and_then(BlockInfo::payment).is_some_and(|payment| {
         payment.destination == question.invoice.account && payment.amount >= question.invoice.price
     })
 }

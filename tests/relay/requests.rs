@@ -201,6 +201,10 @@ async fn values_of_moves_are_checked_after_the_state() {
     market.quote(&job, 1).await.refused(409, "invalid_state");
     let second = market.ask().await;
     market.quote(&second, 1).await.refused(400, "validation_error");
+    // The same account in its older spelling is the same address.
+    let older = quote("1000", address(1).replace("nano_", "xrb_"));
+    let target = format!("/v1/jobs/{second}/quote");
+    market.seller.post(&target, older).await.refused(400, "validation_error");
     market.quote(&second, 2).await.expect(200);
     for job in [&job, &second] {
         market.accept(job).await.expect(200);

@@ -1,0 +1,159 @@
+//! `status`, `jobs`, `wallet list`: what the state says, from the running daemon or from the disk.
+
+use std::path::Path;
+
+use comfy_table::Table;
+use comfy_table::presets::NOTHING;
+use serde_json::{Value, json};
+
+use super::args::Jobs;
+use super::exit::{Exit, Failure};
+use super::output::Output;
+use super::{block_on, files};
+use crate::store::OpenError;
+use crate::worker::control::{self, AskError};
+use crate::worker::memory;
+use crate::worker::report::{self, Question};
+
+/// An answer, and whether a daemon gave it.
+pub(super) struct Answer {
+    pub(super) value: Value,
+    pub(super) running: bool,
+}
+
+/// Asks the daemon; if none runs, its store.
+pub(super) async fn ask(dir: &Path, question: &Question) -> Result<Answer, Failure> {
+    match control::ask(dir, question).await {
+        Ok(value) => Ok(Answer { value, running: true }),
+        Err(AskError::NotRunning) => at_rest(dir, question),
+        Err(error) => Err(Failure::other(error)),
+    }
+}
+
+/// Opening a store makes one where there is none; a question must not.
+fn at_rest(dir: &Path, question: &Question) -> Result<Answer, Failure> {
+    if !is_store(dir) {
+        return Err(Failure::text(Exit::State, format!("{} holds no worker's state", dir.display()))
+            .hint("`worker run` makes it"));
+    }
+    let store = memory::open(dir).map_err(|error| match error {
+        OpenError::InUse(_) => Failure::new(Exit::InUse, error)
+            .hint("a worker is starting or stopping there: ask again in a moment"),
+        error => error.into(),
+    })?;
+    let value = report::answer(&store, question).map_err(|error| Failure::new(Exit::State, error))?;
+    Ok(Answer { value, running: false })
+}
+
+/// Whether something was stored in a directory before.
+pub(super) fn is_store(dir: &Path) -> bool {
+    dir.join("conf").exists()
+}
+
+fn answer(config: &Path, question: &Question) -> Result<Answer, Failure> {
+    let dir = files::state_dir(config)?;
+    block_on(ask(&dir, question))?
+}
+
+pub(super) fn status(config: &Path, out: Output) -> Result<Exit, Failure> {
+    let Answer { mut value, running } = answer(config, &Question::Status)?;
+    value["running"] = json!(running);
+    out.answer(&value, status_text(&value));
+    Ok(Exit::Done)
+}
+
+fn status_text(status: &Value) -> String {
+    let mut lines = vec![
+        format!("worker       {}", if status["running"] == json!(true) { "running" } else { "not running" }),
+        format!("seller       {}", text(&status["seller_pubkey"])),
+        format!("open jobs    {}", text(&status["open_jobs"])),
+    ];
+    for (stage, count) in status["stages"].as_object().into_iter().flatten() {
+        lines.push(format!("  {stage:<10} {count}"));
+    }
+    for offer in status["offers"].as_array().into_iter().flatten() {
+        let id = offer["offer_id"].as_str().unwrap_or("not registered yet");
+        lines.push(format!("offer        {}  {id}", text(&offer["name"])));
+    }
+    lines.push(format!("next index   {}", text(&status["next_index"])));
+    lines.push(format!("last event   {}", text(&status["cursor"])));
+    lines.join("\n")
+}
+
+pub(super) fn jobs(config: &Path, verb: Jobs, out: Output) -> Result<Exit, Failure> {
+    match verb {
+        Jobs::List { open, limit } => {
+            let list = answer(config, &Question::Jobs { open, limit: usize::from(limit) })?.value;
+            let columns = ["job_id", "status", "stage", "ending", "changed_at"];
+            out.answer(&list, table(&list["jobs"], &columns, "no jobs"));
+            Ok(Exit::Done)
+        }
+        Jobs::Show { id } => {
+            let job = answer(config, &Question::Job { id })?.value;
+            if job.is_null() {
+                return Err(Failure::text(Exit::NotFound, format!("this worker knows no job {id}")));
+            }
+            out.answer(&job, job_text(&job));
+            Ok(Exit::Done)
+        }
+    }
+}
+
+fn job_text(job: &Value) -> String {
+    let mut lines = Vec::new();
+    for name in ["job_id", "offer_id", "buyer_pubkey", "status", "stage", "ending", "first_seen_at"] {
+        if !job[name].is_null() {
+            lines.push(format!("{name:<14} {}", text(&job[name])));
+        }
+    }
+    for name in ["owes", "request", "outcome"] {
+        if !job[name].is_null() {
+            lines.push(format!("{name:<14} {}", job[name]));
+        }
+    }
+    for block in job["claimed_blocks"].as_array().into_iter().flatten() {
+        lines.push(format!("{:<14} {}", "paid by", text(block)));
+    }
+    lines.push("history".to_owned());
+    for entry in job["history"].as_array().into_iter().flatten() {
+        lines.push(format!(
+            "  {}  {}  -> {}",
+            text(&entry["at"]),
+            text(&entry["what"]),
+            text(&entry["stage"])
+        ));
+    }
+    lines.join("\n")
+}
+
+pub(super) fn invoices(config: &Path, out: Output) -> Result<Exit, Failure> {
+    let list = answer(config, &Question::Wallet)?.value;
+    out.answer(&list, table(&list["invoices"], &["index", "account", "job_id"], "no address was used yet"));
+    Ok(Exit::Done)
+}
+
+fn table(rows: &Value, columns: &[&str], none: &str) -> String {
+    let rows = rows.as_array().map(Vec::as_slice).unwrap_or_default();
+    if rows.is_empty() {
+        return none.to_owned();
+    }
+    let mut table = Table::new();
+    table.load_style(NOTHING).set_header(columns);
+    for row in rows {
+        table.add_row(columns.iter().map(|column| text(&row[*column])).collect::<Vec<_>>());
+    }
+    // Every line is padded to the width of the widest.
+    let lines: Vec<String> = table.to_string().lines().map(|line| line.trim_end().to_owned()).collect();
+    lines.join("\n")
+}
+
+/// A value as people read it. What strangers wrote must not move the cursor.
+fn text(value: &Value) -> String {
+    match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) => {
+            text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
+        }
+        other => other.to_string(),
+    }
+}

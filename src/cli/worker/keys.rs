@@ -1,0 +1,103 @@
+//! `wallet` and `key`: the two secrets, made and looked at without showing them.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use zeroize::Zeroizing;
+
+use super::args::{Key, NewSecret, Wallet};
+use super::exit::{Exit, Failure};
+use super::output::Output;
+use super::{ask, files};
+use crate::edge::Entropy;
+use crate::nano::Seed;
+use crate::protocol::signing::Signer;
+
+pub(super) fn wallet(config: &Path, verb: Wallet, out: Output) -> Result<Exit, Failure> {
+    match verb {
+        Wallet::New { words, new } => {
+            let file = target(config, &new, ("nano", "seed"))?;
+            let text = new_seed(words.as_deref())?;
+            let account = Seed::parse(&text).and_then(|seed| seed.account(0)).map_err(Failure::other)?;
+            keep(&file, &text, new.show, ("first_account", json!(account)), out)
+        }
+        Wallet::Address { index } => address(config, index, out),
+        Wallet::List => ask::invoices(config, out),
+    }
+}
+
+pub(super) fn key(config: &Path, verb: Key, out: Output) -> Result<Exit, Failure> {
+    match verb {
+        Key::New { new } => {
+            let file = target(config, &new, ("relay", "key"))?;
+            let text = new_hex();
+            let public = Signer::parse(&text).map_err(Failure::other)?.public_key();
+            keep(&file, &text, new.show, ("public_key", json!(public)), out)
+        }
+        Key::Show => {
+            let public = files::settings(config)?.signer.public_key();
+            out.answer(&json!({ "public_key": public }), public);
+            Ok(Exit::Done)
+        }
+    }
+}
+
+fn address(config: &Path, index: u32, out: Output) -> Result<Exit, Failure> {
+    let account =
+        files::settings(config)?.seed.account(index).map_err(|error| Failure::new(Exit::Usage, error))?;
+    out.answer(&json!({ "index": index, "account": account }), account);
+    Ok(Exit::Done)
+}
+
+fn target(config: &Path, new: &NewSecret, (table, key): (&str, &str)) -> Result<PathBuf, Failure> {
+    let otherwise = if key == "key" { "seller.key" } else { key };
+    match &new.out {
+        Some(file) => Ok(file.clone()),
+        None => files::secret_file(config, table, key, otherwise),
+    }
+}
+
+fn new_seed(words: Option<&str>) -> Result<Zeroizing<String>, Failure> {
+    let entropy = Zeroizing::new(Entropy::system().bytes::<32>());
+    match words {
+        None => Ok(new_hex()),
+        Some("12") => Seed::phrase(&entropy[..16]).map_err(Failure::other),
+        Some(_) => Seed::phrase(&*entropy).map_err(Failure::other),
+    }
+}
+
+fn new_hex() -> Zeroizing<String> {
+    let entropy = Zeroizing::new(Entropy::system().bytes::<32>());
+    Zeroizing::new(hex::encode(*entropy))
+}
+
+/// The secret itself is shown only to who asks for it.
+fn keep(
+    file: &Path,
+    text: &str,
+    show: bool,
+    (name, public): (&str, Value),
+    out: Output,
+) -> Result<Exit, Failure> {
+    let line = Zeroizing::new(format!("{text}\n"));
+    files::write_new(file, line.as_bytes())?;
+    let shown = if show { format!("\n{text}") } else { String::new() };
+    let mut answer = json!({ "written": file, name: public });
+    if show {
+        answer["secret"] = json!(text);
+    }
+    let plain = public_text(&answer[name]);
+    let label = name.replace('_', " ");
+    out.answer(
+        &answer,
+        format_args!(
+            "{} is written, readable by you only: keep a copy where no fire reaches both.\n{label}: {plain}{shown}",
+            file.display()
+        ),
+    );
+    Ok(Exit::Done)
+}
+
+fn public_text(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}

@@ -1,0 +1,74 @@
+//! The `worker` program: one file per verb.
+//!
+//! [`args`] is what may be written, [`exit`] what the program may end with, [`files`] where things
+//! are. The verbs follow in the order in which a seller meets them.
+
+mod args;
+
+mod exit;
+
+mod files;
+
+mod log;
+
+mod output;
+
+mod config;
+
+mod keys;
+
+mod check;
+
+mod run;
+
+mod ask;
+
+mod demo;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use self::args::{Args, Command};
+use self::exit::{Exit, Failure};
+use self::output::Output;
+
+/// Parses, dispatches, ends.
+#[must_use]
+pub fn main() -> ExitCode {
+    if let Some(ended) = demo::parts::Part::of_this_process().and_then(demo::parts::Part::play) {
+        return ended;
+    }
+    // Whatever is made from here on is for its owner alone.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    let args = Args::parse();
+    let out = Output::new(args.json);
+    let ended = log::start(&args).and_then(|()| dispatch(args, out));
+    let exit = ended.unwrap_or_else(|failure| {
+        out.failure(&failure);
+        failure.exit
+    });
+    ExitCode::from(exit.code())
+}
+
+fn dispatch(args: Args, out: Output) -> Result<Exit, Failure> {
+    let config = args.config;
+    match args.command {
+        Command::Run => run::run(&config),
+        Command::Check => check::run(&config, out),
+        Command::Status => ask::status(&config, out),
+        Command::Jobs(verb) => ask::jobs(&config, verb, out),
+        Command::Wallet(verb) => keys::wallet(&config, verb, out),
+        Command::Key(verb) => keys::key(&config, verb, out),
+        Command::Config(verb) => config::run(&config, verb, out),
+        Command::Demo => demo::run(out),
+        Command::Completions { shell } => output::completions(shell),
+        Command::Man => output::man(),
+    }
+}
+
+/// For verbs that ask a few questions and end.
+fn block_on<F: Future>(future: F) -> Result<F::Output, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    Ok(runtime.map_err(Failure::other)?.block_on(future))
+}

@@ -1,0 +1,43 @@
+//! `run`: the daemon.
+
+use std::path::Path;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::exit::{Exit, Failure};
+use super::files;
+use crate::edge::{Clock, Entropy};
+use crate::worker::{self, Parts};
+
+/// Runs until SIGTERM or Ctrl-C, which end it cleanly.
+pub(super) fn run(config: &Path) -> Result<Exit, Failure> {
+    let settings = files::settings(config)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.map_err(Failure::other)?.block_on(async {
+        let shutdown = on_signal()?;
+        worker::run(settings, parts(), shutdown).await?;
+        Ok(Exit::Done)
+    })
+}
+
+/// The machine's own clock and randomness.
+pub(super) fn parts() -> Parts {
+    Parts { clock: Clock::system(), entropy: Entropy::system() }
+}
+
+/// Cancelled by the first SIGTERM or SIGINT.
+pub(super) fn on_signal() -> Result<CancellationToken, Failure> {
+    let token = CancellationToken::new();
+    let mut terminate = signal(SignalKind::terminate()).map_err(Failure::other)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::other)?;
+    let shutdown = token.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        shutdown.cancel();
+    });
+    Ok(token)
+}
