@@ -6,8 +6,9 @@ use std::sync::{Mutex, PoisonError};
 use serde_json::json;
 use tokio::sync::watch;
 
+use super::model::{Cursor, EventQuery, LogEntry, LogState, Receipt};
 use super::service::unavailable;
-use super::storage::{Cursor, EventQuery, LogEntry, LogState, Storage, StorageError};
+use super::storage::{Storage, StorageError};
 use crate::protocol::event::EventPage;
 use crate::protocol::{Code, Event, EventId, EventType, Job, PublicKey, Refusal};
 
@@ -41,6 +42,20 @@ pub(super) async fn page(storage: &dyn Storage, request: &Request) -> Result<Eve
         head_event_id: log.head,
         epoch: log.epoch,
     })
+}
+
+/// Moves a party's cursor forward, not beyond the last event.
+pub(super) async fn acknowledge(
+    storage: &dyn Storage,
+    party: PublicKey,
+    up_to: EventId,
+    receipt: Option<&Receipt>,
+) -> Result<EventId, Refusal> {
+    let log = storage.log().await.map_err(|error| unavailable(&error))?;
+    if up_to > log.head {
+        return Err(Refusal::field("up_to_event_id", format!("the last event is {}", log.head)));
+    }
+    storage.acknowledge(party, up_to, receipt).await.map_err(|error| unavailable(&error))
 }
 
 async fn read(storage: &dyn Storage, request: &Request, after: EventId) -> Result<Vec<Event>, StorageError> {

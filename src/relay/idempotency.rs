@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::model::{Claim, Claimed, Receipt, Reply};
 use super::service::unavailable;
-use super::storage::{Claim, Claimed, Receipt, Reply, Storage};
+use super::storage::Storage;
 use crate::edge::Clock;
 use crate::protocol::{Code, Refusal};
 

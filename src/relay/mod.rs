@@ -1,7 +1,7 @@
 //! The server that both sides talk to.
 //!
-//! Read in this order: [`config`] what an operator may say; [`storage`] what is kept, in the
-//! domain's words; [`service`] one move of a job, from load to commit; `events`, `presence` who is
+//! Read in this order: [`config`] what an operator may say; [`model`] and [`storage`] what is kept, in
+//! the domain's words; [`service`] one move of a job, from load to commit; `events`, `presence` who is
 //! told, and who is there; `ratelimit`, `idempotency` what stands before a request; `http`, `ws`,
 //! `sse` how it all looks on the wire; `sweeper` what happens without a request; [`server`] sockets,
 //! and the end.
@@ -10,6 +10,8 @@
 //! and no answer leaves before everything it was read from is durable.
 
 pub mod config;
+
+pub mod model;
 
 pub mod storage;
 
@@ -27,6 +29,8 @@ mod sse;
 mod ws;
 
 mod sweeper;
+
+mod patience;
 
 pub mod server;
 

@@ -3,6 +3,7 @@
 use std::future::pending;
 use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -20,6 +21,7 @@ use tracing::{debug, info, warn};
 use super::config::Config;
 use super::events::Tail;
 use super::http::{Peer, router};
+use super::patience::Patient;
 use super::presence::{Local, Presence};
 use super::ratelimit::Limiter;
 use super::service::Service;
@@ -33,6 +35,8 @@ use crate::store::OpenError;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long requests that run may go on after the end was asked for.
 const DRAIN_MAX: Duration = Duration::from_secs(9);
+/// How long a new connection has for its first request while the relay drains.
+const FIRST_REQUEST_GRACE: Duration = Duration::from_millis(500);
 /// How long to wait when the system refuses another connection, for lack of descriptors say.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -200,25 +204,37 @@ async fn connection(stream: TcpStream, peer: Peer, app: App, router: Router) {
     // Answers are written whole; waiting for more would only delay them.
     drop(stream.set_nodelay(true));
     let inner = TowerToHyperService::new(router);
+    let spoken = Arc::new(AtomicBool::new(false));
+    let speaks = Arc::clone(&spoken);
     let service = service_fn(move |mut request: Request<Incoming>| {
+        speaks.store(true, Ordering::Relaxed);
         request.extensions_mut().insert(peer);
         hyper::service::Service::call(&inner, request)
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), service)
+        .serve_connection(TokioIo::new(Patient::new(stream)), service)
         .with_upgrades();
     let mut connection = std::pin::pin!(connection);
     let result = tokio::select! {
         result = connection.as_mut() => result,
-        () = app.shutdown.cancelled() => {
+        () = finished(&app, &spoken) => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
     };
     if let Err(error) = result {
         debug!(%error, "a connection broke off");
+    }
+}
+
+/// When the end was asked for, and the client of a new connection has had time for a first request:
+/// it should be told to go elsewhere, not be cut off.
+async fn finished(app: &App, spoken: &AtomicBool) {
+    app.shutdown.cancelled().await;
+    if !spoken.load(Ordering::Relaxed) {
+        tokio::time::sleep(FIRST_REQUEST_GRACE).await;
     }
 }
 

@@ -7,9 +7,8 @@ use std::sync::Arc;
 
 use tracing::error;
 
-use super::storage::{
-    Committed, JobCommit, JobPage, JobQuery, OfferPage, OfferQuery, OfferSave, Receipt, Storage, StorageError,
-};
+use super::model::{Committed, JobCommit, JobPage, JobQuery, OfferPage, OfferQuery, OfferSave, Receipt};
+use super::storage::{Storage, StorageError};
 use crate::edge::{Clock, Entropy};
 use crate::protocol::apply::{Rules, Unique};
 use crate::protocol::limits::REQUEST_PAYLOAD_BYTES_MAX;

@@ -2,8 +2,9 @@
 
 use tracing::{debug, warn};
 
+use super::model::Horizon;
 use super::server::App;
-use super::storage::{Horizon, StorageError};
+use super::storage::StorageError;
 
 /// Jobs that are looked at in one go.
 const JOBS_PER_STEP: usize = 100;

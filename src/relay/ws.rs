@@ -8,8 +8,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tracing::debug;
 
+use super::model::{EventQuery, LogEntry};
 use super::server::App;
-use super::storage::{EventQuery, LogEntry};
 use crate::edge::monotonic;
 use crate::protocol::limits::{KEEPALIVE_INTERVAL, WS_SILENCE_MAX};
 use crate::protocol::{EventId, EventType, PublicKey, Timestamp, signing};

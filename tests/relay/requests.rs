@@ -201,6 +201,10 @@ async fn values_of_moves_are_checked_after_the_state() {
     market.quote(&job, 1).await.refused(409, "invalid_state");
     let second = market.ask().await;
     market.quote(&second, 1).await.refused(400, "validation_error");
+    // The same account in its older spelling is the same address.
+    let older = quote("1000", address(1).replace("nano_", "xrb_"));
+    let target = format!("/v1/jobs/{second}/quote");
+    market.seller.post(&target, older).await.refused(400, "validation_error");
     market.quote(&second, 2).await.expect(200);
     for job in [&job, &second] {
         market.accept(job).await.expect(200);
@@ -313,4 +317,22 @@ async fn too_many_requests_are_told_when_to_come_back() {
     answer.refused(429, "rate_limited");
     party.get("/v1/jobs").await.expect(200);
     relay.party(2).post("/v1/offers", quoted_offer()).await.expect(201);
+}
+
+#[tokio::test]
+async fn a_seller_may_bring_the_payment_with_the_lock() {
+    let market = Market::open().await;
+    let (paid, unpaid) = (market.paid(1).await, market.ask().await);
+    market.quote(&unpaid, 2).await.expect(200);
+    market.accept(&unpaid).await.expect(200);
+    let lock = |number: u64| {
+        let body = json!({"holder": "w", "payment_tx_hash": hash(number)});
+        let (seller, target) = (market.seller.clone(), format!("/v1/jobs/{unpaid}/lock"));
+        async move { seller.post(&target, body).await }
+    };
+    market.lock(&unpaid, "w").await.refused(409, "invalid_state");
+    lock(1).await.refused(409, "payment_hash_reused");
+    let job = lock(3).await.expect(200);
+    assert_eq!((&job["job"]["payment_tx_hash"], &job["job"]["status"]), (&json!(hash(3)), &json!("running")));
+    market.seller.get(&format!("/v1/jobs/{paid}")).await.expect(200);
 }

@@ -3,8 +3,8 @@
 use axum::extract::State;
 use serde_json::json;
 
+use super::super::model::{JobOrder, JobQuery, ReplyBody, Role};
 use super::super::server::App;
-use super::super::storage::{JobOrder, JobQuery, ReplyBody, Role};
 use super::body::{Fields, Params};
 use super::once::once;
 use super::reply::{Handled, Named, ok};

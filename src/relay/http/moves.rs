@@ -5,8 +5,8 @@ use std::time::Duration;
 use axum::extract::State;
 use serde_json::Value;
 
+use super::super::model::ReplyBody;
 use super::super::server::App;
-use super::super::storage::ReplyBody;
 use super::body::Fields;
 use super::once::once;
 use super::reply::Handled;

@@ -3,8 +3,8 @@
 use axum::extract::{Path, Request, State};
 use serde_json::json;
 
+use super::super::model::{OfferQuery, ReplyBody};
 use super::super::server::App;
-use super::super::storage::{OfferQuery, ReplyBody};
 use super::body::{Fields, Params};
 use super::once::once;
 use super::reply::{Handled, Named, ok};
@@ -69,7 +69,7 @@ async fn query(app: &App, params: &Params) -> Result<OfferQuery, Refusal> {
     if tags.len() > TAGS_MAX {
         return Err(Refusal::field("tags", format!("at most {TAGS_MAX} tags")));
     }
-    let pricing_mode = params.text("pricing_mode").map(|mode| pricing(mode)).transpose()?;
+    let pricing_mode = params.text("pricing_mode").map(pricing).transpose()?;
     let among = match params.switch("online_only")? {
         Some(true) => Some(app.presence.online().await),
         _ => None,

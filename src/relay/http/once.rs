@@ -3,8 +3,8 @@
 use axum::http::HeaderValue;
 
 use super::super::idempotency::{Begun, begin};
+use super::super::model::{Receipt, Reply, ReplyBody};
 use super::super::server::App;
-use super::super::storage::{Receipt, Reply, ReplyBody};
 use super::reply::{Handled, reply};
 use super::request::Signed;
 use crate::protocol::Refusal;

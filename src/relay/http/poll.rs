@@ -3,9 +3,8 @@
 use axum::extract::State;
 use axum::response::Response;
 
+use super::super::model::ReplyBody;
 use super::super::server::App;
-use super::super::service::unavailable;
-use super::super::storage::ReplyBody;
 use super::super::{events, sse};
 use super::body::{Fields, Params};
 use super::once::once;
@@ -32,12 +31,8 @@ pub(super) async fn poll(State(app): State<App>, signed: Signed) -> Handled {
 pub(super) async fn ack(State(app): State<App>, signed: Signed) -> Handled {
     once(&app, &signed, 200, async |receipt| {
         let up_to = EventId(Fields::parse(&signed.body)?.needed_number("up_to_event_id")?);
-        let log = app.storage.log().await.map_err(|error| unavailable(&error))?;
-        if up_to > log.head {
-            return Err(Refusal::field("up_to_event_id", format!("the last event is {}", log.head)));
-        }
-        let acked = app.storage.acknowledge(signed.party, up_to, receipt.as_ref()).await;
-        acked.map(ReplyBody::Acked).map_err(|error| unavailable(&error))
+        let acked = events::acknowledge(&*app.storage, signed.party, up_to, receipt.as_ref()).await?;
+        Ok(ReplyBody::Acked(acked))
     })
     .await
 }

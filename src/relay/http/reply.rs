@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::json;
 
-use super::super::storage::{Reply, ReplyBody};
+use super::super::model::{Reply, ReplyBody};
 use crate::protocol::{Code, Refusal};
 
 /// Seconds after which a client should try again when the relay cannot know better.

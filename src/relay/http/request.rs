@@ -11,10 +11,10 @@ use axum::http::{HeaderMap, Method, request::Parts};
 use futures_util::StreamExt as _;
 use sha2::{Digest as _, Sha256};
 
+use super::super::model::Claim;
 use super::super::ratelimit::Kind;
 use super::super::server::App;
 use super::super::service::unavailable;
-use super::super::storage::Claim;
 use super::reply::Refused;
 use crate::protocol::limits::{BODY_BYTES_MAX, IDEMPOTENCY_KEY_CHARS_MAX, SKEW_MAX};
 use crate::protocol::signing::{

@@ -1,6 +1,7 @@
 //! Around every request: its id, its log line, its measures, and the barrier before its answer.
 
 use axum::extract::{MatchedPath, Request, State};
+use axum::http::header::CONNECTION;
 use axum::http::{HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
@@ -36,12 +37,15 @@ pub(super) async fn around(State(app): State<App>, request: Request, next: Next)
     .instrument(span)
     .await;
     response.headers_mut().insert(REQUEST_ID, id);
+    if app.is_draining() {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     response
 }
 
 /// Nothing that was read or written is told to anybody before it is durable.
 async fn guarded(app: &App, route: &str, request: Request, next: Next) -> Response {
-    let touches_storage = route.starts_with("/v1/");
+    let touches_storage = route.starts_with("/v1/") || route.starts_with("/ws/");
     if touches_storage && app.is_draining() {
         return Refused::from(Refusal::new(Code::Unavailable, "the relay is draining")).into_response();
     }

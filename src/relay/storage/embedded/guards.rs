@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::super::{Claim, Claimed, Receipt, Reply, ReplyBody};
 use super::Embedded;
 use super::keys::{ANSWERS, ANSWERS_BY_END, AnswerBody, AnswerRecord, NONCES};
 use crate::protocol::{PublicKey, Refusal, Timestamp};
+use crate::relay::model::{Claim, Claimed, Receipt, Reply, ReplyBody};
 use crate::store::{Batch, StoreError};
 
 /// Nonces are kept by the five minutes of their use: three windows are looked through for the usual
@@ -83,7 +83,7 @@ impl Embedded {
 
     fn reply(&self, answer: AnswerRecord) -> Result<Reply, StoreError> {
         let body = match answer.body {
-            AnswerBody::Job(record) => ReplyBody::Job(Box::new(self.with_payloads(record)?)),
+            AnswerBody::Job(record) => ReplyBody::Job(Box::new(self.with_payloads(*record)?)),
             AnswerBody::Offer(offer) => ReplyBody::Offer(Box::new(offer)),
             AnswerBody::Acked(id) => ReplyBody::Acked(id),
             AnswerBody::Refused(refusal) => ReplyBody::Refused(refusal),

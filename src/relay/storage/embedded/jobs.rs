@@ -4,7 +4,6 @@ use std::iter::Peekable;
 
 use serde_json::Value;
 
-use super::super::{Committed, JobCommit, JobOrder, JobPage, JobQuery, LogEntry, Role};
 use super::Embedded;
 use super::guards::put_answer;
 use super::keys::{
@@ -13,6 +12,7 @@ use super::keys::{
 };
 use crate::protocol::apply::{Rules, Unique, expires_at};
 use crate::protocol::{EventId, Job, JobId, Status, Timestamp};
+use crate::relay::model::{Committed, JobCommit, JobOrder, JobPage, JobQuery, LogEntry, Role};
 use crate::store::{Batch, StoreError};
 
 /// The smallest step of `updated_at`.
@@ -75,7 +75,7 @@ impl Embedded {
             append_event(&mut batch, counters.head, kind, &job)?;
         }
         if let Some(receipt) = commit.receipt {
-            put_answer(&mut batch, receipt, AnswerBody::Job(record))?;
+            put_answer(&mut batch, receipt, AnswerBody::Job(Box::new(record)))?;
         }
         COUNTERS.put(&mut batch, &(), &counters)?;
         self.store.commit(batch)?;

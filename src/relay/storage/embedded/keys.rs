@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::super::LogEntry;
 use crate::protocol::{EventId, Job, JobId, Offer, OfferId, PublicKey, Refusal, Timestamp};
+use crate::relay::model::LogEntry;
 use crate::store::{Blobs, Keyspace};
 
 /// One party's jobs on one side (see [`side`]) in one status: where lists are read from.
@@ -73,7 +73,7 @@ pub(super) struct AnswerRecord {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum AnswerBody {
-    Job(JobRecord),
+    Job(Box<JobRecord>),
     Offer(Offer),
     Acked(EventId),
     Refused(Refusal),

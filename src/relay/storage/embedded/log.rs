@@ -4,11 +4,11 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
-use super::super::{Cursor, EventQuery, LogEntry, LogState, Receipt};
 use super::Embedded;
 use super::guards::put_answer;
 use super::keys::{ACKED, AnswerBody, EVENTS, EVENTS_OF_PARTY, FORGOTTEN, JOBS};
 use crate::protocol::{EventId, EventType, Job, PublicKey, Timestamp};
+use crate::relay::model::{Cursor, EventQuery, LogEntry, LogState, Receipt};
 use crate::store::{Batch, StoreError};
 
 impl Embedded {

@@ -17,13 +17,14 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use tokio::sync::watch;
 
-use super::{
-    Answer, Claim, Claimed, Committed, Cursor, EventQuery, Horizon, JobCommit, JobPage, JobQuery, LogEntry,
-    LogState, OfferPage, OfferQuery, OfferSave, Receipt, Storage, StorageError,
-};
+use super::{Answer, Storage, StorageError};
 use crate::edge::Entropy;
 use crate::protocol::apply::Rules;
 use crate::protocol::{Epoch, EventId, Job, JobId, Offer, OfferId, PublicKey, Refusal, Timestamp};
+use crate::relay::model::{
+    Claim, Claimed, Committed, Cursor, EventQuery, Horizon, JobCommit, JobPage, JobQuery, LogEntry, LogState,
+    OfferPage, OfferQuery, OfferSave, Receipt,
+};
 use crate::store::{Batch, OpenError, Options, Store, StoreError};
 use guards::Running;
 use keys::{COUNTERS, Counters, NOTES, OFFERS};
@@ -187,5 +188,47 @@ impl Storage for Embedded {
 
     fn durable(&self) -> Answer<'_, ()> {
         self.make_durable().boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::protocol::Timestamp;
+
+    fn open(dir: &Path) -> Embedded {
+        Embedded::open(dir, 8 << 20, &Entropy::system()).unwrap()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn it_passes_the_contract() {
+        let dir = tempfile::tempdir().unwrap();
+        let number = std::sync::atomic::AtomicU32::new(0);
+        super::super::contract::check(|| {
+            let number = number.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            let storage: Arc<dyn Storage> = Arc::new(open(&dir.path().join(number.to_string())));
+            std::future::ready(storage)
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn its_epoch_and_its_nonces_outlive_the_process() {
+        let dir = tempfile::tempdir().unwrap();
+        let (party, at) = (PublicKey::from_bytes([1; 32]), Timestamp::from_seconds(5_000));
+        let ttl = Duration::from_secs(600);
+        let epoch = {
+            let storage = open(dir.path());
+            assert!(storage.spend_nonce(party, "aa", at, ttl).await.unwrap());
+            storage.durable().await.unwrap();
+            storage.log().await.unwrap().epoch
+        };
+        let storage = open(dir.path());
+        assert_eq!(storage.log().await.unwrap().epoch, epoch);
+        assert!(!storage.spend_nonce(party, "aa", at, ttl).await.unwrap());
+        let other = tempfile::tempdir().unwrap();
+        assert_ne!(open(other.path()).log().await.unwrap().epoch, epoch);
     }
 }

@@ -1,10 +1,10 @@
 //! Offers, newest first.
 
-use super::super::{OfferPage, OfferQuery, OfferSave};
 use super::Embedded;
 use super::guards::put_answer;
 use super::keys::{AnswerBody, OFFERS, OFFERS_BY_CREATION, OFFERS_OF_SELLER};
 use crate::protocol::OfferId;
+use crate::relay::model::{OfferPage, OfferQuery, OfferSave};
 use crate::store::{Batch, StoreError};
 
 impl Embedded {
