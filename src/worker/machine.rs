@@ -469,9 +469,9 @@ fn rejected(stage: Stage, call: Call, why: Rejection, context: &Context) -> Step
         (Stage::Quoting { .. }, Call::Quote, Rejection::Invalid(reason)) => {
             refuse(format!("the relay did not take the quote: {reason}"))
         }
-        (stage @ (Stage::Quoting { .. } | Stage::Refusing { .. }), ..) => {
-            Step::to(stage, vec![Effect::Fetch])
-        }
+        // Not for other calls: a look that is refused must not ask for the next one.
+        (stage @ Stage::Quoting { .. }, Call::Quote, _)
+        | (stage @ Stage::Refusing { .. }, Call::Refuse, _) => Step::to(stage, vec![Effect::Fetch]),
         (Stage::Locking { plan }, Call::Lock, why) => lock_rejected(plan, &why, context),
         (Stage::Delivering { round, failed: false, lock }, Call::Deliver, Rejection::Invalid(reason)) => {
             let round = round.saturating_add(1);
@@ -615,3 +615,6 @@ const fn watch(invoice: Invoice, submitted: Option<String>, lapsed: bool) -> Eff
 fn ended(ending: Ending, effects: Vec<Effect>) -> Step {
     Step::to(Stage::Ended { ending }, effects)
 }
+
+#[cfg(test)]
+mod tests;
