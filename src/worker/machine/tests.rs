@@ -1,5 +1,6 @@
 //! Every stage hears every input, and a stranger's world tries to break the rules.
 
+use super::ends::is_paid;
 use super::*;
 use nano_currency::{Account, BlockHash};
 
