@@ -418,3 +418,6 @@ fn ensure_lapsed(job: &Job, context: &Context<'_>) -> Result<(), Refusal> {
         _ => Err(Refusal::invalid_state("its time has not passed")),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -296,6 +296,7 @@ impl Engine {
         let Some(invoice) = self.open.get(&job).and_then(|record| record.stage.invoice()).copied() else {
             return Ok(());
         };
+        facts.unknown = facts.unknown.map(|reason| bounded(&reason, LINE_CHARS_MAX));
         if let Submitted::Found(block) = &mut facts.submitted {
             block.claimed_elsewhere = self.claimant(&block.hash, turn)?.is_some_and(|other| other != job);
         }
@@ -476,3 +477,6 @@ fn describe(input: &Input) -> String {
         Input::Rejected(call, why) => format!("{} not taken: {why}", call.name()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,6 +9,10 @@
 //! index and claiming a block commit together with the stage; a handler that may have run is only
 //! run again if its offer says that this is safe.
 
+mod ends;
+
+use ends::{ended, seen_ended, seen_finished, vanished};
+
 use super::input::{Call, Context, Effect, Input, Outcome, Pricing, Rejection, Sighting};
 use super::payment::{Invoice, PaymentError, Verdict};
 use super::stage::{Ending, Lock, Paid, Plan, Stage};
@@ -274,44 +278,6 @@ fn seen_running(stage: Stage, sighting: &Sighting, context: &Context) -> Step {
     }
 }
 
-fn seen_finished(stage: Stage, status: Status) -> Step {
-    let ours = if status == Status::Delivered { Ending::Delivered } else { Ending::Failed };
-    match stage {
-        Stage::Ended { .. } => Step::ignored(stage),
-        Stage::Delivering { .. }
-        | Stage::Locking { plan: Plan::Deliver { .. } }
-        | Stage::Blocked { plan: Plan::Deliver { .. }, .. } => ended(ours, vec![Effect::Release]),
-        Stage::Running { .. } | Stage::Stopping { .. } => {
-            ended(Ending::Elsewhere, vec![Effect::Kill, Effect::Release])
-        }
-        _ => ended(Ending::Elsewhere, vec![Effect::Unwatch, Effect::Release, Effect::FreePlace]),
-    }
-}
-
-fn seen_ended(stage: Stage, ending: fn(bool) -> Ending, context: &Context) -> Step {
-    match stage {
-        Stage::Ended { .. } | Stage::Lapsed { .. } => Step::ignored(stage),
-        Stage::Refusing { .. } => ended(Ending::Refused, vec![]),
-        Stage::Quoting { invoice, .. } | Stage::Quoted { invoice } => {
-            lapse(invoice, None, ending(false), context)
-        }
-        Stage::Awaiting { invoice, submitted, .. } => lapse(invoice, submitted, ending(false), context),
-        Stage::Running { .. } | Stage::Stopping { .. } => {
-            ended(ending(true), vec![Effect::Kill, Effect::Release])
-        }
-        Stage::Queued { .. }
-        | Stage::Ready { .. }
-        | Stage::Locking { plan: Plan::Run { .. } | Plan::Deliver { .. } }
-        | Stage::Blocked { plan: Plan::Run { .. } | Plan::Deliver { .. }, .. }
-        | Stage::Delivering { .. } => ended(ending(true), vec![Effect::Release, Effect::FreePlace]),
-        Stage::Fresh
-        | Stage::Pricing
-        | Stage::Indexing { .. }
-        | Stage::Locking { plan: Plan::Fail { .. } }
-        | Stage::Blocked { plan: Plan::Fail { .. }, .. } => ended(ending(false), vec![Effect::Release]),
-    }
-}
-
 fn quoting(stage: Stage, input: Input) -> Step {
     match (stage, input) {
         (Stage::Pricing, Input::Priced(price)) => {
@@ -469,9 +435,9 @@ fn rejected(stage: Stage, call: Call, why: Rejection, context: &Context) -> Step
         (Stage::Quoting { .. }, Call::Quote, Rejection::Invalid(reason)) => {
             refuse(format!("the relay did not take the quote: {reason}"))
         }
-        (stage @ (Stage::Quoting { .. } | Stage::Refusing { .. }), ..) => {
-            Step::to(stage, vec![Effect::Fetch])
-        }
+        // Not for other calls: a look that is refused must not ask for the next one.
+        (stage @ Stage::Quoting { .. }, Call::Quote, _)
+        | (stage @ Stage::Refusing { .. }, Call::Refuse, _) => Step::to(stage, vec![Effect::Fetch]),
         (Stage::Locking { plan }, Call::Lock, why) => lock_rejected(plan, &why, context),
         (Stage::Delivering { round, failed: false, lock }, Call::Deliver, Rejection::Invalid(reason)) => {
             let round = round.saturating_add(1);
@@ -504,45 +470,6 @@ fn lock_rejected(plan: Plan, why: &Rejection, context: &Context) -> Step {
     let soonest = context.now.plus(Duration::from_secs(1));
     let until = until.unwrap_or_else(|| context.now.plus(RECONSIDER)).max(soonest);
     Step::to(Stage::Blocked { plan, until }, vec![Effect::FreePlace, Effect::Fetch])
-}
-
-/// The relay knows the job no longer; the money may come, or have come, all the same.
-fn vanished(stage: Stage, context: &Context) -> Step {
-    match stage {
-        Stage::Lapsed { .. } => Step::ignored(stage),
-        Stage::Quoted { invoice } => lapse(invoice, None, Ending::Vanished { paid: false }, context),
-        Stage::Awaiting { invoice, submitted, .. } => {
-            lapse(invoice, submitted, Ending::Vanished { paid: false }, context)
-        }
-        Stage::Running { .. } | Stage::Stopping { .. } => {
-            ended(Ending::Vanished { paid: true }, vec![Effect::Kill, Effect::Release])
-        }
-        other => {
-            let ending = Ending::Vanished { paid: is_paid(&other) };
-            ended(ending, vec![Effect::Unwatch, Effect::Release, Effect::FreePlace])
-        }
-    }
-}
-
-/// Whether money was claimed for the job and the buyer has nothing for it yet.
-const fn is_paid(stage: &Stage) -> bool {
-    matches!(
-        stage,
-        Stage::Queued { .. }
-            | Stage::Ready { .. }
-            | Stage::Running { .. }
-            | Stage::Stopping { .. }
-            | Stage::Delivering { .. }
-            | Stage::Locking { plan: Plan::Run { .. } | Plan::Deliver { .. } }
-            | Stage::Blocked { plan: Plan::Run { .. } | Plan::Deliver { .. }, .. }
-    )
-}
-
-/// It ended unpaid; a payment may still be under way.
-fn lapse(invoice: Invoice, submitted: Option<String>, ending: Ending, context: &Context) -> Step {
-    let until = context.now.plus(context.lapsed_watch);
-    let effects = vec![watch(invoice, submitted.clone(), true)];
-    Step::to(Stage::Lapsed { invoice, submitted, ending, until }, effects)
 }
 
 /// Towards running the handler. With a hash on the relay the job cannot expire, so it waits for a
@@ -612,6 +539,5 @@ const fn watch(invoice: Invoice, submitted: Option<String>, lapsed: bool) -> Eff
     Effect::Watch { invoice, submitted, lapsed }
 }
 
-fn ended(ending: Ending, effects: Vec<Effect>) -> Step {
-    Step::to(Stage::Ended { ending }, effects)
-}
+#[cfg(test)]
+mod tests;

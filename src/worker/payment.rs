@@ -206,3 +206,6 @@ fn unpaid(invoice: &Invoice, facts: &Facts, short: PaymentError) -> Verdict {
         Submitted::Malformed | Submitted::NotFound | Submitted::None => short,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -347,7 +347,14 @@ impl Resolver<'_> {
     }
 
     fn json_offers(&mut self, path: &str, text: &str) -> Option<Vec<RawOffer>> {
-        self.problems.check(path, serde_json::from_str(text))
+        let mut unknown = Vec::new();
+        let mut json = serde_json::Deserializer::from_str(text);
+        let offers = serde_ignored::deserialize(&mut json, |key| unknown.push(key.to_string()))
+            .and_then(|offers| json.end().map(|()| offers));
+        for key in unknown {
+            self.problems.add(format!("{path}[{key}]"), "no such setting");
+        }
+        self.problems.check(path, offers)
     }
 
     fn offer(&mut self, path: &str, raw: RawOffer, window: Duration) -> Option<OfferSettings> {
@@ -494,3 +501,6 @@ fn is_executable(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
     std::fs::metadata(path).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
 }
+
+#[cfg(test)]
+mod tests;

@@ -379,3 +379,6 @@ fn read(lookup: Option<&Lookup>) -> Reading {
 fn is_send(info: &BlockInfo) -> bool {
     matches!(info.contents, Block::LegacySend(_)) || info.subtype == Some(Subtype::Send)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,376 @@
+//! The driver on a real store: what is decided is what is found again.
+
+use serde_json::json;
+
+use super::super::input::{Call, Outcome, Pricing};
+use super::super::memory::INVOICES;
+use super::super::payment::BlockFact;
+use super::super::stage::{Ending, Lock};
+use super::super::terms::Accepts;
+use super::*;
+use crate::nano::Seed;
+use crate::protocol::PublicKey;
+
+const PRICE: Amount = Amount::from_raw(1_000);
+const HOLDER: &str = "worker-test";
+
+fn seed() -> Seed {
+    Seed::parse(&"1".repeat(64)).unwrap()
+}
+
+fn offer() -> OfferId {
+    OfferId::from_random([1; 16])
+}
+
+fn id(number: u8) -> JobId {
+    JobId::from_random([number; 16])
+}
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_seconds(seconds)
+}
+
+/// One life of a worker after the other on one directory.
+struct Bench {
+    dir: tempfile::TempDir,
+    life: Option<Engine>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut bench = Self { dir, life: None };
+        bench.reopen();
+        bench
+    }
+
+    /// The process ends and starts again; only what was committed is left.
+    fn reopen(&mut self) {
+        self.life = None;
+        let store = Arc::new(memory::open(self.dir.path()).unwrap());
+        let wallet = Wallet::open(&store, seed(), 0).unwrap();
+        let terms = Terms {
+            pricing: Pricing::Fixed(PRICE),
+            idempotent: false,
+            accepts: Accepts::Text,
+            request_bytes_max: 100,
+            payment_window: Duration::from_secs(100),
+        };
+        let terms = HashMap::from([(offer(), terms)]);
+        self.life = Some(Engine::open(store, wallet, terms, HOLDER.to_owned()).unwrap());
+    }
+
+    fn engine(&mut self) -> &mut Engine {
+        self.life.as_mut().unwrap()
+    }
+
+    fn store(&self) -> &Store {
+        &self.life.as_ref().unwrap().store
+    }
+
+    fn take(&mut self, heard: Vec<Heard>) -> Vec<String> {
+        let effects = self.engine().take(heard, at(1)).unwrap();
+        effects
+            .iter()
+            .map(|(job, effect)| format!("{} {}", job.to_string().get(..2).unwrap(), name(effect)))
+            .collect()
+    }
+
+    fn stage(&self, job: JobId) -> String {
+        JOBS.get(self.store(), &job).unwrap().map_or("none".to_owned(), |record| record.stage.to_string())
+    }
+}
+
+fn name(effect: &Effect) -> String {
+    format!("{effect:?}").chars().take_while(char::is_ascii_alphanumeric).collect()
+}
+
+fn job(number: u8, status: Status) -> Job {
+    Job {
+        job_id: id(number),
+        offer_id: offer(),
+        seller_pubkey: PublicKey::from_bytes([1; 32]),
+        buyer_pubkey: PublicKey::from_bytes([2; 32]),
+        status,
+        request_payload: json!("count me"),
+        quote_amount_raw: None,
+        quote_invoice_address: None,
+        quote_expires_at: None,
+        payment_tx_hash: None,
+        lock_owner: None,
+        lock_expires_at: None,
+        lock_holder: None,
+        lock_token: 0,
+        result_payload: serde_json::Value::Null,
+        result_url: None,
+        error: serde_json::Value::Null,
+        cancel_reason: None,
+        created_at: at(0),
+        updated_at: at(0),
+    }
+}
+
+/// A job with an invoice on our seed.
+fn quoted(number: u8, status: Status, index: u32, price: &str) -> Job {
+    let account = seed().account(index).unwrap();
+    Job {
+        quote_amount_raw: Some(price.to_owned()),
+        quote_invoice_address: Some(account.to_string()),
+        ..job(number, status)
+    }
+}
+
+fn whole(job: Job) -> Heard {
+    Heard::Job { job: Box::new(job), whole: true }
+}
+
+fn paid_by(block: u8, index: u32) -> Facts {
+    let fact = BlockFact {
+        hash: BlockHash::from_bytes([block; 32]),
+        send: Some((seed().account(index).unwrap(), PRICE)),
+        confirmed: true,
+        claimed_elsewhere: false,
+    };
+    Facts { submitted: Submitted::None, found: vec![fact], unknown: None, lapsed: false }
+}
+
+#[test]
+fn a_quote_consumes_one_index_with_its_stage() {
+    let mut bench = Bench::new();
+    let effects = bench.take(vec![whole(job(1, Status::Requested)), whole(job(2, Status::Requested))]);
+    assert_eq!(effects, ["01 SendQuote", "02 SendQuote"]);
+    for life in 0..2 {
+        assert_eq!(
+            memory::fact(bench.store(), fact::NEXT_INDEX).unwrap().as_deref(),
+            Some("2"),
+            "life {life}"
+        );
+        for (number, index) in [(1, 0), (2, 1)] {
+            let account = seed().account(index).unwrap();
+            let issued = INVOICES.get(bench.store(), &memory::account_key(&account)).unwrap().unwrap();
+            assert_eq!((issued.index, issued.job_id), (index, Some(id(number))));
+        }
+        bench.reopen();
+    }
+    // Seen again, nothing is consumed again; resumed, the same quote is sent again.
+    assert!(bench.take(vec![whole(job(1, Status::Requested))]).is_empty());
+    let resumed = bench.engine().resume(at(2)).unwrap();
+    let accounts: Vec<_> = resumed
+        .iter()
+        .map(|(_, effect)| match effect {
+            Effect::SendQuote(invoice) => invoice.index,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(accounts, [0, 1]);
+}
+
+#[test]
+fn one_block_pays_one_of_two_jobs_in_one_batch() {
+    let mut bench = Bench::new();
+    bench.take(vec![whole(job(1, Status::Requested)), whole(job(2, Status::Requested))]);
+    bench.take(vec![
+        whole(quoted(1, Status::Accepted, 0, "1000")),
+        whole(quoted(2, Status::Accepted, 1, "1000")),
+    ]);
+    // A node that lies shows one block as a payment to both.
+    let effects = bench.take(vec![Heard::Facts(id(1), paid_by(9, 0)), Heard::Facts(id(2), paid_by(9, 1))]);
+    assert_eq!(effects, ["01 Unwatch", "01 TakeLock"]);
+    assert_eq!(bench.stage(id(2)), "awaiting");
+    bench.reopen();
+    bench.take(vec![Heard::Facts(id(2), paid_by(9, 1))]);
+    assert_eq!(bench.stage(id(2)), "awaiting");
+    assert_eq!(CLAIMS.get(bench.store(), &BlockHash::from_bytes([9; 32])).unwrap(), Some(id(1)));
+    assert_eq!(bench.take(vec![Heard::Facts(id(2), paid_by(8, 1))]), ["02 Unwatch", "02 TakeLock"]);
+}
+
+#[test]
+fn a_sale_that_dies_after_each_commit_is_made_once() {
+    let mut bench = Bench::new();
+    let lock = Lock { token: Some(1), expires_at: at(300) };
+    let outcome = Outcome::Result(json!({"words": 2}));
+    let submitted = Job { payment_tx_hash: Some("AB".to_owned()), ..quoted(1, Status::Accepted, 0, "1000") };
+    let walk: Vec<(Heard, &str, &[&str])> = vec![
+        (whole(job(1, Status::Requested)), "quoting", &["SendQuote"]),
+        (Heard::Input(id(1), Input::Done(Call::Quote)), "quoted", &[]),
+        (whole(submitted), "awaiting", &["Watch"]),
+        (Heard::Facts(id(1), paid_by(9, 0)), "queued", &["AwaitPlace"]),
+        (Heard::Input(id(1), Input::Placed), "locking", &["AwaitPlace"]),
+    ];
+    for (heard, stage, resumed) in walk {
+        bench.take(vec![heard]);
+        assert_eq!(bench.stage(id(1)), stage);
+        bench.reopen();
+        let effects = bench.engine().resume(at(2)).unwrap();
+        assert_eq!(effects.iter().map(|(_, effect)| name(effect)).collect::<Vec<_>>(), resumed, "{stage}");
+    }
+    assert_eq!(bench.take(vec![Heard::Input(id(1), Input::Placed)]), ["01 TakeLock"]);
+    assert_eq!(bench.take(vec![Heard::Input(id(1), Input::Locked(lock))]), ["01 Hold", "01 Execute"]);
+    assert_eq!(bench.take(vec![Heard::Input(id(1), Input::Finished(outcome.clone()))]), ["01 Deliver"]);
+    bench.reopen();
+    let resumed = bench.engine().resume(at(3)).unwrap();
+    assert_eq!(resumed.iter().map(|(_, effect)| name(effect)).collect::<Vec<_>>(), ["Hold", "Deliver"]);
+    assert_eq!(memory::outcome(bench.store(), id(1), 1).unwrap(), outcome);
+    bench.take(vec![Heard::Input(id(1), Input::Done(Call::Deliver))]);
+    bench.reopen();
+    assert_eq!((bench.engine().open_count(), bench.stage(id(1)).as_str()), (0, "ended (delivered)"));
+    assert!(bench.take(vec![whole(job(1, Status::Requested))]).is_empty(), "it began again");
+}
+
+#[test]
+fn a_handler_that_may_have_run_is_not_started_again() {
+    let mut bench = Bench::new();
+    bench.take(vec![whole(job(1, Status::Requested))]);
+    let submitted = Job { payment_tx_hash: Some("AB".to_owned()), ..quoted(1, Status::Accepted, 0, "1000") };
+    bench.take(vec![
+        whole(submitted),
+        Heard::Facts(id(1), paid_by(9, 0)),
+        Heard::Input(id(1), Input::Placed),
+    ]);
+    let lock = Lock { token: Some(1), expires_at: at(300) };
+    assert_eq!(bench.take(vec![Heard::Input(id(1), Input::Locked(lock))]), ["01 Hold", "01 Execute"]);
+    bench.reopen();
+    let resumed = bench.engine().resume(at(2)).unwrap();
+    assert_eq!(
+        resumed.iter().map(|(_, effect)| name(effect)).collect::<Vec<_>>(),
+        ["KillStrays", "TakeLock"]
+    );
+    assert_eq!(bench.take(vec![Heard::Input(id(1), Input::Locked(lock))]), ["01 Hold", "01 Deliver"]);
+    let Outcome::Error(error) = memory::outcome(bench.store(), id(1), 1).unwrap() else { panic!("a result") };
+    assert_eq!(error.code, "worker_interrupted");
+}
+
+#[test]
+fn an_offer_that_is_not_ours_is_left_alone() {
+    let mut bench = Bench::new();
+    let other = Job { offer_id: OfferId::from_random([9; 16]), ..job(1, Status::Requested) };
+    assert!(bench.take(vec![whole(other)]).is_empty());
+    assert_eq!(bench.stage(id(1)), "none");
+}
+
+#[test]
+fn a_request_that_does_not_fit_the_offer_is_refused_without_an_index() {
+    let mut bench = Bench::new();
+    for (number, request) in [(1, json!({"no": "text"})), (2, json!("x".repeat(100)))] {
+        let wrong = Job { request_payload: request, ..job(number, Status::Requested) };
+        assert_eq!(bench.take(vec![whole(wrong)]), [format!("0{number} SendRefusal")]);
+    }
+    assert_eq!(memory::fact(bench.store(), fact::NEXT_INDEX).unwrap(), None);
+    assert_eq!(
+        bench.take(vec![whole(Job { request_payload: json!("x".repeat(98)), ..job(3, Status::Requested) })]),
+        ["03 SendQuote"]
+    );
+}
+
+#[test]
+fn the_position_is_stored_with_its_page() {
+    let mut bench = Bench::new();
+    let position = Position::Events(Epoch("e1".to_owned()), EventId(7));
+    bench.take(vec![whole(job(1, Status::Requested)), Heard::Cursor(position)]);
+    bench.reopen();
+    assert_eq!(memory::fact(bench.store(), fact::CURSOR).unwrap().as_deref(), Some("7"));
+    assert_eq!(memory::fact(bench.store(), fact::EPOCH).unwrap().as_deref(), Some("e1"));
+    assert_eq!(bench.stage(id(1)), "quoting");
+    let endless = Position::Listing("x".repeat(1 << 20));
+    assert!(bench.take(vec![Heard::Cursor(endless)]).is_empty());
+    assert_eq!(memory::fact(bench.store(), fact::LISTING).unwrap(), None);
+}
+
+#[test]
+fn an_address_of_ours_that_this_state_does_not_know_is_never_given_out_again() {
+    let mut bench = Bench::new();
+    // Another worker of this seller used it, and the job has ended.
+    bench.take(vec![whole(quoted(1, Status::Delivered, 5, "1000"))]);
+    assert_eq!(memory::fact(bench.store(), fact::NEXT_INDEX).unwrap().as_deref(), Some("6"));
+    bench.reopen();
+    let effects = bench.engine().take(vec![whole(job(2, Status::Requested))], at(1)).unwrap();
+    assert!(matches!(&effects[..], [(_, Effect::SendQuote(invoice))] if invoice.index == 6), "{effects:?}");
+}
+
+#[test]
+fn a_foreign_invoice_is_taken_up_at_the_offers_price_and_not_below() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.take(vec![whole(quoted(1, Status::Accepted, 3, "1000"))]), ["01 Watch"]);
+    assert!(bench.take(vec![whole(quoted(2, Status::Accepted, 4, "999"))]).is_empty());
+    assert_eq!(bench.stage(id(2)), "ended (elsewhere)");
+}
+
+#[test]
+fn no_relay_can_have_one_job_paid_by_the_money_for_another() {
+    let mut bench = Bench::new();
+    bench.take(vec![whole(job(1, Status::Requested))]);
+    // The address of job 1, shown on job 2; and an unknown one of ours on jobs 3 and 4 at once.
+    let page = vec![
+        whole(quoted(2, Status::Accepted, 0, "1000")),
+        whole(quoted(3, Status::Accepted, 7, "1000")),
+        whole(quoted(3, Status::Accepted, 7, "1000")),
+        whole(quoted(4, Status::Accepted, 7, "1000")),
+    ];
+    assert_eq!(bench.take(page), ["03 Watch"]);
+    for (number, stage) in [(2, "ended (elsewhere)"), (3, "awaiting"), (4, "ended (elsewhere)")] {
+        assert_eq!(bench.stage(id(number)), stage, "job {number}");
+    }
+    bench.reopen();
+    assert!(bench.take(vec![whole(quoted(5, Status::Accepted, 7, "1000"))]).is_empty());
+}
+
+#[test]
+fn texts_of_any_length_do_not_stop_the_worker() {
+    let mut bench = Bench::new();
+    bench.take(vec![whole(job(1, Status::Requested))]);
+    let endless =
+        Job { payment_tx_hash: Some("A".repeat(1 << 20)), ..quoted(1, Status::Accepted, 0, "1000") };
+    assert_eq!(bench.take(vec![whole(endless)]), ["01 Watch"]);
+    let mut silent = paid_by(9, 0);
+    silent.found.clear();
+    silent.unknown = Some("x".repeat(1 << 20));
+    bench.take(vec![Heard::Facts(id(1), silent)]);
+    bench.take(vec![Heard::Facts(id(1), paid_by(9, 0))]);
+    assert_eq!(bench.stage(id(1)), "queued");
+}
+
+#[test]
+fn a_job_whose_request_was_not_shown_is_looked_at_first() {
+    let mut bench = Bench::new();
+    let bare = Heard::Job { job: Box::new(quoted(1, Status::Accepted, 0, "1000")), whole: false };
+    assert_eq!(bench.take(vec![bare]), ["01 Fetch"]);
+    assert_eq!(bench.stage(id(1)), "none");
+}
+
+#[test]
+fn another_seed_and_a_damaged_index_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = memory::open(dir.path()).unwrap();
+    drop(Wallet::open(&store, seed(), 0).unwrap());
+    let other = Seed::parse(&"2".repeat(64)).unwrap();
+    assert!(matches!(Wallet::open(&store, other, 0), Err(WalletError::WrongSeed { .. })));
+    let mut batch = Batch::default();
+    memory::put_fact(&mut batch, fact::NEXT_INDEX, "damaged").unwrap();
+    store.commit(batch).unwrap();
+    assert!(matches!(Wallet::open(&store, seed(), 0), Err(WalletError::Store(_))));
+}
+
+#[test]
+fn a_late_payment_is_watched_for_and_recorded() {
+    let mut bench = Bench::new();
+    bench.take(vec![whole(job(1, Status::Requested))]);
+    assert_eq!(bench.take(vec![whole(quoted(1, Status::Expired, 0, "1000"))]), ["01 Watch"]);
+    bench.reopen();
+    let late = Facts { lapsed: true, ..paid_by(9, 0) };
+    bench.take(vec![Heard::Facts(id(1), late)]);
+    let record = JOBS.get(bench.store(), &id(1)).unwrap().unwrap();
+    assert_eq!(record.stage, Stage::Ended { ending: Ending::PaidLate });
+}
+
+#[test]
+fn a_deadline_wakes_its_job_once_and_never_in_a_circle() {
+    let mut bench = Bench::new();
+    bench.take(vec![whole(job(1, Status::Requested))]);
+    let submitted = Job { payment_tx_hash: Some("AB".to_owned()), ..quoted(1, Status::Accepted, 0, "1000") };
+    bench.take(vec![whole(submitted)]);
+    assert_eq!(bench.engine().next_deadline(), Some(at(101)));
+    // The offer is withdrawn: other terms hold, and the old deadline means nothing.
+    bench.engine().set_terms(HashMap::new());
+    bench.engine().take(vec![], at(101)).unwrap();
+    assert!(bench.engine().next_deadline().is_some_and(|next| next > at(101)));
+}

@@ -1,0 +1,88 @@
+//! How a job ends: by the buyer, by time, by another worker, or by a relay that forgets it.
+
+use super::{Step, watch};
+use crate::protocol::Status;
+use crate::worker::input::{Context, Effect};
+use crate::worker::payment::Invoice;
+use crate::worker::stage::{Ending, Plan, Stage};
+
+pub(super) fn seen_finished(stage: Stage, status: Status) -> Step {
+    let ours = if status == Status::Delivered { Ending::Delivered } else { Ending::Failed };
+    match stage {
+        Stage::Ended { .. } => Step::ignored(stage),
+        Stage::Delivering { .. }
+        | Stage::Locking { plan: Plan::Deliver { .. } }
+        | Stage::Blocked { plan: Plan::Deliver { .. }, .. } => ended(ours, vec![Effect::Release]),
+        Stage::Running { .. } | Stage::Stopping { .. } => {
+            ended(Ending::Elsewhere, vec![Effect::Kill, Effect::Release])
+        }
+        _ => ended(Ending::Elsewhere, vec![Effect::Unwatch, Effect::Release, Effect::FreePlace]),
+    }
+}
+
+pub(super) fn seen_ended(stage: Stage, ending: fn(bool) -> Ending, context: &Context) -> Step {
+    match stage {
+        Stage::Ended { .. } | Stage::Lapsed { .. } => Step::ignored(stage),
+        Stage::Refusing { .. } => ended(Ending::Refused, vec![]),
+        Stage::Quoting { invoice, .. } | Stage::Quoted { invoice } => {
+            lapse(invoice, None, ending(false), context)
+        }
+        Stage::Awaiting { invoice, submitted, .. } => lapse(invoice, submitted, ending(false), context),
+        Stage::Running { .. } | Stage::Stopping { .. } => {
+            ended(ending(true), vec![Effect::Kill, Effect::Release])
+        }
+        Stage::Queued { .. }
+        | Stage::Ready { .. }
+        | Stage::Locking { plan: Plan::Run { .. } | Plan::Deliver { .. } }
+        | Stage::Blocked { plan: Plan::Run { .. } | Plan::Deliver { .. }, .. }
+        | Stage::Delivering { .. } => ended(ending(true), vec![Effect::Release, Effect::FreePlace]),
+        Stage::Fresh
+        | Stage::Pricing
+        | Stage::Indexing { .. }
+        | Stage::Locking { plan: Plan::Fail { .. } }
+        | Stage::Blocked { plan: Plan::Fail { .. }, .. } => ended(ending(false), vec![Effect::Release]),
+    }
+}
+
+/// The relay knows the job no longer; the money may come, or have come, all the same.
+pub(super) fn vanished(stage: Stage, context: &Context) -> Step {
+    match stage {
+        Stage::Lapsed { .. } => Step::ignored(stage),
+        Stage::Quoted { invoice } => lapse(invoice, None, Ending::Vanished { paid: false }, context),
+        Stage::Awaiting { invoice, submitted, .. } => {
+            lapse(invoice, submitted, Ending::Vanished { paid: false }, context)
+        }
+        Stage::Running { .. } | Stage::Stopping { .. } => {
+            ended(Ending::Vanished { paid: true }, vec![Effect::Kill, Effect::Release])
+        }
+        other => {
+            let ending = Ending::Vanished { paid: is_paid(&other) };
+            ended(ending, vec![Effect::Unwatch, Effect::Release, Effect::FreePlace])
+        }
+    }
+}
+
+/// Whether money was claimed for the job and the buyer has nothing for it yet.
+pub(super) const fn is_paid(stage: &Stage) -> bool {
+    matches!(
+        stage,
+        Stage::Queued { .. }
+            | Stage::Ready { .. }
+            | Stage::Running { .. }
+            | Stage::Stopping { .. }
+            | Stage::Delivering { .. }
+            | Stage::Locking { plan: Plan::Run { .. } | Plan::Deliver { .. } }
+            | Stage::Blocked { plan: Plan::Run { .. } | Plan::Deliver { .. }, .. }
+    )
+}
+
+/// It ended unpaid; a payment may still be under way.
+fn lapse(invoice: Invoice, submitted: Option<String>, ending: Ending, context: &Context) -> Step {
+    let until = context.now.plus(context.lapsed_watch);
+    let effects = vec![watch(invoice, submitted.clone(), true)];
+    Step::to(Stage::Lapsed { invoice, submitted, ending, until }, effects)
+}
+
+pub(super) fn ended(ending: Ending, effects: Vec<Effect>) -> Step {
+    Step::to(Stage::Ended { ending }, effects)
+}

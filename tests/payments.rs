@@ -1,0 +1,214 @@
+//! What a look at an invoice finds on a ledger that answers as nodes do.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use mock_nano_rpc::{Config, MockNode};
+use nano_worker::edge::{self, Clock};
+use nano_worker::nano::rpc::RpcConfig;
+use nano_worker::nano::{Amount, BlockHash, Rpc, Seed};
+use nano_worker::protocol::{JobId, Timestamp};
+use nano_worker::worker::engine::Heard;
+use nano_worker::worker::payment::{Facts, Invoice, Submitted, Verdict, judge};
+use nano_worker::worker::watch::{self, Wish};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+const PRICE: Amount = Amount::from_raw(1_000);
+
+fn invoice(index: u32) -> Invoice {
+    let seed = Seed::parse(&"3".repeat(64)).unwrap();
+    Invoice { index, account: seed.account(index).unwrap(), price: PRICE }
+}
+
+/// A ledger, and the way to it.
+struct Bench {
+    node: MockNode,
+    rpc: Rpc,
+}
+
+impl Bench {
+    async fn new() -> Self {
+        let node = MockNode::start(Config { ws_listen: None, ..Config::default() }).await.unwrap();
+        let rpc = rpc(node.rpc_url());
+        Self { node, rpc }
+    }
+
+    async fn look(&self, submitted: Option<&str>) -> Verdict {
+        self.look_as(submitted, false).await
+    }
+
+    async fn look_as(&self, submitted: Option<&str>, lapsed: bool) -> Verdict {
+        look(&self.rpc, submitted, lapsed, &[]).await
+    }
+
+    fn pay(&self, raw: u128) -> BlockHash {
+        self.node.fund(&invoice(1).account, Amount::from_raw(raw)).unwrap()
+    }
+}
+
+fn rpc(url: String) -> Rpc {
+    let started = edge::monotonic();
+    let config = RpcConfig::new([url], move || edge::monotonic().saturating_duration_since(started));
+    Rpc::new(&config).unwrap()
+}
+
+/// What one look makes of the invoice; `claimed` are other jobs' blocks.
+async fn look(rpc: &Rpc, submitted: Option<&str>, lapsed: bool, claimed: &[BlockHash]) -> Verdict {
+    let mut facts = one_look(rpc, submitted, lapsed).await;
+    for fact in &mut facts.found {
+        fact.claimed_elsewhere = claimed.contains(&fact.hash);
+    }
+    if let Submitted::Found(fact) = &mut facts.submitted {
+        fact.claimed_elsewhere = claimed.contains(&fact.hash);
+    }
+    judge(&invoice(1), &facts)
+}
+
+/// Runs the watch until it has looked once, by a clock that makes every look due.
+async fn one_look(rpc: &Rpc, submitted: Option<&str>, lapsed: bool) -> Facts {
+    let (wishes, receiver) = mpsc::channel(1);
+    let (heard, mut facts) = mpsc::channel(1);
+    let (stop, hours) = (CancellationToken::new(), AtomicI64::new(0));
+    let clock =
+        Clock::from_fn(move || Timestamp::from_seconds(3_600 * hours.fetch_add(1, Ordering::Relaxed)));
+    let job = JobId::from_random([1; 16]);
+    let task = tokio::spawn(watch::run(rpc.clone(), clock, receiver, heard, stop.clone()));
+    let submitted = submitted.map(str::to_owned);
+    wishes.send(Wish::Watch { job, invoice: invoice(1), submitted, lapsed }).await.unwrap();
+    let answer = tokio::time::timeout(Duration::from_secs(60), facts.recv()).await.unwrap();
+    let Some(Heard::Facts(of, found)) = answer else { panic!("nothing was heard") };
+    assert_eq!(of, job);
+    stop.cancel();
+    task.await.unwrap();
+    found
+}
+
+#[track_caller]
+fn settled(verdict: &Verdict, total: u128, parts: usize) {
+    let Verdict::Settled { blocks, total: sum } = verdict else { panic!("{verdict}") };
+    assert_eq!((sum.raw(), blocks.len()), (total, parts));
+}
+
+#[track_caller]
+fn unpaid(verdict: &Verdict, code: &str) {
+    let Verdict::Unpaid(reason) = verdict else { panic!("{verdict}") };
+    assert_eq!(reason.code(), code);
+}
+
+#[tokio::test]
+async fn edge_03_a_payment_is_found_by_its_hash_and_without_it() {
+    let bench = Bench::new().await;
+    unpaid(&bench.look(None).await, "payment.not_found");
+    let hash = bench.pay(1_000);
+    settled(&bench.look(Some(&hash.to_string())).await, 1_000, 1);
+    settled(&bench.look(Some(&hash.to_string().to_lowercase())).await, 1_000, 1);
+    settled(&bench.look(None).await, 1_000, 1);
+    settled(&bench.look(Some("junk")).await, 1_000, 1);
+    settled(&bench.look(Some(&"AB".repeat(32))).await, 1_000, 1);
+}
+
+#[tokio::test]
+async fn edge_04_parts_are_summed_whichever_was_submitted() {
+    let bench = Bench::new().await;
+    let first = bench.pay(400).to_string();
+    unpaid(&bench.look(Some(&first)).await, "payment.amount_mismatch");
+    bench.pay(350);
+    unpaid(&bench.look(Some(&first)).await, "payment.amount_mismatch");
+    bench.pay(250);
+    settled(&bench.look(Some(&first)).await, 1_000, 3);
+    settled(&bench.look(None).await, 1_000, 3);
+}
+
+#[tokio::test]
+async fn edge_05_and_edge_06_too_much_is_enough_and_too_late_is_late() {
+    let bench = Bench::new().await;
+    let hash = bench.pay(5_000).to_string();
+    settled(&bench.look(Some(&hash)).await, 5_000, 1);
+    unpaid(&bench.look_as(Some(&hash), true).await, "payment.late");
+    unpaid(&bench.look_as(None, true).await, "payment.late");
+}
+
+#[tokio::test]
+async fn edge_07_an_unconfirmed_payment_counts_once_it_is_confirmed() {
+    let bench = Bench::new().await;
+    bench.node.hold_confirmations(true);
+    let hash = bench.pay(1_000);
+    unpaid(&bench.look(Some(&hash.to_string())).await, "payment.unconfirmed");
+    unpaid(&bench.look(None).await, "payment.not_found");
+    assert!(bench.node.confirm(&hash));
+    settled(&bench.look(Some(&hash.to_string())).await, 1_000, 1);
+}
+
+#[tokio::test]
+async fn edge_08_a_payment_that_vanishes_is_not_paid_and_its_replacement_is() {
+    let bench = Bench::new().await;
+    bench.node.hold_confirmations(true);
+    let hash = bench.pay(1_000);
+    unpaid(&bench.look(Some(&hash.to_string())).await, "payment.unconfirmed");
+    bench.node.rollback(&hash).unwrap();
+    unpaid(&bench.look(Some(&hash.to_string())).await, "payment.not_found");
+    bench.node.hold_confirmations(false);
+    bench.pay(1_000);
+    settled(&bench.look(Some(&hash.to_string())).await, 1_000, 1);
+}
+
+#[tokio::test]
+async fn a_confirmed_payment_is_found_beside_an_unconfirmed_hash() {
+    let bench = Bench::new().await;
+    bench.pay(1_000);
+    bench.node.hold_confirmations(true);
+    let stuck = bench.pay(1_000);
+    settled(&bench.look(Some(&stuck.to_string())).await, 1_000, 1);
+}
+
+#[tokio::test]
+async fn edge_09_a_block_that_paid_another_job_pays_nothing_here() {
+    let bench = Bench::new().await;
+    let hash = bench.pay(1_000);
+    let verdict = look(&bench.rpc, Some(&hash.to_string()), false, &[hash]).await;
+    unpaid(&verdict, "payment.hash_reused");
+}
+
+#[tokio::test]
+async fn edge_10_a_payment_to_somebody_else_is_named() {
+    let bench = Bench::new().await;
+    let hash = bench.node.fund(&invoice(2).account, PRICE).unwrap();
+    unpaid(&bench.look(Some(&hash.to_string())).await, "payment.address_mismatch");
+}
+
+#[tokio::test]
+async fn edge_11_and_edge_20_what_is_no_send_is_named_whatever_else_it_is() {
+    let bench = Bench::new().await;
+    // The ledger begins with the genesis account's opening and its epoch blocks.
+    let first = bench.node.with(|node, _| {
+        node.ledger
+            .accounts()
+            .map(|(account, _)| *account)
+            .filter_map(|account| node.ledger.head(&account).map(|head| head.block.hash()))
+            .next()
+    });
+    unpaid(&bench.look(Some(&first.unwrap().to_string())).await, "payment.not_send");
+}
+
+#[tokio::test]
+async fn edge_15_and_edge_17_a_node_that_is_down_or_hostile_is_unknown() {
+    let bench = Bench::new().await;
+    let hash = bench.pay(1_000).to_string();
+    let url = bench.node.rpc_url();
+    bench.node.stop().await;
+    for submitted in [None, Some(hash.as_str())] {
+        let verdict = look(&rpc(url.clone()), submitted, false, &[]).await;
+        assert!(matches!(verdict, Verdict::Unknown(_)), "{verdict}");
+    }
+}
+
+#[tokio::test]
+async fn edge_19_a_payment_is_found_behind_ten_thousand_dust_sends() {
+    let bench = Bench::new().await;
+    bench.node.dust(&invoice(1).account, Amount::from_raw(1), 5_000).unwrap();
+    bench.pay(400);
+    bench.pay(600);
+    bench.node.dust(&invoice(1).account, Amount::from_raw(1), 5_000).unwrap();
+    settled(&bench.look(None).await, 1_000, 2);
+}
