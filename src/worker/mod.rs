@@ -47,7 +47,9 @@ pub mod report;
 
 pub mod control;
 
+pub mod recover;
+
 mod daemon;
 
-pub use daemon::{Parts, StartError, run};
+pub use daemon::{Parts, StartError, recover_once, run};
 pub use settings::Settings;
