@@ -7,6 +7,7 @@ use crate::faults::{Fault, FaultKind, Lie, Mode};
 use crate::host::Host;
 use crate::http::Request;
 use crate::node::Node;
+use crate::proxy::ProxyRules;
 use crate::tree::{Style, Tree};
 
 /// Where the control calls go.
@@ -25,7 +26,7 @@ pub enum ControlError {
     #[error(
         "unknown control action {0:?}; known are fund, dust, confirm, hold_confirmations, \
          confirmation_delay, fork, rollback, forget, lie, slow, fault, unsynced, mode, \
-         control_enabled, stats and clear"
+         proxy, control_enabled, stats and clear"
     )]
     UnknownAction(String),
     /// An argument is missing.
@@ -95,6 +96,7 @@ pub fn perform(node: &mut Node, call: &Call<'_>, now_ms: u64) -> Result<Tree, Co
             node.settings.mode = call.parsed("mode")?.parse::<Mode>().map_err(bad("mode"))?;
             Ok(done())
         }
+        "proxy" => proxy(node, call),
         "control_enabled" => {
             node.settings.control_enabled = call.flag("enabled", true)?;
             Ok(done())
@@ -134,12 +136,16 @@ fn confirm(node: &mut Node, call: &Call<'_>, now_ms: u64) -> Result<Tree, Contro
     Err(ControlError::Refused("the block is not on the ledger".to_owned()))
 }
 
-/// Replaces an unconfirmed block: by `block` if given, else by a payment of the faucet to
-/// `account`.
+/// Puts a block in the place of an unconfirmed one: `block` if given, else the payment `hash`
+/// once more, but to `account`.
 fn fork(node: &mut Node, call: &Call<'_>, now_ms: u64) -> Result<Tree, ControlError> {
-    let block = call.0.get("block").ok_or(ControlError::Missing("block"))?;
-    let block = Block::read(block)
-        .ok_or(ControlError::Bad { argument: "block", why: "must be a block's JSON object".to_owned() })?;
+    let block = match call.0.get("block") {
+        Some(block) => Block::read(block).ok_or_else(|| ControlError::Bad {
+            argument: "block",
+            why: "must be a block's JSON object".to_owned(),
+        })?,
+        None => node.redirected(&call.hash()?, &call.account("account")?).map_err(refused)?,
+    };
     let hash = node.replace(block, now_ms).map_err(refused)?;
     Ok(Tree::object().with("hash", Tree::text(hash)))
 }
@@ -158,6 +164,20 @@ fn lie(node: &mut Node, call: &Call<'_>) -> Result<Tree, ControlError> {
         confirmed: call.0.get("confirmed").map(|_| call.flag("confirmed", true)).transpose()?,
     };
     node.lies.tell(call.hash()?, lie);
+    Ok(done())
+}
+
+/// Sets the rules of proxy mode; those not named stay.
+fn proxy(node: &mut Node, call: &Call<'_>) -> Result<Tree, ControlError> {
+    let number = |key, old| if call.0.get(key).is_some() { call.number(key) } else { Ok(old) };
+    let old = node.proxy.rules;
+    node.proxy.rules = ProxyRules {
+        count_max: number("count_max", old.count_max)?,
+        accounts_max: usize::try_from(number("accounts_max", old.accounts_max as u64)?).unwrap_or(usize::MAX),
+        cache_ms: number("cache_ms", old.cache_ms)?,
+        requests_max: number("requests_max", old.requests_max)?,
+        window_ms: number("window_ms", old.window_ms)?,
+    };
     Ok(done())
 }
 

@@ -1,5 +1,6 @@
 //! The one place where the node, its listeners and the clock meet.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -24,6 +25,8 @@ pub struct Host {
     node: Mutex<Node>,
     news: broadcast::Sender<Arc<News>>,
     wake: Notify,
+    /// A moment at which time stands still, in Unix milliseconds; zero while it runs.
+    stopped_at_ms: AtomicU64,
     /// One permit per open connection.
     pub(crate) slots: Arc<Semaphore>,
     /// Cancelled when everything shall end.
@@ -38,6 +41,7 @@ impl Host {
             node: Mutex::new(node),
             news: broadcast::Sender::new(NEWS_BEHIND_MAX),
             wake: Notify::new(),
+            stopped_at_ms: AtomicU64::new(0),
             slots: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
             shutdown: CancellationToken::new(),
         }
@@ -45,16 +49,24 @@ impl Host {
 
     /// Does something with the node, at this moment; then tells the listeners what happened.
     pub fn with<R>(&self, act: impl FnOnce(&mut Node, u64) -> R) -> R {
-        let mut node = self.lock();
-        let result = act(&mut node, now_ms());
-        let news = node.take_news();
-        drop(node);
-        for item in news {
-            // Nobody listening is no failure.
-            let _: Result<_, _> = self.news.send(Arc::new(item));
-        }
+        let result = self.with_quietly(act);
         self.wake.notify_one();
         result
+    }
+
+    /// Stops the clock at a moment in Unix milliseconds, or lets it run.
+    pub fn stop_clock(&self, at_ms: Option<u64>) {
+        self.stopped_at_ms.store(at_ms.unwrap_or(0), Ordering::Relaxed);
+        self.wake.notify_one();
+    }
+
+    /// The time, in Unix milliseconds.
+    #[must_use]
+    pub fn now_ms(&self) -> u64 {
+        match self.stopped_at_ms.load(Ordering::Relaxed) {
+            0 => now_ms(),
+            at_ms => at_ms,
+        }
     }
 
     /// News from now on.
@@ -68,7 +80,7 @@ impl Host {
         loop {
             let next = self.with_quietly(Node::tick);
             let sleep = match next {
-                Some(at_ms) => Duration::from_millis(at_ms.saturating_sub(now_ms())).min(TICK_MAX),
+                Some(at_ms) => Duration::from_millis(at_ms.saturating_sub(self.now_ms())).min(TICK_MAX),
                 None => TICK_MAX,
             };
             tokio::select! {
@@ -82,7 +94,7 @@ impl Host {
     /// As [`Host::with`], but without waking the elections, which would wake themselves.
     fn with_quietly<R>(&self, act: impl FnOnce(&mut Node, u64) -> R) -> R {
         let mut node = self.lock();
-        let result = act(&mut node, now_ms());
+        let result = act(&mut node, self.now_ms());
         let news = node.take_news();
         drop(node);
         for item in news {

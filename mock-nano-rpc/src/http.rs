@@ -67,6 +67,8 @@ pub struct Reply {
     pub dialect: Dialect,
     /// How much of the body is sent before the connection breaks.
     pub cut_at: Option<usize>,
+    /// For the `Date` of those who send one, in Unix milliseconds.
+    pub date_ms: u64,
 }
 
 /// Whose HTTP is spoken.
@@ -121,6 +123,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         let keep = reply.dialect == Dialect::Hyper
             && !is_http_10
             && reply.cut_at.is_none()
+            && !reply.headers.iter().any(|(name, value)| *name == "Connection" && value == "close")
             && request.is_some_and(|request| !request.close);
         written && keep
     }
@@ -266,7 +269,7 @@ impl Reply {
         }
         self.push_header(&mut head, "Content-Length", &self.body.len().to_string());
         if self.dialect == Dialect::Hyper {
-            self.push_header(&mut head, "Date", "Thu, 01 Jan 1970 00:00:00 GMT");
+            self.push_header(&mut head, "Date", &http_date(self.date_ms));
         }
         head.push_str("\r\n");
         head
@@ -280,6 +283,33 @@ impl Reply {
         // Writing to a String cannot fail.
         let _: std::fmt::Result = write!(head, "{name}: {value}\r\n");
     }
+}
+
+/// A time as HTTP writes it: `Sat, 21 Nov 2026 03:22:25 GMT`.
+#[must_use]
+pub fn http_date(unix_ms: u64) -> String {
+    const WEEKDAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+    const MONTHS: [&str; 12] =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let seconds = unix_ms / 1_000;
+    let (mut days, clock) = (seconds / 86_400, seconds % 86_400);
+    let weekday = WEEKDAYS[usize::try_from(days % 7).unwrap_or(0)];
+    let mut year = 1970;
+    let leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    while days >= 365 + u64::from(leap(year)) {
+        days -= 365 + u64::from(leap(year));
+        year += 1;
+    }
+    let mut month = 0;
+    for length in [31, 28 + u64::from(leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30] {
+        if days < length {
+            break;
+        }
+        days -= length;
+        month += 1;
+    }
+    let (hour, minute, second) = (clock / 3_600, clock / 60 % 60, clock % 60);
+    format!("{weekday}, {:02} {} {year} {hour:02}:{minute:02}:{second:02} GMT", days + 1, MONTHS[month])
 }
 
 const fn reason(status: u16) -> &'static str {

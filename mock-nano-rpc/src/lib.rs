@@ -3,7 +3,8 @@
 //!
 //! Reading order: [`tree`] is the node's idea of JSON; [`block`] and [`ledger`] are the rules of
 //! money; [`node`] adds elections and [`faucet`] money from nowhere; [`faults`] is what can go
-//! wrong; [`rpc`] answers calls; [`control`] takes a script's orders; [`http`], [`server`] and
+//! wrong; [`rpc`] answers calls, [`rsnano`] and
+//! [`proxy`] in other manners; [`control`] takes a script's orders; [`http`], [`server`] and
 //! [`ws`] are the wires; [`MockNode`] is the front door.
 //!
 //! Architecture invariant: only [`host`], [`server`], [`ws`] and [`mock`] know the clock or wait.
@@ -20,6 +21,10 @@ pub mod faucet;
 pub mod node;
 
 pub mod faults;
+
+pub mod proxy;
+
+pub mod rsnano;
 
 pub mod rpc;
 

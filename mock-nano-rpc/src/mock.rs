@@ -13,7 +13,7 @@ use crate::faucet::FaucetError;
 use crate::faults::{Fault, Lie, Mode, Stats};
 use crate::host::{Host, now_ms};
 use crate::ledger::RollbackError;
-use crate::node::{Node, ReplaceError, Settings};
+use crate::node::{Node, RedirectError, ReplaceError, Settings};
 use crate::{server, ws};
 
 /// How a mock is started. The default listens on free ports of the loopback, with a WebSocket.
@@ -28,12 +28,20 @@ pub struct Config {
     /// Whether the genesis account begins at epoch 2, as accounts on the live network are.
     /// Otherwise the ledger begins with nothing but its legacy genesis block.
     pub upgraded: bool,
+    /// When the network began, in Unix milliseconds; now, if absent.
+    pub began_ms: Option<u64>,
 }
 
 impl Default for Config {
     fn default() -> Self {
         let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        Self { listen: loopback, ws_listen: Some(loopback), settings: Settings::default(), upgraded: true }
+        Self {
+            listen: loopback,
+            ws_listen: Some(loopback),
+            settings: Settings::default(),
+            upgraded: true,
+            began_ms: None,
+        }
     }
 }
 
@@ -54,9 +62,10 @@ impl MockNode {
     pub async fn start(config: Config) -> io::Result<Self> {
         let listener = TcpListener::bind(config.listen).await?;
         let rpc = listener.local_addr()?;
-        let mut node = Node::new(config.settings, now_ms());
+        let began_ms = config.began_ms.unwrap_or_else(now_ms);
+        let mut node = Node::new(config.settings, began_ms);
         if config.upgraded {
-            node.upgrade_genesis(now_ms());
+            node.upgrade_genesis(began_ms);
         }
         let host = Arc::new(Host::new(node));
         let mut tasks = JoinSet::new();
@@ -99,6 +108,11 @@ impl MockNode {
     /// Does anything else with the node: `act` gets it and the time in Unix milliseconds.
     pub fn with<R>(&self, act: impl FnOnce(&mut Node, u64) -> R) -> R {
         self.host.with(act)
+    }
+
+    /// Stops the node's clock at a moment in Unix milliseconds, or lets it run.
+    pub fn stop_clock(&self, at_ms: Option<u64>) {
+        self.host.stop_clock(at_ms);
     }
 
     /// Pays an account; the hash of the payment.
@@ -144,6 +158,18 @@ impl MockNode {
     /// If the block in its place is final, or this one breaks a rule.
     pub fn fork(&self, block: Block) -> Result<BlockHash, ReplaceError> {
         self.with(|node, now_ms| node.replace(block, now_ms))
+    }
+
+    /// Redirects an unconfirmed payment of the faucet to another account: the payment vanishes,
+    /// and all that depended on it. The hash of the new one.
+    ///
+    /// # Errors
+    /// If it is not such a payment.
+    pub fn double_spend(&self, hash: &BlockHash, account: &Account) -> Result<BlockHash, DoubleSpendError> {
+        self.with(|node, now_ms| {
+            let block = node.redirected(hash, account)?;
+            Ok(node.replace(block, now_ms)?)
+        })
     }
 
     /// Takes a block away, confirmed or not, with its dependents; the hashes that went.
@@ -194,6 +220,17 @@ impl MockNode {
             node.stats.clear();
         });
     }
+}
+
+/// Why a payment cannot be spent twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum DoubleSpendError {
+    /// It is not the faucet's.
+    #[error(transparent)]
+    Redirect(#[from] RedirectError),
+    /// It is final.
+    #[error(transparent)]
+    Replace(#[from] ReplaceError),
 }
 
 impl Drop for MockNode {

@@ -4,12 +4,14 @@
 
 use std::collections::VecDeque;
 
+use nano_currency::block::StateFields;
 use nano_currency::{Account, Amount, BlockHash};
 
 use crate::block::Block;
 use crate::faucet::{self, FaucetError};
 use crate::faults::{Faults, Lies, Mode, Stats};
 use crate::ledger::{Ledger, Refusal, RollbackError, Stored, dev_genesis_key};
+use crate::proxy::Proxy;
 
 /// Finished elections that `confirmation_history` remembers; the node keeps 2,048.
 const ELECTIONS_MAX: usize = 2_048;
@@ -93,10 +95,14 @@ pub struct Node {
     pub faults: Faults,
     /// What it does not tell as it is.
     pub lies: Lies,
+    /// The proxy in front of it, if its manners are a proxy's.
+    pub proxy: Proxy,
     /// What it was asked.
     pub stats: Stats,
     /// When it began, in Unix milliseconds.
     pub started_ms: u64,
+    /// Whether it hears any votes.
+    voting: bool,
     /// While the node is cut off: the ledger as the rest of the network has it.
     network: Option<Box<Ledger>>,
     dues: VecDeque<Due>,
@@ -113,8 +119,10 @@ impl Node {
             settings,
             faults: Faults::default(),
             lies: Lies::default(),
+            proxy: Proxy::default(),
             stats: Stats::default(),
             started_ms: now_ms,
+            voting: true,
             network: None,
             dues: VecDeque::new(),
             news: VecDeque::new(),
@@ -171,6 +179,21 @@ impl Node {
         Ok(self.publish(block, now_ms)?)
     }
 
+    /// A payment of the faucet once more, but to another account: its fork.
+    ///
+    /// # Errors
+    /// If it is not a payment of the faucet.
+    pub fn redirected(&self, hash: &BlockHash, account: &Account) -> Result<Block, RedirectError> {
+        let stored = self.ledger.block(hash).ok_or(RedirectError::Unknown)?;
+        match stored.block {
+            Block::State(state) if stored.account == dev_genesis_key().account() => {
+                let fields = StateFields { link: *account.as_bytes(), ..state.fields };
+                Ok(faucet::seal(&self.ledger, &dev_genesis_key(), fields))
+            }
+            _ => Err(RedirectError::NotOurs),
+        }
+    }
+
     /// Pays an account from the genesis account; the hashes of the payments, in order.
     ///
     /// # Errors
@@ -196,6 +219,17 @@ impl Node {
             network.confirm(&hash);
         }
         Ok(hash)
+    }
+
+    /// Whether the node hears votes: a representative is online, and the node is connected.
+    #[must_use]
+    pub const fn hears_votes(&self) -> bool {
+        self.voting && !self.is_unsynced()
+    }
+
+    /// Takes the only representative off the network, or brings it back.
+    pub const fn set_voting(&mut self, voting: bool) {
+        self.voting = voting;
     }
 
     /// Whether the node is cut off from its network.
@@ -240,7 +274,7 @@ impl Node {
 
     /// Ends every election whose time has come; when the next one comes, in Unix milliseconds.
     pub fn tick(&mut self, now_ms: u64) -> Option<u64> {
-        if self.settings.hold_confirmations || self.is_unsynced() {
+        if self.settings.hold_confirmations || !self.hears_votes() {
             return None;
         }
         while let Some(index) = self.dues.iter().position(|due| due.at_ms <= now_ms) {
@@ -274,7 +308,7 @@ impl Node {
 
     fn begin_election(&mut self, hash: BlockHash, now_ms: u64) {
         let at_ms = now_ms.saturating_add(self.settings.confirm_delay_ms);
-        if at_ms <= now_ms && !self.settings.hold_confirmations && !self.is_unsynced() {
+        if at_ms <= now_ms && !self.settings.hold_confirmations && self.hears_votes() {
             self.conclude(&hash, now_ms, now_ms);
         } else {
             self.dues.push_back(Due { at_ms, began_ms: now_ms, hash });
@@ -342,6 +376,17 @@ pub enum ReplaceError {
     /// The new one breaks a rule.
     #[error(transparent)]
     Refused(#[from] Refusal),
+}
+
+/// Why a payment has no fork that the mock can sign.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RedirectError {
+    /// There is no such block.
+    #[error("the block is not on the ledger")]
+    Unknown,
+    /// Only the genesis account's key is known here.
+    #[error("the block is not a payment of the genesis account; give the other block itself")]
+    NotOurs,
 }
 
 /// The hash that a refused block waits for.

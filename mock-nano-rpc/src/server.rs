@@ -9,8 +9,10 @@ use tokio::task;
 use crate::control;
 use crate::faults::{FaultKind, Mode};
 use crate::host::Host;
-use crate::http::{Dialect, ReadError, Reply, Request, Wire};
+use crate::http::{Dialect, ReadError, Reply, Request, Wire, http_date};
+use crate::proxy::{Allowance, Proxy};
 use crate::rpc::{self, Args, RpcError, work};
+use crate::rsnano;
 use crate::tree::{Style, Tree};
 
 /// Brackets in a whole body, strings included, that the node still reads.
@@ -70,36 +72,25 @@ async fn answer(host: &Arc<Host>, request: &Request) -> Option<Reply> {
     if request.path == control::PATH {
         return Some(node_reply(control::answer(host, request)));
     }
-    if request.method == "OPTIONS" {
-        return Some(node_reply(String::new()));
-    }
-    if request.method != "POST" {
-        return Some(node_reply(RpcError::new("Can only POST requests").to_tree().write(Style::Pretty)));
-    }
-    if request.path.starts_with("/api/v2") {
-        return Some(node_reply(IPC_ERROR.to_owned()));
-    }
-    let body = &request.body;
-    if body.iter().filter(|byte| matches!(byte, b'[' | b'{')).count() > BRACKETS_MAX {
-        return Some(node_reply(RpcError::new("Max JSON depth exceeded").to_tree().write(Style::Pretty)));
-    }
-    let call = Tree::parse(body).ok();
-    let action = call.as_ref().and_then(|call| call.text_of("action"));
-    let fault = host.with(|node, _| {
-        node.stats.count(action.unwrap_or(""));
-        node.faults.strike(action.unwrap_or(""))
-    });
-    let (Some(call), Some(action)) = (&call, action) else {
-        return Some(node_reply(RpcError::PARSE.to_tree().write(Style::Pretty)));
+    let mode = host.with(|node, _| node.settings.mode);
+    let call = match mode {
+        Mode::RsNano => read_for_rsnano(host, request),
+        Mode::Proxy => read_for_proxy(host, request),
+        Mode::Cpp | Mode::V22 => read_for_node(request),
     };
+    let action = call.as_ref().ok().and_then(|call| call.text_of("action")).unwrap_or_default();
+    let fault = host.with(|node, _| {
+        node.stats.count(action);
+        node.faults.strike(action)
+    });
     match fault {
-        None => Some(node_reply(perform(host, action, call).await)),
+        None => Some(reply(host, mode, call).await),
         Some(FaultKind::Slow { delay_ms }) => {
             tokio::time::sleep(Duration::from_millis(delay_ms)).await;
-            Some(node_reply(perform(host, action, call).await))
+            Some(reply(host, mode, call).await)
         }
         Some(FaultKind::HalfBody) => {
-            let reply = node_reply(perform(host, action, call).await);
+            let reply = reply(host, mode, call).await;
             Some(Reply { cut_at: Some(reply.body.len() / 2), ..reply })
         }
         Some(FaultKind::Hang) => {
@@ -107,19 +98,143 @@ async fn answer(host: &Arc<Host>, request: &Request) -> Option<Reply> {
             None
         }
         Some(FaultKind::Drop) => None,
-        Some(other) => Some(accident(&other, action)),
+        Some(other) => Some(accident(&other, action, host.now_ms())),
     }
+}
+
+/// A call that was understood, answered in the manners of the mode.
+async fn reply(host: &Arc<Host>, mode: Mode, call: Result<Tree, Reply>) -> Reply {
+    let call = match call {
+        Ok(call) => call,
+        Err(refused) => return refused,
+    };
+    let action = call.text_of("action").unwrap_or_default();
+    match mode {
+        Mode::Cpp | Mode::V22 => node_reply(written(perform(host, mode, action, &call).await, Style::Pretty)),
+        Mode::RsNano => match perform(host, mode, action, &call).await {
+            Err(error) if error == RpcError::UNKNOWN_COMMAND => {
+                rsnano_rejection(&rsnano::unknown_action(action), host.now_ms())
+            }
+            answer => plain_reply(200, "application/json", written(answer, Style::Compact), host.now_ms()),
+        },
+        Mode::Proxy => relay(host, action, &call).await,
+    }
+}
+
+fn written(answer: rpc::Answer, style: Style) -> String {
+    answer.unwrap_or_else(|error| error.to_tree()).write(style)
+}
+
+/// What the reference node makes of a request.
+fn read_for_node(request: &Request) -> Result<Tree, Reply> {
+    let refuse = |error: RpcError| node_reply(error.to_tree().write(Style::Pretty));
+    if request.method == "OPTIONS" {
+        return Err(node_reply(String::new()));
+    }
+    if request.method != "POST" {
+        return Err(refuse(RpcError::new("Can only POST requests")));
+    }
+    if request.path.starts_with("/api/v2") {
+        return Err(node_reply(IPC_ERROR.to_owned()));
+    }
+    if request.body.iter().filter(|byte| matches!(byte, b'[' | b'{')).count() > BRACKETS_MAX {
+        return Err(refuse(RpcError::new("Max JSON depth exceeded")));
+    }
+    let call = Tree::parse(&request.body).ok().filter(|call| call.get("action").is_some());
+    call.ok_or_else(|| refuse(RpcError::PARSE))
+}
+
+/// What the port makes of a request.
+fn read_for_rsnano(host: &Host, request: &Request) -> Result<Tree, Reply> {
+    let now_ms = host.now_ms();
+    if request.path != "/" {
+        return Err(Reply { headers: Vec::new(), ..plain_reply(404, "", String::new(), now_ms) });
+    }
+    if request.method != "POST" {
+        let headers = vec![("Allow", "POST".to_owned())];
+        return Err(Reply { headers, ..plain_reply(405, "", String::new(), now_ms) });
+    }
+    rsnano::read(&request.body).map_err(|rejection| rsnano_rejection(&rejection, now_ms))
+}
+
+/// What a proxy makes of a request.
+fn read_for_proxy(host: &Host, request: &Request) -> Result<Tree, Reply> {
+    let call = Tree::parse(&request.body).ok().filter(|call| call.get("action").is_some());
+    let now_ms = host.now_ms();
+    let (allowance, admitted) = host.with(|node, now_ms| node.proxy.admit(now_ms));
+    if !admitted {
+        let seconds = allowance.reset_ms.saturating_sub(now_ms) / 1_000;
+        let why = format!("Max allowed requests of {} reached. Time left: {seconds}sec", allowance.limit);
+        let mut refused = plain_reply(429, "text/html; charset=utf-8", why, now_ms);
+        refused.headers.extend(allowance_headers(&allowance));
+        return Err(refused);
+    }
+    let refuse = |status, why: String| {
+        let body = Tree::object().with("error", why).write(Style::Relayed);
+        Err(plain_reply(status, "application/json; charset=utf-8", body, now_ms))
+    };
+    let Some(call) = call else { return refuse(400, "Unable to parse JSON".to_owned()) };
+    let action = call.text_of("action").unwrap_or_default();
+    if !Proxy::allows(action) {
+        return refuse(500, format!("Action {action} not allowed"));
+    }
+    Ok(call)
+}
+
+/// The proxy's answer: the node's, perhaps an old one, with the proxy's own keys at its end.
+async fn relay(host: &Arc<Host>, action: &str, call: &Tree) -> Reply {
+    let (clamped, cached) = host.with(|node, now_ms| {
+        let clamped = node.proxy.clamp(call.clone());
+        let cached = node.proxy.cached(&clamped.write(Style::Compact), now_ms);
+        (clamped, cached)
+    });
+    let mut answer = match cached {
+        Some(answer) => answer,
+        None => {
+            let result = perform(host, Mode::Proxy, action, &clamped).await;
+            let answer = result.unwrap_or_else(|error| error.to_tree());
+            let key = clamped.write(Style::Compact);
+            host.with(|node, now_ms| node.proxy.remember(key, action, &answer, now_ms));
+            answer
+        }
+    };
+    let allowance = host.with(|node, _| node.proxy.allowance());
+    answer.push("requestsLimit", Tree::text(allowance.limit));
+    answer.push("requestsRemaining", Tree::text(allowance.remaining));
+    answer.push("requestLimitReset", http_date(allowance.reset_ms));
+    let body = answer.write(Style::Relayed);
+    let mut reply = plain_reply(200, "application/json; charset=utf-8", body, host.now_ms());
+    reply.headers.extend(allowance_headers(&allowance));
+    reply
+}
+
+fn allowance_headers(allowance: &Allowance) -> [(&'static str, String); 3] {
+    [
+        ("X-RateLimit-Limit", allowance.limit.to_string()),
+        ("X-RateLimit-Remaining", allowance.remaining.to_string()),
+        ("X-RateLimit-Reset", http_date(allowance.reset_ms)),
+    ]
+}
+
+fn rsnano_rejection(rejection: &rsnano::Rejection, now_ms: u64) -> Reply {
+    plain_reply(rejection.status, "text/plain; charset=utf-8", rejection.why.clone(), now_ms)
+}
+
+/// An answer as most web servers give it.
+fn plain_reply(status: u16, content_type: &str, body: String, now_ms: u64) -> Reply {
+    let headers = vec![("Content-Type", content_type.to_owned())];
+    Reply { status, headers, body: body.into_bytes(), dialect: Dialect::Hyper, cut_at: None, date_ms: now_ms }
 }
 
 const IPC_ERROR: &str = r#"{"message_type": "Error", "message": {"code": 1, "message": "Internal IPC error: unable to find api path"}}"#;
 
-async fn perform(host: &Arc<Host>, action: &str, call: &Tree) -> String {
-    let result = if action == "work_generate" {
+async fn perform(host: &Arc<Host>, mode: Mode, action: &str, call: &Tree) -> rpc::Answer {
+    let answer = if action == "work_generate" {
         generate_work(host, call).await
     } else {
         host.with(|node, now_ms| rpc::answer(node, action, &Args(call), now_ms))
     };
-    result.unwrap_or_else(|error| error.to_tree()).write(Style::Pretty)
+    if mode == Mode::RsNano { rsnano::rearrange(action, answer?) } else { answer }
 }
 
 /// Work is searched for beside the ledger, so that other calls do not wait for it.
@@ -144,11 +259,11 @@ fn node_reply(body: String) -> Reply {
         ),
         ("Connection", "close".to_owned()),
     ];
-    Reply { status: 200, headers, body: body.into_bytes(), dialect: Dialect::Beast, cut_at: None }
+    Reply { status: 200, headers, body: body.into_bytes(), dialect: Dialect::Beast, cut_at: None, date_ms: 0 }
 }
 
 /// What comes instead of an answer.
-fn accident(kind: &FaultKind, action: &str) -> Reply {
+fn accident(kind: &FaultKind, action: &str, now_ms: u64) -> Reply {
     let (status, content_type, body) = match kind {
         FaultKind::RateLimited { .. } => (
             429,
@@ -175,11 +290,8 @@ fn accident(kind: &FaultKind, action: &str) -> Reply {
         }
     }
     headers.push(("Connection", "close".to_owned()));
-    Reply { status, headers, body: body.into_bytes(), dialect: Dialect::Beast, cut_at: None }
+    Reply { headers, ..plain_reply(status, "", body, now_ms) }
 }
 
 const BAD_GATEWAY: &str = "<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n\
     <center><h1>502 Bad Gateway</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n";
-
-#[expect(dead_code, reason = "the other modes follow")]
-const MODES: [Mode; 4] = [Mode::Cpp, Mode::RsNano, Mode::Proxy, Mode::V22];

@@ -26,6 +26,9 @@ pub enum Style {
     Pretty,
     /// No white space; `{}` and `[]`.
     Compact,
+    /// No white space, but still `""` for every empty collection: what a proxy makes of the
+    /// first.
+    Relayed,
 }
 
 impl Tree {
@@ -105,7 +108,7 @@ impl Tree {
                 self.write_pretty(&mut out, 0);
                 out.push('\n');
             }
-            Style::Compact => self.write_compact(&mut out),
+            Style::Compact | Style::Relayed => self.write_compact(&mut out, style),
         }
         out
     }
@@ -136,8 +139,10 @@ impl Tree {
         }
     }
 
-    fn write_compact(&self, out: &mut String) {
+    fn write_compact(&self, out: &mut String, style: Style) {
         match self {
+            Self::Object(entries) if entries.is_empty() && style == Style::Relayed => out.push_str("\"\""),
+            Self::Array(items) if items.is_empty() && style == Style::Relayed => out.push_str("\"\""),
             Self::Text(text) => write_text(out, text, Style::Compact),
             Self::Object(entries) => {
                 out.push('{');
@@ -147,7 +152,7 @@ impl Tree {
                     }
                     write_text(out, key, Style::Compact);
                     out.push(':');
-                    value.write_compact(out);
+                    value.write_compact(out, style);
                 }
                 out.push('}');
             }
@@ -157,7 +162,7 @@ impl Tree {
                     if index > 0 {
                         out.push(',');
                     }
-                    item.write_compact(out);
+                    item.write_compact(out, style);
                 }
                 out.push(']');
             }

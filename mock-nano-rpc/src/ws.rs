@@ -11,7 +11,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
 use crate::block::Block;
-use crate::host::{Host, now_ms};
+use crate::host::Host;
 use crate::node::{News, NewsKind};
 use crate::rpc::read_account;
 use crate::tree::{Style, Tree};
@@ -67,11 +67,11 @@ async fn serve(stream: TcpStream, host: &Host) {
                 Err(RecvError::Lagged(_) | RecvError::Closed) => return,
             },
             message = socket.next() => match message {
-                Some(Ok(Message::Text(text))) => match listener.obey(text.as_bytes()) {
+                Some(Ok(Message::Text(text))) => match listener.obey(text.as_bytes(), host.now_ms()) {
                     Ok(reply) => reply,
                     Err(Malformed) => return,
                 },
-                Some(Ok(Message::Binary(bytes))) => match listener.obey(&bytes) {
+                Some(Ok(Message::Binary(bytes))) => match listener.obey(&bytes, host.now_ms()) {
                     Ok(reply) => reply,
                     Err(Malformed) => return,
                 },
@@ -111,11 +111,11 @@ struct Subscription {
 
 impl Listener {
     /// Does what a frame asks; most failures are silent.
-    fn obey(&mut self, frame: &[u8]) -> Result<Option<Tree>, Malformed> {
+    fn obey(&mut self, frame: &[u8], now_ms: u64) -> Result<Option<Tree>, Malformed> {
         let call = Tree::parse(frame).map_err(|_| Malformed)?;
         let action = call.text_of("action").unwrap_or_default();
         if action == "ping" {
-            return Ok(Some(acknowledge("pong", &call)));
+            return Ok(Some(acknowledge("pong", &call, now_ms)));
         }
         let done = match (action, call.text_of("topic").unwrap_or_default()) {
             ("subscribe", "confirmation") => {
@@ -134,7 +134,7 @@ impl Listener {
             _ => false,
         };
         let wanted = matches!(call.text_of("ack"), Some("true" | "1"));
-        Ok((done && wanted).then(|| acknowledge(action, &call)))
+        Ok((done && wanted).then(|| acknowledge(action, &call, now_ms)))
     }
 
     /// The message about this, if it is wanted.
@@ -228,14 +228,18 @@ fn arrival(news: &News) -> Tree {
 }
 
 fn election_info(news: &News) -> Tree {
-    let tally = nano_currency::Amount::MAX;
+    // Nobody votes on what is final already.
+    let (tally, voters) = match news.kind {
+        NewsKind::ConfirmedByQuorum => (nano_currency::Amount::MAX, "2"),
+        NewsKind::ConfirmedByHeight | NewsKind::Arrived => (nano_currency::Amount::ZERO, "0"),
+    };
     Tree::object()
         .with("duration", Tree::text(news.duration_ms))
         .with("time", Tree::text(news.at_ms))
         .with("tally", Tree::text(tally))
         .with("final", Tree::text(tally))
         .with("blocks", "1")
-        .with("voters", "2")
+        .with("voters", voters)
         .with("request_count", "0")
 }
 
@@ -248,8 +252,8 @@ fn block_with_subtype(news: &News) -> Tree {
     }
 }
 
-fn acknowledge(action: &str, call: &Tree) -> Tree {
-    let ack = Tree::object().with("ack", action).with("time", Tree::text(now_ms()));
+fn acknowledge(action: &str, call: &Tree, now_ms: u64) -> Tree {
+    let ack = Tree::object().with("ack", action).with("time", Tree::text(now_ms));
     match call.text_of("id") {
         Some(id) => ack.with("id", id),
         None => ack,

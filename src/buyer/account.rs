@@ -211,8 +211,21 @@ impl Buyer {
         })
     }
 
-    /// Whether any node knows a block.
+    /// Whether any node knows a block; asked again while none answers.
     pub(super) async fn known(&self, hash: &BlockHash) -> Result<fate::Known, BuyError> {
+        let mut tries = self.tries();
+        loop {
+            let error = match self.known_now(hash).await {
+                Err(BuyError::Node { doing, source }) => (doing, source),
+                answer => return answer,
+            };
+            if !tries.again(error.1.failure.wait()).await {
+                return Err(BuyError::node(error.0)(error.1));
+            }
+        }
+    }
+
+    async fn known_now(&self, hash: &BlockHash) -> Result<fate::Known, BuyError> {
         let mut known = None;
         let mut failure = None;
         for node in self.rpc().each() {

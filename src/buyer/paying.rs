@@ -165,6 +165,7 @@ impl Buyer {
         let hash = block.0.hash();
         let mut tries = self.tries();
         loop {
+            let mut wait = None;
             let reason = match self.publish(chain, block, subtype, watch).await {
                 Ok(Some(Published::Newest)) => {
                     let fields = &block.0.fields;
@@ -180,14 +181,17 @@ impl Buyer {
                     return Ok(published);
                 }
                 Ok(None) => "its place in the chain is contested".to_owned(),
-                Err(BuyError::Node { source, .. }) => source.to_string(),
+                Err(BuyError::Node { source, .. }) => {
+                    wait = source.failure.wait();
+                    source.to_string()
+                }
                 Err(error) => {
                     **turn = None;
                     return Err(error);
                 }
             };
             watch(&Progress::Retrying { reason: reason.clone() });
-            if !tries.again(None).await {
+            if !tries.again(wait).await {
                 **turn = None;
                 return Err(BuyError::Unknown { hash, reason });
             }

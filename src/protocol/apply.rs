@@ -143,7 +143,7 @@ impl Default for Rules {
 pub enum Unique {
     /// No other job has this payment hash; otherwise `payment_hash_reused`.
     PaymentHash(String),
-    /// The seller has used this address on no other job; otherwise a `validation_error`.
+    /// The seller has used this address, here in its usual spelling, on no other job; otherwise a `validation_error`.
     Invoice(PublicKey, String),
 }
 
@@ -268,12 +268,12 @@ fn quote(
         return Err(Refusal::field("quote_expires_at", "at most 60 minutes from now"));
     }
     if context.rules.nano_checks {
-        Account::parse(invoice)
+        let account = Account::parse(invoice)
             .map_err(|error| Refusal::field("quote_invoice_address", error.to_string()))?;
         if context.fixed_price_raw.is_some_and(|price| !same_amount(price, amount_raw)) {
             return Err(Refusal::field("quote_amount_raw", "must be the offer's fixed price"));
         }
-        change.unique = Some(Unique::Invoice(change.job.seller_pubkey, invoice.to_owned()));
+        change.unique = Some(Unique::Invoice(change.job.seller_pubkey, account.to_string()));
     }
     change.job.quote_amount_raw = Some(amount_raw.to_owned());
     change.job.quote_invoice_address = Some(invoice.to_owned());

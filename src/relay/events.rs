@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::watch;
 
 use super::service::unavailable;
@@ -74,21 +74,19 @@ fn ensure_reachable(
 }
 
 fn on_wire(entry: &LogEntry, job: &Job) -> Event {
-    let mut data = json!({"job": job});
-    if entry.kind != EventType::Requested
-        && let Some(fields) = data["job"].as_object_mut()
-    {
-        fields.remove("request_payload");
-    }
-    if let Some(fields) = data["job"].as_object_mut() {
+    let mut fields = json!(job);
+    if let Some(fields) = fields.as_object_mut() {
         fields.remove("result_payload");
+        if entry.kind != EventType::Requested {
+            fields.remove("request_payload");
+        }
     }
     Event {
         event_id: entry.event_id,
         job_id: entry.job_id,
         kind: entry.kind.name().to_owned(),
         created_at: entry.created_at,
-        data: Value::Object(data.as_object().cloned().unwrap_or_default()),
+        data: json!({ "job": fields }),
     }
 }
 

@@ -24,7 +24,7 @@ use super::wallet::{Wallet, WalletError};
 use super::{control, executor, watch};
 use crate::client::{RelayClient, RelayUrlError, socket};
 use crate::edge::{self, Clock, Entropy};
-use crate::protocol::{JobId, OfferId};
+use crate::protocol::{JobId, OfferId, Timestamp};
 use crate::store::{Batch, OpenError, Store, StoreError};
 
 /// Inputs decided in one commit: more would only make the first of them wait.
@@ -228,7 +228,9 @@ impl Daemon {
             stop: stop.clone(),
             desk: Arc::new(Desk::default()),
         };
-        tasks.spawn(watch::run(rpc, clock.clone(), wishes, heard, stop.clone()));
+        // A wall clock that is set back would put all looks off; this one never jumps.
+        let steady = Clock::from_fn(move || Timestamp::default().plus(rpc_clock()));
+        tasks.spawn(watch::run(rpc, steady, wishes, heard, stop.clone()));
         let ingest = Ingest {
             line: Arc::clone(&line),
             store: Arc::clone(&store),
@@ -286,14 +288,10 @@ impl Daemon {
             let mut heard = Vec::new();
             let mut pages = Vec::new();
             let wait = self.wait();
+            // In this order: an offer must be known before the first page with its jobs is heard, or
+            // they are passed over; pages come one at a time, so they keep nobody waiting.
             tokio::select! {
-                count = self.inputs.recv_many(&mut heard, INPUTS_PER_TURN) => if count == 0 { return Ok(()) },
-                Some(page) = self.pages.recv() => pages.push(page),
-                offers = &mut self.registered, if registering => {
-                    registering = false;
-                    self.take_offers(offers)?;
-                }
-                () = tokio::time::sleep(wait) => {}
+                biased;
                 () = shutdown.cancelled(), if draining.is_none() => {
                     draining = Some(Box::pin(tokio::time::sleep(self.drain_time)));
                     self.begin_drain();
@@ -302,6 +300,13 @@ impl Daemon {
                     tracing::warn!("time to drain is over: what still runs is stopped");
                     return Ok(());
                 }
+                offers = &mut self.registered, if registering => {
+                    registering = false;
+                    self.take_offers(offers)?;
+                }
+                Some(page) = self.pages.recv() => pages.push(page),
+                count = self.inputs.recv_many(&mut heard, INPUTS_PER_TURN) => if count == 0 { return Ok(()) },
+                () = tokio::time::sleep(wait) => {}
             }
             if self.watchdog.is_some() {
                 notify(&[sd_notify::NotifyState::Watchdog]);

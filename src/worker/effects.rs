@@ -151,11 +151,16 @@ impl Hands {
     }
 
     async fn quote(&self, job: JobId, invoice: Invoice) -> Option<Heard> {
-        let client = self.line.client.with_key(format!("quote-{job}-{}", invoice.index));
         let (amount, address) = (invoice.price.to_string(), invoice.account.to_string());
-        let expires_at = self.quote_ttl.map(|ttl| self.clock.now().plus(ttl));
-        let answer =
-            self.line.repeat(job, Call::Quote, || client.quote(&job, &amount, &address, expires_at)).await;
+        // A quote that the relay could not be told for long must not arrive expired. Another expiry
+        // is another request, so it has a key of its own; the relay takes one quote whatever the key.
+        let send = || async {
+            let expires_at = self.quote_ttl.map(|ttl| self.clock.now().plus(ttl));
+            let suffix = expires_at.map(|at| format!("-{}", at.micros())).unwrap_or_default();
+            let client = self.line.client.with_key(format!("quote-{job}-{}{suffix}", invoice.index));
+            client.quote(&job, &amount, &address, expires_at).await
+        };
+        let answer = self.line.repeat(job, Call::Quote, send).await;
         Some(Heard::Input(job, outcome_of(Call::Quote, answer)))
     }
 
@@ -207,7 +212,7 @@ impl Hands {
         let since = lock_map(&self.desk.lease_starts).get(&job).copied();
         // From an earlier life: renewed at once.
         let since = since.unwrap_or_else(|| self.elapsed().saturating_sub(ttl / 3));
-        self.wish_keeper(keeper::Wish::Hold(job, Lease { since, ttl })).await;
+        self.wish_keeper(keeper::Wish::Hold(job, Lease { since, ttl }, lock.token)).await;
     }
 
     fn elapsed(&self) -> Duration {
@@ -219,7 +224,8 @@ impl Hands {
             Ok(outcome) => outcome,
             Err(error) => {
                 tracing::error!(job_id = %job, %error, "the outcome cannot be read back");
-                return None;
+                let why = Rejection::Invalid("it cannot be read back".to_owned());
+                return Some(Heard::Input(job, Input::Rejected(Call::Deliver, why)));
             }
         };
         let client = self.line.client.with_key(format!("deliver-{job}-{round}"));

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use nano_currency::{Account, Amount, BlockHash};
 
@@ -15,12 +16,22 @@ use super::payment::{Facts, Invoice, Submitted, judge};
 use super::stage::Stage;
 use super::terms::Terms;
 use super::wallet::{Wallet, WalletError};
+use crate::protocol::limits::PAYMENT_HASH_CHARS_MAX;
 use crate::protocol::{Epoch, EventId, Job, JobId, OfferId, Status, Timestamp};
 use crate::store::{Batch, Store, StoreError};
 
 /// Lines kept of one job's history: a job that makes more is going in circles, and its first lines
 /// say why.
 const LINES_MAX: u32 = 1_000;
+
+/// Characters of one line of history: a sentence and an address.
+const LINE_CHARS_MAX: usize = 500;
+
+/// Characters of a position in the relay's news that are remembered; ours have under a hundred.
+const POSITION_CHARS_MAX: usize = 4_096;
+
+/// How soon a deadline that meant nothing may come again: never in a tight circle.
+const DEADLINE_AGAIN: Duration = Duration::from_secs(1);
 
 /// What the loop hears.
 #[derive(Debug)]
@@ -73,7 +84,36 @@ pub struct Engine {
     terms: HashMap<OfferId, Terms>,
     holder: String,
     open: BTreeMap<JobId, Record>,
-    deadlines: BTreeSet<(Timestamp, JobId)>,
+    deadlines: Deadlines,
+}
+
+/// When which job wants to be woken: at most one moment for each.
+#[derive(Debug, Default)]
+struct Deadlines {
+    by_time: BTreeSet<(Timestamp, JobId)>,
+    by_job: HashMap<JobId, Timestamp>,
+}
+
+impl Deadlines {
+    fn set(&mut self, job: JobId, at: Option<Timestamp>) {
+        if let Some(before) = self.by_job.remove(&job) {
+            self.by_time.remove(&(before, job));
+        }
+        if let Some(at) = at {
+            self.by_job.insert(job, at);
+            self.by_time.insert((at, job));
+        }
+    }
+
+    /// The jobs that are due, each of which is then without a deadline.
+    fn take_due(&mut self, now: Timestamp) -> Vec<JobId> {
+        let due: Vec<JobId> =
+            self.by_time.iter().take_while(|(at, _)| *at <= now).map(|(_, job)| *job).collect();
+        for job in &due {
+            self.set(*job, None);
+        }
+        due
+    }
 }
 
 /// One commit in the making.
@@ -97,10 +137,10 @@ impl Engine {
         holder: String,
     ) -> Result<Self, EngineError> {
         let open = memory::open_jobs(&store)?;
-        let mut engine = Self { store, wallet, terms, holder, open, deadlines: BTreeSet::new() };
+        let mut engine = Self { store, wallet, terms, holder, open, deadlines: Deadlines::default() };
         let jobs: Vec<JobId> = engine.open.keys().copied().collect();
         for job in jobs {
-            engine.note_deadline(job, None);
+            engine.note_deadline(job, Timestamp::default());
         }
         Ok(engine)
     }
@@ -124,7 +164,7 @@ impl Engine {
     /// When the next job wants to be woken.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Timestamp> {
-        self.deadlines.first().map(|(at, _)| *at)
+        self.deadlines.by_time.first().map(|(at, _)| *at)
     }
 
     /// Goes on with every open job, as after a crash.
@@ -161,11 +201,8 @@ impl Engine {
     }
 
     fn wake_due(&mut self, turn: &mut Turn) {
-        for (at, job) in &self.deadlines {
-            if *at > turn.now {
-                break;
-            }
-            turn.inputs.push_back((*job, Input::Due));
+        for job in self.deadlines.take_due(turn.now) {
+            turn.inputs.push_back((job, Input::Due));
         }
     }
 
@@ -230,6 +267,8 @@ impl Engine {
         REQUESTS.put(&mut turn.batch, &job.job_id, &request);
         RECENT.put(&mut turn.batch, &(turn.now, job.job_id), &())?;
         OPEN.put(&mut turn.batch, &job.job_id, &())?;
+        // Whatever follows in this batch, no open job is without its record.
+        JOBS.put(&mut turn.batch, &job.job_id, &record)?;
         self.open.insert(job.job_id, record);
         Ok(())
     }
@@ -238,7 +277,7 @@ impl Engine {
         Ok(Sighting {
             status: job.status,
             invoice: self.recognise(job, turn)?,
-            submitted: job.payment_tx_hash.clone(),
+            submitted: job.payment_tx_hash.as_deref().map(|text| bounded(text, PAYMENT_HASH_CHARS_MAX)),
             locked_by_us: job.lock_holder.as_deref() == Some(self.holder.as_str()),
             lock_expires_at: job.lock_expires_at,
         })
@@ -249,7 +288,7 @@ impl Engine {
         let account = job.quote_invoice_address.as_deref().and_then(|text| Account::parse(text).ok());
         let price = job.quote_amount_raw.as_deref().and_then(|text| Amount::parse_raw(text).ok());
         let (Some(account), Some(price)) = (account, price) else { return Ok(None) };
-        let index = self.wallet.recognise(&self.store, &mut turn.batch, &account)?;
+        let index = self.wallet.recognise(&self.store, &mut turn.batch, &account, job.job_id)?;
         Ok(index.map(|index| Invoice { index, account, price }))
     }
 
@@ -286,19 +325,19 @@ impl Engine {
     fn run_input(&mut self, job: JobId, input: Input, turn: &mut Turn) -> Result<(), EngineError> {
         let Some(record) = self.open.get(&job) else { return Ok(()) };
         let context = self.context(record.offer_id, turn.now);
-        let before = machine::next_deadline(&record.stage, &context);
         let what = describe(&input);
         let Step { stage, effects, ignored } = machine::step(record.stage.clone(), input, &context);
         if ignored {
             tracing::debug!(job_id = %job, stage = stage.name(), input = what, "ignored");
-            // A deadline that meant nothing must not come again at once.
+            // The terms may have changed since the deadline was set: then it comes again, but later.
             if what == "deadline" {
-                self.clear_deadline(job, before);
+                let soonest = turn.now.plus(DEADLINE_AGAIN);
+                let at = machine::next_deadline(&record.stage, &context).map(|at| at.max(soonest));
+                self.deadlines.set(job, at);
             }
             return Ok(());
         }
         tracing::info!(job_id = %job, stage = %stage, "{what}");
-        self.clear_deadline(job, before);
         self.change(job, stage, &what, turn)?;
         for effect in effects {
             self.perform_local(job, effect, turn)?;
@@ -311,7 +350,8 @@ impl Engine {
         record.stage = stage;
         record.changed_at = turn.now;
         if record.lines < LINES_MAX {
-            let entry = Entry { at: turn.now, what: what.to_owned(), stage: record.stage.to_string() };
+            let entry =
+                Entry { at: turn.now, what: bounded(what, LINE_CHARS_MAX), stage: record.stage.to_string() };
             HISTORY.put(&mut turn.batch, &(job, record.lines), &entry)?;
             record.lines += 1;
         }
@@ -324,10 +364,8 @@ impl Engine {
         if record.stage.is_ended() {
             OPEN.remove(&mut turn.batch, &job);
             self.open.remove(&job);
-        } else {
-            let now = turn.now;
-            self.note_deadline(job, Some(now));
         }
+        self.note_deadline(job, turn.now);
         Ok(())
     }
 
@@ -371,23 +409,32 @@ impl Engine {
         self.terms.get(&offer).map_or_else(|| Terms::withdrawn().context(now), |terms| terms.context(now))
     }
 
-    fn note_deadline(&mut self, job: JobId, now: Option<Timestamp>) {
-        let Some(record) = self.open.get(&job) else { return };
-        let context = self.context(record.offer_id, now.unwrap_or_default());
-        if let Some(at) = machine::next_deadline(&record.stage, &context) {
-            self.deadlines.insert((at, job));
-        }
+    /// Sets the deadline of a job's stage, if it has one; one that has passed is due at once.
+    fn note_deadline(&mut self, job: JobId, now: Timestamp) {
+        let at = self
+            .open
+            .get(&job)
+            .and_then(|record| machine::next_deadline(&record.stage, &self.context(record.offer_id, now)));
+        self.deadlines.set(job, at);
     }
+}
 
-    fn clear_deadline(&mut self, job: JobId, at: Option<Timestamp>) {
-        if let Some(at) = at {
-            self.deadlines.remove(&(at, job));
-        }
-    }
+/// The beginning of somebody else's text: a record must fit the store whatever the relay says.
+fn bounded(text: &str, chars_max: usize) -> String {
+    text.chars().take(chars_max).collect()
 }
 
 fn put_position(batch: &mut Batch, position: &Position) -> Result<(), StoreError> {
     match position {
+        Position::Events(Epoch(text), _)
+        | Position::Listing(text)
+        | Position::Synced(Some((Epoch(text), _)))
+            if text.len() > POSITION_CHARS_MAX =>
+        {
+            // The next life looks at everything again.
+            tracing::warn!("the relay's position is too long to be remembered");
+            Ok(())
+        }
         Position::Events(epoch, event) => {
             memory::put_fact(batch, fact::EPOCH, &epoch.0)?;
             memory::put_fact(batch, fact::CURSOR, &event.to_string())

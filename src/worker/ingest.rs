@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::calls::Line;
 use super::engine::{Heard, Position};
-use super::memory::{self, OPEN, fact};
+use super::memory::{self, JOBS, OFFERS, OPEN, fact};
 use crate::client::{CallError, EventsQuery, Hint, JobsQuery, Pace};
 use crate::edge::{self, Entropy};
 use crate::protocol::limits::{EVENTS_PER_PAGE_MAX, JOBS_PER_PAGE_MAX};
@@ -25,6 +25,9 @@ const LISTING_OVERLAP: Duration = Duration::from_secs(30);
 /// Acknowledgements are bookkeeping for the relay: our own cursor is what counts, so one now and
 /// then is enough.
 const ACK_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Looks at a job whose description cannot be read: a proxy may have cut one, hardly three.
+const LOOKS_MAX: u32 = 3;
 
 /// Open jobs beyond which no news are asked for: each is a few kilobytes of memory.
 pub(super) const OPEN_JOBS_MAX: usize = 100_000;
@@ -84,6 +87,8 @@ struct Round {
     /// Whether there is certainly more.
     more: bool,
     open: usize,
+    /// Whether everything was looked at.
+    resynced: bool,
 }
 
 impl Ingest {
@@ -104,17 +109,24 @@ impl Ingest {
         let mut connected = false;
         let mut acked = Acked::default();
         let mut idle = Pace::new(self.min, self.max, self.entropy.clone());
+        let mut resynced = false;
         let mut failing = Pace::new(self.min, self.max, self.entropy.clone());
         loop {
             let wait = match self.round(&mode).await {
                 Ok(round) => {
-                    failing.reset();
+                    // A relay whose log never holds would be listed again and again without a pause.
+                    let circling = round.resynced && resynced;
+                    resynced = round.resynced;
+                    if !resynced {
+                        failing.reset();
+                    }
                     mode = round.mode;
                     if round.news {
                         idle.reset();
                     }
                     self.acknowledge(&mode, &mut acked, round.more).await;
                     match round {
+                        _ if circling => failing.next_delay(),
                         Round { open, .. } if open >= OPEN_JOBS_MAX => FULL_DELAY,
                         Round { more: true, .. } => Duration::ZERO,
                         // Hints say when to look; the slow poll is for the ones that were lost.
@@ -127,8 +139,11 @@ impl Ingest {
                 Err(RoundError::Call(error)) => {
                     if is_cursor_too_old(&error) {
                         tracing::warn!(%error, "the cursor no longer holds: all jobs are looked at again");
+                        let again = mode == Mode::Resync;
                         mode = Mode::Resync;
-                        continue;
+                        if !again {
+                            continue;
+                        }
                     }
                     tracing::warn!(%error, "no news from the relay");
                     self.line.close_for(error.retry_after());
@@ -202,20 +217,29 @@ impl Ingest {
             tracing::warn!(old = %epoch, new = %page.epoch, "the relay's storage was replaced");
             return self.resync().await;
         }
-        let more = page.events.len() >= EVENTS_PER_PAGE_MAX;
+        let full = page.events.len() >= EVENTS_PER_PAGE_MAX;
         let Some(last) = page.events.iter().map(|event| event.event_id).max() else {
             return Ok(Round {
                 mode: Mode::Events(epoch.clone(), cursor),
                 news: false,
                 more: false,
                 open: 0,
+                resynced: false,
             });
         };
+        // A relay that repeats itself must not be asked without a pause.
+        let moved = last > cursor;
         let last = last.max(cursor);
         let mut heard = self.jobs_of(page.events).await?;
         heard.push(Heard::Cursor(Position::Events(epoch.clone(), last)));
         let open = self.hand_over(heard).await?;
-        Ok(Round { mode: Mode::Events(epoch.clone(), last), news: true, more, open })
+        Ok(Round {
+            mode: Mode::Events(epoch.clone(), last),
+            news: moved,
+            more: full && moved,
+            open,
+            resynced: false,
+        })
     }
 
     /// The jobs behind the events: what the event carries, or a look at the relay.
@@ -223,10 +247,11 @@ impl Ingest {
         let mut heard = Vec::new();
         let mut missing = BTreeSet::new();
         for event in events {
-            let requested = EventType::parse(&event.kind) == Some(EventType::Requested);
+            let whole = EventType::parse(&event.kind) == Some(EventType::Requested);
             match carried(event.data) {
-                Some(job) if job.job_id == event.job_id => {
-                    heard.push(Heard::Job { job: Box::new(job), whole: requested });
+                // A job that is new here is looked at before the position moves behind its event.
+                Some(job) if job.job_id == event.job_id && (whole || !self.is_news(&job)?) => {
+                    heard.push(Heard::Job { job: Box::new(job), whole });
                 }
                 _ => drop(missing.insert(event.job_id)),
             }
@@ -237,11 +262,36 @@ impl Ingest {
         Ok(heard)
     }
 
+    /// Whether it is a job of one of our offers that we have not heard of and may still have to do.
+    fn is_news(&self, job: &Job) -> Result<bool, StoreError> {
+        if job.status.is_final() || JOBS.contains(&self.store, &job.job_id)? {
+            return Ok(false);
+        }
+        for offer in OFFERS.all(&self.store) {
+            if offer?.1.offer_id == Some(job.offer_id) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     async fn look(&self, job: JobId) -> Result<Option<Heard>, RoundError> {
-        match self.line.once(&|| self.line.client.job(&job)).await {
-            Ok(job) => Ok(Some(Heard::Job { job: Box::new(job), whole: true })),
-            Err(error) if matches!(error.code(), Some(Code::NotFound | Code::Forbidden)) => Ok(None),
-            Err(error) => Err(error.into()),
+        let mut tries = 1;
+        loop {
+            match self.line.once(&|| self.line.client.job(&job)).await {
+                Ok(job) => return Ok(Some(Heard::Job { job: Box::new(job), whole: true })),
+                Err(error) if matches!(error.code(), Some(Code::NotFound | Code::Forbidden)) => {
+                    return Ok(None);
+                }
+                // One job that cannot be read must not keep the news of all others waiting.
+                Err(CallError::Malformed { status: 200, reason }) if tries == LOOKS_MAX => {
+                    tracing::error!(job_id = %job, reason, "the job cannot be read and is passed over");
+                    return Ok(None);
+                }
+                Err(CallError::Malformed { status: 200, .. }) => tokio::time::sleep(self.min).await,
+                Err(error) => return Err(error.into()),
+            }
+            tries += 1;
         }
     }
 
@@ -251,25 +301,26 @@ impl Ingest {
     async fn resync(&self) -> Result<Round, RoundError> {
         let head = self.head().await?;
         let synced = memory::fact(&self.store, fact::SYNCED)?.is_some();
-        // The first time, finished jobs are looked at too, for the addresses that they used.
-        let statuses = if synced { OPEN_STATUSES.to_vec() } else { Vec::new() };
         let mut seen = BTreeSet::new();
-        let mut cursor = "start".to_owned();
-        loop {
-            let page = self.list(&cursor, &statuses).await?;
-            seen.extend(page.jobs.iter().map(|job| job.job_id));
-            let next = next_listing(&cursor, &page);
-            self.hand_over(page.jobs.into_iter().map(whole).collect()).await?;
-            match next {
-                Some(next) => cursor = next,
-                None => break,
-            }
-        }
+        let cursor = if synced {
+            self.list_all(&OPEN_STATUSES, &mut seen).await?
+        } else {
+            // The first time, all jobs are looked at for the addresses that they used, before the
+            // first new address is given to anybody.
+            let used: Vec<Status> =
+                Status::ALL.into_iter().filter(|status| *status != Status::Requested).collect();
+            let cursor = self.list_all(&used, &mut seen).await?;
+            self.list_all(&[Status::Requested], &mut seen).await?;
+            cursor
+        };
         let mut rest = Vec::new();
         for entry in OPEN.all(&self.store) {
             let (job, ()) = entry?;
             if !seen.contains(&job) {
                 rest.extend(self.look(job).await?);
+            }
+            if rest.len() >= JOBS_PER_PAGE_MAX {
+                self.hand_over(std::mem::take(&mut rest)).await?;
             }
         }
         rest.push(Heard::Cursor(Position::Synced(head.clone())));
@@ -281,7 +332,22 @@ impl Ingest {
             }
         };
         let open = self.hand_over(rest).await?;
-        Ok(Round { mode, news: true, more: true, open })
+        Ok(Round { mode, news: true, more: true, open, resynced: true })
+    }
+
+    /// Hands over all jobs with one of these statuses; the cursor of the last page.
+    async fn list_all(&self, statuses: &[Status], seen: &mut BTreeSet<JobId>) -> Result<String, RoundError> {
+        let mut cursor = "start".to_owned();
+        loop {
+            let page = self.list(&cursor, statuses).await?;
+            seen.extend(page.jobs.iter().map(|job| job.job_id));
+            let next = next_listing(&cursor, &page);
+            self.hand_over(page.jobs.into_iter().map(whole).collect()).await?;
+            match next {
+                Some(next) => cursor = next,
+                None => return Ok(cursor),
+            }
+        }
     }
 
     /// Where the event log ends now; `None` on a relay without one.
@@ -309,7 +375,13 @@ impl Ingest {
             heard.push(Heard::Cursor(Position::Listing(after.clone())));
         }
         let open = if heard.is_empty() { 0 } else { self.hand_over(heard).await? };
-        Ok(Round { mode: Mode::Listing(after), news: news && moved, more: more && moved, open })
+        Ok(Round {
+            mode: Mode::Listing(after),
+            news: news && moved,
+            more: more && moved,
+            open,
+            resynced: false,
+        })
     }
 
     /// One page of the seller's jobs in the order of their changes. `cursor` is the relay's own, or

@@ -25,8 +25,8 @@ const WISHES_MAX: usize = 1_024;
 /// A wish of the machine's.
 #[derive(Debug)]
 pub enum Wish {
-    /// Keep this job's lock.
-    Hold(JobId, Lease),
+    /// Keep this job's lock, which has this token.
+    Hold(JobId, Lease, Option<u64>),
     /// Let it run out.
     Release(JobId),
 }
@@ -94,8 +94,8 @@ async fn run(renewal: Renewal, mut wishes: mpsc::Receiver<Wish>, shutdown: Cance
             () = shutdown.cancelled() => None,
         };
         match wish {
-            Some(Wish::Hold(job, lease)) => {
-                let task = tokio::spawn(keep(renewal.clone(), job, lease));
+            Some(Wish::Hold(job, lease, token)) => {
+                let task = tokio::spawn(keep(renewal.clone(), job, lease, token));
                 if let Some(before) = held.insert(job, task.abort_handle()) {
                     before.abort();
                 }
@@ -111,7 +111,7 @@ async fn run(renewal: Renewal, mut wishes: mpsc::Receiver<Wish>, shutdown: Cance
 }
 
 /// Renews one lock until it is lost; then says so, once.
-async fn keep(renewal: Renewal, job: JobId, mut lease: Lease) {
+async fn keep(renewal: Renewal, job: JobId, mut lease: Lease, token: Option<u64>) {
     let mut next = lease.renew_at();
     loop {
         let now = elapsed(&renewal);
@@ -120,7 +120,7 @@ async fn keep(renewal: Renewal, job: JobId, mut lease: Lease) {
             break;
         }
         let sent = elapsed(&renewal);
-        match tokio::time::timeout(lease.call_timeout(), renew(&renewal, job)).await {
+        match tokio::time::timeout(lease.call_timeout(), renew(&renewal, job, token)).await {
             Ok(Renewed::Yes) => {
                 lease.since = sent;
                 next = lease.renew_at();
@@ -150,13 +150,17 @@ enum Renewed {
     Unanswered(String),
 }
 
-async fn renew(renewal: &Renewal, job: JobId) -> Renewed {
+/// A renewal with another token is a new lock: somebody else had it in between.
+async fn renew(renewal: &Renewal, job: JobId, token: Option<u64>) -> Renewed {
     let wish = LockRequest {
         holder: renewal.holder.clone(),
         ttl_seconds: renewal.ttl.as_secs(),
         payment_tx_hash: None,
     };
     match renewal.client.lock(&job, &wish).await {
+        Ok(renewed) if token.is_some_and(|token| renewed.lock_token != token) => {
+            Renewed::No(format!("its token is {} now", renewed.lock_token))
+        }
         Ok(_) => Renewed::Yes,
         Err(error) if error.is_retryable() || error.status() == Some(401) => {
             Renewed::Unanswered(error.to_string())

@@ -13,7 +13,9 @@ use super::input::{Call, Context, Effect, Input, Outcome, Pricing, Rejection, Si
 use super::payment::{Invoice, PaymentError, Verdict};
 use super::stage::{Ending, Lock, Paid, Plan, Stage};
 use crate::protocol::job::JobError;
+use crate::protocol::limits::REASON_CHARS_MAX;
 use crate::protocol::{Status, Timestamp};
+use nano_currency::Amount;
 use serde_json::Value;
 use std::time::Duration;
 
@@ -126,15 +128,18 @@ fn due(stage: Stage, context: &Context) -> Step {
     }
 }
 
-/// The submitted hash has had its time. Only a node's word may end the job: if there is none, the
-/// time starts anew.
+/// The submitted hash has had its time. Only a node's word may end the job: if there is none, or the
+/// payment is there and only has to settle, the time starts anew.
 fn window_closed(invoice: Invoice, hash: String, verdict: Option<Verdict>, context: &Context) -> Step {
-    let Some(Verdict::Unpaid(reason)) = verdict else {
-        let effects = vec![watch(invoice, Some(hash.clone()), false)];
-        return Step::to(
-            Stage::Awaiting { invoice, submitted: Some(hash), since: context.now, verdict },
-            effects,
-        );
+    let reason = match verdict {
+        Some(Verdict::Unpaid(reason)) if reason != PaymentError::Unconfirmed => reason,
+        verdict => {
+            let effects = vec![watch(invoice, Some(hash.clone()), false)];
+            return Step::to(
+                Stage::Awaiting { invoice, submitted: Some(hash), since: context.now, verdict },
+                effects,
+            );
+        }
     };
     let mut step = go_for(Plan::Fail { error: unpaid_error(&reason) });
     step.effects.insert(0, Effect::Unwatch);
@@ -144,7 +149,7 @@ fn window_closed(invoice: Invoice, hash: String, verdict: Option<Verdict>, conte
 fn seen(stage: Stage, sighting: Sighting, context: &Context) -> Step {
     match sighting.status {
         Status::Requested => seen_requested(stage, context),
-        Status::Quoted => seen_quoted(stage, &sighting),
+        Status::Quoted => seen_quoted(stage, &sighting, context),
         Status::Accepted => seen_accepted(stage, sighting, context),
         Status::Running => seen_running(stage, &sighting, context),
         Status::Delivered | Status::Failed => seen_finished(stage, sighting.status),
@@ -159,15 +164,29 @@ fn seen_requested(stage: Stage, context: &Context) -> Step {
             Step::to(Stage::Indexing { price, tries: 1 }, vec![Effect::TakeIndex { price }])
         }
         (Stage::Fresh, Pricing::Ask) => Step::to(Stage::Pricing, vec![Effect::AskPrice]),
+        // Old news, or the relay went back to an older copy of itself: the same quote is safe to repeat.
+        (Stage::Quoted { invoice }, _) => {
+            Step::to(Stage::Quoting { invoice, tries: 1 }, vec![Effect::SendQuote(invoice)])
+        }
         (other, _) => Step::ignored(other),
     }
 }
 
-fn seen_quoted(stage: Stage, sighting: &Sighting) -> Step {
-    match (stage, sighting.invoice) {
+/// An invoice of ours that our own record does not know: what it says of the price is the relay's
+/// word alone, so it is only believed if it is not less than we would have asked.
+fn adoptable(sighting: &Sighting, context: &Context) -> Option<Invoice> {
+    let least = match context.pricing {
+        Pricing::Fixed(price) => price,
+        Pricing::Ask => Amount::from_raw(1),
+    };
+    sighting.invoice.filter(|invoice| invoice.price >= least)
+}
+
+fn seen_quoted(stage: Stage, sighting: &Sighting, context: &Context) -> Step {
+    match (stage, adoptable(sighting, context)) {
         // Ours, from an earlier life or with its answer lost.
         (Stage::Fresh, Some(invoice)) => Step::to(Stage::Quoted { invoice }, vec![]),
-        (Stage::Quoting { invoice, .. }, Some(quoted)) if quoted.account == invoice.account => {
+        (Stage::Quoting { invoice, .. }, _) if is_ours(sighting, &invoice) => {
             Step::to(Stage::Quoted { invoice }, vec![])
         }
         // Another worker of this seller was faster, but its invoice is on our seed: it can be ours too.
@@ -186,16 +205,31 @@ fn seen_quoted(stage: Stage, sighting: &Sighting) -> Step {
     }
 }
 
+/// Whether the job's invoice is the one that our own record holds; the price is not looked at,
+/// because the record's is the one that counts.
+fn is_ours(sighting: &Sighting, invoice: &Invoice) -> bool {
+    sighting.invoice.is_some_and(|seen| seen.account == invoice.account)
+}
+
 fn seen_accepted(stage: Stage, sighting: Sighting, context: &Context) -> Step {
-    match (stage, sighting.invoice) {
+    match (stage, adoptable(&sighting, context)) {
         // What was quoted stands in our own record; the relay's copy is only a reminder.
-        (Stage::Quoting { invoice, .. } | Stage::Quoted { invoice }, _) => {
+        (Stage::Quoted { invoice }, _) => await_payment(invoice, sighting.submitted, context),
+        (Stage::Quoting { invoice, .. }, _) if is_ours(&sighting, &invoice) => {
             await_payment(invoice, sighting.submitted, context)
         }
-        (Stage::Fresh, Some(invoice)) => await_payment(invoice, sighting.submitted, context),
-        (Stage::Fresh | Stage::Pricing | Stage::Indexing { .. } | Stage::Refusing { .. }, _) => {
-            ended(Ending::Elsewhere, vec![])
+        // While our quote was under way the buyer accepted another worker's.
+        (Stage::Fresh | Stage::Quoting { .. }, Some(invoice)) => {
+            await_payment(invoice, sighting.submitted, context)
         }
+        (
+            Stage::Fresh
+            | Stage::Pricing
+            | Stage::Indexing { .. }
+            | Stage::Quoting { .. }
+            | Stage::Refusing { .. },
+            _,
+        ) => ended(Ending::Elsewhere, vec![]),
         (Stage::Awaiting { invoice, submitted: None, .. }, _) if sighting.submitted.is_some() => {
             await_payment(invoice, sighting.submitted, context)
         }
@@ -213,7 +247,7 @@ fn await_payment(invoice: Invoice, submitted: Option<String>, context: &Context)
 fn seen_running(stage: Stage, sighting: &Sighting, context: &Context) -> Step {
     let until = sighting.lock_expires_at.unwrap_or(context.now);
     match stage {
-        Stage::Fresh => match sighting.invoice {
+        Stage::Fresh => match adoptable(sighting, context) {
             Some(invoice) if context.idempotent => {
                 await_payment(invoice, sighting.submitted.clone(), context)
             }
@@ -255,16 +289,13 @@ fn seen_finished(stage: Stage, status: Status) -> Step {
 }
 
 fn seen_ended(stage: Stage, ending: fn(bool) -> Ending, context: &Context) -> Step {
-    let lapse = |invoice: Invoice, submitted: Option<String>| {
-        let until = context.now.plus(context.lapsed_watch);
-        let effects = vec![watch(invoice, submitted.clone(), true)];
-        Step::to(Stage::Lapsed { invoice, submitted, ending: ending(false), until }, effects)
-    };
     match stage {
         Stage::Ended { .. } | Stage::Lapsed { .. } => Step::ignored(stage),
         Stage::Refusing { .. } => ended(Ending::Refused, vec![]),
-        Stage::Quoting { invoice, .. } | Stage::Quoted { invoice } => lapse(invoice, None),
-        Stage::Awaiting { invoice, submitted, .. } => lapse(invoice, submitted),
+        Stage::Quoting { invoice, .. } | Stage::Quoted { invoice } => {
+            lapse(invoice, None, ending(false), context)
+        }
+        Stage::Awaiting { invoice, submitted, .. } => lapse(invoice, submitted, ending(false), context),
         Stage::Running { .. } | Stage::Stopping { .. } => {
             ended(ending(true), vec![Effect::Kill, Effect::Release])
         }
@@ -425,7 +456,7 @@ fn rejected(stage: Stage, call: Call, why: Rejection, context: &Context) -> Step
         (Stage::Ended { ending }, ..) => Step::ignored(Stage::Ended { ending }),
         // Nothing can be done about a relay that lacks the route: the request stays unquoted.
         (Stage::Refusing { .. }, Call::Refuse, Rejection::Gone) => ended(Ending::Refused, vec![]),
-        (stage, _, Rejection::Gone) => vanished(stage),
+        (stage, _, Rejection::Gone) => vanished(stage, context),
         (Stage::Quoting { invoice, tries }, Call::Quote, Rejection::AddressUsed)
             if tries < INDEX_TRIES_MAX =>
         {
@@ -452,7 +483,13 @@ fn rejected(stage: Stage, call: Call, why: Rejection, context: &Context) -> Step
             let effects = vec![Effect::Keep(Outcome::Error(error)), Effect::Deliver { lock, round }];
             Step::to(Stage::Delivering { lock, round, failed: true }, effects)
         }
-        (Stage::Delivering { round, failed, .. }, Call::Deliver, _) => relock(round, failed),
+        (Stage::Delivering { round: 1, failed, .. }, Call::Deliver, _) => relock(1, failed),
+        // A new lock did not help: the relay has to change its mind, which takes it a while.
+        (Stage::Delivering { round, failed, .. }, Call::Deliver, _) => {
+            let plan = Plan::Deliver { round: round.saturating_add(1), failed };
+            let until = context.now.plus(RECONSIDER);
+            Step::to(Stage::Blocked { plan, until }, vec![Effect::Release, Effect::Fetch])
+        }
         (other, ..) => Step::ignored(other),
     }
 }
@@ -469,14 +506,43 @@ fn lock_rejected(plan: Plan, why: &Rejection, context: &Context) -> Step {
     Step::to(Stage::Blocked { plan, until }, vec![Effect::FreePlace, Effect::Fetch])
 }
 
-fn vanished(stage: Stage) -> Step {
-    let mut effects = vec![Effect::Unwatch, Effect::Release];
-    if matches!(stage, Stage::Running { .. } | Stage::Stopping { .. }) {
-        effects.push(Effect::Kill);
-    } else {
-        effects.push(Effect::FreePlace);
+/// The relay knows the job no longer; the money may come, or have come, all the same.
+fn vanished(stage: Stage, context: &Context) -> Step {
+    match stage {
+        Stage::Lapsed { .. } => Step::ignored(stage),
+        Stage::Quoted { invoice } => lapse(invoice, None, Ending::Vanished { paid: false }, context),
+        Stage::Awaiting { invoice, submitted, .. } => {
+            lapse(invoice, submitted, Ending::Vanished { paid: false }, context)
+        }
+        Stage::Running { .. } | Stage::Stopping { .. } => {
+            ended(Ending::Vanished { paid: true }, vec![Effect::Kill, Effect::Release])
+        }
+        other => {
+            let ending = Ending::Vanished { paid: is_paid(&other) };
+            ended(ending, vec![Effect::Unwatch, Effect::Release, Effect::FreePlace])
+        }
     }
-    ended(Ending::Vanished, effects)
+}
+
+/// Whether money was claimed for the job and the buyer has nothing for it yet.
+const fn is_paid(stage: &Stage) -> bool {
+    matches!(
+        stage,
+        Stage::Queued { .. }
+            | Stage::Ready { .. }
+            | Stage::Running { .. }
+            | Stage::Stopping { .. }
+            | Stage::Delivering { .. }
+            | Stage::Locking { plan: Plan::Run { .. } | Plan::Deliver { .. } }
+            | Stage::Blocked { plan: Plan::Run { .. } | Plan::Deliver { .. }, .. }
+    )
+}
+
+/// It ended unpaid; a payment may still be under way.
+fn lapse(invoice: Invoice, submitted: Option<String>, ending: Ending, context: &Context) -> Step {
+    let until = context.now.plus(context.lapsed_watch);
+    let effects = vec![watch(invoice, submitted.clone(), true)];
+    Step::to(Stage::Lapsed { invoice, submitted, ending, until }, effects)
 }
 
 /// Towards running the handler. With a hash on the relay the job cannot expire, so it waits for a
@@ -530,7 +596,9 @@ fn unpaid_error(reason: &PaymentError) -> JobError {
     JobError { code: reason.code().to_owned(), message: reason.to_string(), details: Value::Null }
 }
 
+/// A handler may say a lot; what the relay takes is what is kept.
 fn refuse(reason: String) -> Step {
+    let reason: String = reason.replace('\0', " ").chars().take(REASON_CHARS_MAX).collect();
     let effects = vec![Effect::SendRefusal(reason.clone())];
     Step::to(Stage::Refusing { reason }, effects)
 }

@@ -84,7 +84,7 @@ pub struct Entry {
 pub struct IssuedInvoice {
     /// The index.
     pub index: u32,
-    /// The job it was consumed for; absent if it was only recognised on the relay.
+    /// The job it was consumed for, or first seen on.
     pub job_id: Option<JobId>,
 }
 

@@ -192,7 +192,10 @@ pub enum Ending {
     /// Another worker of the same seller has it.
     Elsewhere,
     /// The relay knows it no longer.
-    Vanished,
+    Vanished {
+        /// Whether it had been paid: then money is owed back.
+        paid: bool,
+    },
     /// It was paid after it had ended: money is owed back.
     PaidLate,
 }
@@ -258,7 +261,7 @@ impl Ending {
             Self::Canceled { .. } => "canceled",
             Self::Expired { .. } => "expired",
             Self::Elsewhere => "elsewhere",
-            Self::Vanished => "vanished",
+            Self::Vanished { .. } => "vanished",
             Self::PaidLate => "paid_late",
         }
     }
@@ -266,7 +269,13 @@ impl Ending {
     /// Whether the buyer's money is with us for nothing: a person must decide.
     #[must_use]
     pub const fn owes_money_back(&self) -> bool {
-        matches!(self, Self::PaidLate | Self::Canceled { paid: true } | Self::Expired { paid: true })
+        matches!(
+            self,
+            Self::PaidLate
+                | Self::Canceled { paid: true }
+                | Self::Expired { paid: true }
+                | Self::Vanished { paid: true }
+        )
     }
 }
 

@@ -21,8 +21,16 @@ pub struct Wallet {
     seed: Seed,
     next: u32,
     /// Accounts derived ahead, to recognise addresses that this state does not know.
-    ahead: HashMap<Account, u32>,
+    ahead: HashMap<Account, Ahead>,
     scanned: u32,
+}
+
+/// An account that this state did not hand out.
+#[derive(Debug, Clone, Copy)]
+struct Ahead {
+    index: u32,
+    /// The job it was first seen on. The store says so too, but only after the commit.
+    job: Option<JobId>,
 }
 
 /// Why the wallet cannot be used.
@@ -65,8 +73,11 @@ impl Wallet {
                 store.commit(batch)?;
             }
         }
-        let stored = memory::fact(store, fact::NEXT_INDEX)?.and_then(|text| text.parse().ok());
-        let next = stored.map_or(index_start, |stored: u32| stored.max(index_start));
+        let next = match memory::fact(store, fact::NEXT_INDEX)? {
+            // Starting over would use indices twice.
+            Some(text) => text.parse::<u32>().map_err(|_| damaged())?.max(index_start),
+            None => index_start,
+        };
         Ok(Self { seed, next, ahead: HashMap::new(), scanned: next })
     }
 
@@ -88,8 +99,9 @@ impl Wallet {
         Ok((index, account))
     }
 
-    /// The index of an account that the relay shows, if it is on our seed. One that this state did
-    /// not know (it was lost, or another worker shares the seed) is never handed out again.
+    /// The index of an account that the relay shows on a job, if it is on our seed and is no other
+    /// job's: a relay must not be able to have one job paid by the money for another. One that this
+    /// state did not know (it was lost, or another worker shares the seed) is never handed out again.
     ///
     /// # Errors
     /// If the store fails.
@@ -98,16 +110,21 @@ impl Wallet {
         store: &Store,
         batch: &mut Batch,
         account: &Account,
+        job: JobId,
     ) -> Result<Option<u32>, WalletError> {
         if let Some(issued) = INVOICES.get(store, &memory::account_key(account))? {
-            return Ok(Some(issued.index));
+            return Ok((issued.job_id == Some(job)).then_some(issued.index));
         }
         self.scan_ahead()?;
-        let Some(&index) = self.ahead.get(account) else { return Ok(None) };
+        let Some(ahead) = self.ahead.get_mut(account) else { return Ok(None) };
+        let index = ahead.index;
+        if *ahead.job.get_or_insert(job) != job {
+            return Ok(None);
+        }
         if index >= self.next {
             self.advance(batch, index)?;
         }
-        INVOICES.put(batch, &memory::account_key(account), &IssuedInvoice { index, job_id: None })?;
+        INVOICES.put(batch, &memory::account_key(account), &IssuedInvoice { index, job_id: Some(job) })?;
         Ok(Some(index))
     }
 
@@ -122,12 +139,17 @@ impl Wallet {
     fn scan_ahead(&mut self) -> Result<(), WalletError> {
         let end = self.next.saturating_add(GAP);
         while self.scanned < end {
-            self.ahead.insert(self.seed.account(self.scanned)?, self.scanned);
+            let ahead = Ahead { index: self.scanned, job: None };
+            self.ahead.insert(self.seed.account(self.scanned)?, ahead);
             self.scanned += 1;
         }
         // What lies this far back was recognised long ago or never will be.
         let oldest = self.next.saturating_sub(GAP);
-        self.ahead.retain(|_, index| *index >= oldest);
+        self.ahead.retain(|_, ahead| ahead.index >= oldest);
         Ok(())
     }
+}
+
+fn damaged() -> StoreError {
+    StoreError::Record { keyspace: "facts", reason: "the next index is no number".to_owned() }
 }

@@ -110,7 +110,12 @@ pub async fn run(
                 None => return,
             },
             Some(round) = rounds.join_next() => {
-                for (job, facts) in round.unwrap_or_default() {
+                let Ok(round) = round else {
+                    tracing::error!("a round of questions failed");
+                    list.forget_questions();
+                    continue;
+                };
+                for (job, facts) in round {
                     list.answered(job, clock.now());
                     unheard.push_back(Heard::Facts(job, facts));
                 }
@@ -143,7 +148,7 @@ impl List {
     fn obey(&mut self, wish: Wish, now: Timestamp) {
         match wish {
             Wish::Watch { job, invoice, submitted, lapsed } => {
-                drop(self.remove(job));
+                self.remove(job);
                 let submitted = match submitted.map(|text| BlockHash::parse(&text)) {
                     None => Hash::None,
                     Some(Err(_)) => Hash::Malformed,
@@ -155,7 +160,9 @@ impl List {
                 self.due.insert((due, job));
                 self.jobs.insert(job, Watched { invoice, submitted, lapsed, delay, due, asked: false });
             }
-            Wish::Unwatch(job) => drop(self.remove(job)),
+            Wish::Unwatch(job) => {
+                self.remove(job);
+            }
         }
     }
 
@@ -198,6 +205,13 @@ impl List {
                 watched.due = now.plus(watched.delay);
                 self.due.insert((watched.due, job));
             }
+        }
+    }
+
+    /// Nobody knows which jobs a lost round was about, so any may be asked about again.
+    fn forget_questions(&mut self) {
+        for watched in self.jobs.values_mut() {
+            watched.asked = false;
         }
     }
 
@@ -254,11 +268,12 @@ fn submitted_hashes(questions: &[Question]) -> Vec<BlockHash> {
     hashes.into_iter().collect()
 }
 
-/// Whether the submitted block alone pays the invoice, now or once it is confirmed: then there is
-/// nothing to look for on the account.
+/// Whether the submitted block alone pays the invoice: then there is nothing to look for on the
+/// account. While it is not confirmed the buyer may have paid by another one.
 fn may_settle_alone(question: &Question, submitted: &Lookups) -> bool {
     let (Hash::Some(hash), Ok(lookups)) = (question.submitted, submitted) else { return false };
-    lookups.get(&hash).and_then(Lookup::found).and_then(BlockInfo::payment).is_some_and(|payment| {
+    let block = lookups.get(&hash).and_then(Lookup::found).filter(|block| block.confirmed);
+    block.and_then(BlockInfo::payment).is_some_and(|payment| {
         payment.destination == question.invoice.account && payment.amount >= question.invoice.price
     })
 }

@@ -35,7 +35,7 @@ pub(super) fn blocks_info(node: &Node, args: &Args<'_>) -> Answer {
             info.push("receivable", open);
         }
         if receive_hash {
-            info.push("receive_hash", Tree::text(stored.received_by.unwrap_or(BlockHash::ZERO)));
+            info.push("receive_hash", Tree::text(confirmed_receiver(node, stored)));
         }
         if source {
             info.push("source_account", source_account(node, stored));
@@ -121,6 +121,12 @@ fn told(node: &Node, hash: &BlockHash, block: Block) -> Block {
         }
         other => other,
     }
+}
+
+/// The block that took a payment, once it is final.
+fn confirmed_receiver(node: &Node, stored: &Stored) -> BlockHash {
+    let is_final = |hash: &BlockHash| node.ledger.block(hash).is_some_and(|stored| stored.confirmed);
+    stored.received_by.filter(is_final).unwrap_or(BlockHash::ZERO)
 }
 
 fn is_receivable(node: &Node, hash: &BlockHash, stored: &Stored) -> bool {

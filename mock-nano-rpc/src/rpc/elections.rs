@@ -5,7 +5,7 @@ use nano_currency::BlockHash;
 use super::blocks::block_text;
 use super::{Answer, Args, RpcError};
 use crate::block::{Block, parse_padded_hash};
-use crate::ledger::Stored;
+use crate::ledger::{Stored, dev_genesis_key};
 use crate::node::Node;
 use crate::tree::Tree;
 
@@ -33,7 +33,8 @@ pub(super) fn confirmation_info(node: &Node, args: &Args<'_>) -> Answer {
         candidate.push("contents", if args.flag("json_block") { block } else { block_text(&block) });
     }
     if args.flag("representatives") {
-        candidate.push("representatives", Tree::object());
+        let voters = Tree::object().with(dev_genesis_key().account(), "0");
+        candidate.push("representatives", voters);
     }
     Ok(Tree::object()
         .with("announcements", "0")

@@ -71,9 +71,9 @@ pub(super) fn telemetry(node: &Node, now_ms: u64) -> Tree {
 }
 
 pub(super) fn confirmation_quorum(node: &Node) -> Tree {
-    let online = match node.is_unsynced() {
-        true => Amount::ZERO,
-        false => node.ledger.weight(&dev_genesis_key().account()),
+    let online = match node.hears_votes() {
+        true => node.ledger.weight(&dev_genesis_key().account()),
+        false => Amount::ZERO,
     };
     let trended = Amount::from_raw(ONLINE_WEIGHT_MINIMUM);
     Tree::object()
@@ -87,7 +87,7 @@ pub(super) fn confirmation_quorum(node: &Node) -> Tree {
 
 pub(super) fn representatives_online(node: &Node) -> Tree {
     let voter = Tree::text(dev_genesis_key().account());
-    let online = if node.is_unsynced() { Vec::new() } else { vec![voter] };
+    let online = if node.hears_votes() { vec![voter] } else { Vec::new() };
     Tree::object().with("representatives", online)
 }
 

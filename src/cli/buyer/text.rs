@@ -115,7 +115,7 @@ mod tests {
     fn a_text_is_printed_as_it_is_and_all_else_as_json() {
         let shown = |payload: Value| result(&done("delivered", json!({ "result_payload": payload })));
         assert_eq!(shown(json!({"text": "two\nlines\n"})), "two\nlines");
-        assert_eq!(shown(json!({"text": "t", "more": 1})), r#"{"more":1,"text":"t"}"#);
+        assert_eq!(shown(json!({"more": 1, "text": "t"})), r#"{"more":1,"text":"t"}"#);
         assert_eq!(shown(json!(7)), "7");
     }
 

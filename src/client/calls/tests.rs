@@ -1,3 +1,5 @@
+//! The calls against a server that is ours.
+
 use std::sync::{Arc, Mutex};
 
 use axum::Router;

@@ -1,3 +1,5 @@
+//! Hints from a server that is ours: challenges, silence, floods.
+
 use proptest::prelude::*;
 use tokio::net::TcpListener;
 use tokio_tungstenite::accept_async;

@@ -16,7 +16,7 @@ use super::receivable::read_receivable;
 use super::status::{self, ActiveDifficulty, assess};
 use super::{
     AccountInfo, Balance, BlockCount, BlockInfo, Failure, Health, Lookup, Node, Processed, Quorum,
-    Receivable, Receivables, RpcConfig, RpcError, RpcSetupError, Subtype, Telemetry, Version, accounts,
+    Receivable, RpcConfig, RpcError, RpcSetupError, Subtype, Telemetry, Version, accounts,
 };
 use crate::block::StateBlock;
 use crate::work::{Difficulty, Work};
@@ -24,11 +24,7 @@ use crate::{Account, Amount, BlockHash, Network};
 
 /// Accounts or hashes in one call: their answer stays at a megabyte or two, and a proxy's bound
 /// on the request's size far away.
-const BATCH: usize = 1_000;
-
-/// When one account alone has more receivable sends than we read, only sends of at least this
-/// much are asked for, less and less, in powers of ten of raw: from a million XNO down to one raw.
-const THRESHOLD_EXPONENTS: [u32; 13] = [36, 33, 30, 27, 24, 21, 18, 15, 12, 9, 6, 3, 0];
+pub(super) const BATCH: usize = 1_000;
 
 /// A client of one or more nodes. Clones share the nodes and their records.
 ///
@@ -148,51 +144,6 @@ impl Rpc {
         self.ask(&request, |answer| read_receivable(accounts, answer)).await
     }
 
-    /// All confirmed sends that wait for these accounts, however many accounts and sends they are.
-    ///
-    /// Asks in batches and smaller batches. If the list of a single account is still too large,
-    /// its largest sends are returned and marked as incomplete.
-    ///
-    /// # Errors
-    /// If no node gives a usable answer.
-    pub async fn receivable_of(
-        &self,
-        accounts: &[Account],
-    ) -> Result<BTreeMap<Account, Receivables>, RpcError> {
-        let mut found = BTreeMap::new();
-        let mut batches: Vec<&[Account]> = accounts.chunks(BATCH).collect();
-        while let Some(batch) = batches.pop() {
-            match (self.accounts_receivable(batch, None).await, batch) {
-                (Ok(part), _) => found.extend(
-                    part.into_iter()
-                        .map(|(account, blocks)| (account, Receivables { blocks, complete: true })),
-                ),
-                (Err(RpcError { failure: Failure::TooLarge { .. }, .. }), &[account]) => {
-                    found.insert(account, self.largest_receivable(account).await?);
-                }
-                (Err(RpcError { failure: Failure::TooLarge { .. }, .. }), _) => {
-                    batches.extend(<[_; 2]>::from(batch.split_at(batch.len() / 2)));
-                }
-                (Err(error), _) => return Err(error),
-            }
-        }
-        Ok(found)
-    }
-
-    /// As many of the largest sends to one account as one answer holds.
-    async fn largest_receivable(&self, account: Account) -> Result<Receivables, RpcError> {
-        let mut largest = Vec::new();
-        for exponent in THRESHOLD_EXPONENTS {
-            let threshold = Amount::from_raw(10u128.pow(exponent));
-            match self.accounts_receivable(&[account], Some(threshold)).await {
-                Ok(mut lists) => largest = lists.remove(&account).unwrap_or_default(),
-                Err(RpcError { failure: Failure::TooLarge { .. }, .. }) => break,
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(Receivables { blocks: largest, complete: false })
-    }
-
     /// The balances of these accounts. An account that the node does not mention has no entry.
     ///
     /// # Errors
@@ -203,7 +154,11 @@ impl Rpc {
     ) -> Result<BTreeMap<Account, Balance>, RpcError> {
         let mut balances = BTreeMap::new();
         for batch in accounts.chunks(BATCH) {
-            let request = self.request(json!({ "action": "accounts_balances", "accounts": batch }));
+            let request = self.request(json!({
+                "action": "accounts_balances",
+                "accounts": batch,
+                "include_only_confirmed": "true",
+            }));
             balances.extend(self.ask(&request, accounts::read_balances).await?);
         }
         Ok(balances)

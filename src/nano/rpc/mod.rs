@@ -3,6 +3,7 @@
 //! Reading order: [`config`] what a client may do, [`error`] how a call can fail, [`client`] the
 //! calls, then the answers: [`blocks`], [`receivable`], [`accounts`], [`process`], [`status`].
 //! Below them: [`breaker`] when a node is left alone, `endpoint` a node with its breaker,
+//! `listing` how long lists are collected,
 //! `transport` the one place that does I/O, `answer` how loosely written JSON is read.
 //!
 //! Two nodes of different make and the proxies before them were listened to. They agree on
@@ -31,6 +32,7 @@ pub mod breaker;
 
 mod answer;
 mod endpoint;
+mod listing;
 mod transport;
 
 pub use accounts::{AccountInfo, Balance};

@@ -5,7 +5,7 @@ use nano_currency::{Account, Amount, BlockHash, PrivateKey};
 use serde_json::{Value, json};
 
 use crate::edge::{hash, payee, payer};
-use crate::support::{Hand, Server, ok, recorded, replay};
+use crate::support::{Hand, Server, http, ok, recorded, replay};
 
 /// What is receivable for the payee if the node answers so.
 async fn receivable(blocks: Value) -> Result<Vec<(BlockHash, Option<u128>, Option<Account>)>, Failure> {
@@ -72,10 +72,15 @@ async fn edge_04_every_part_of_a_payment_is_listed() {
     assert_eq!(server.requests()[0].get("threshold"), None);
 }
 
-/// A node where `sends` wait for the payee: the n-th of n raw, and one of a million XNO among them.
+/// A node where `sends` wait for the payee: the n-th of n raw, but the last of a million XNO.
 async fn dusty(sends: u32) -> Server {
+    cut(sends, usize::MAX, true).await
+}
+
+/// The same behind a proxy that cuts lists by hash, and may know the account's total.
+async fn cut(sends: u32, count: usize, total_known: bool) -> Server {
     let list = move |threshold: u128| {
-        let amount = |index: u32| if index == sends / 2 { 10u128.pow(36) } else { u128::from(index) };
+        let amount = |index: u32| if index == sends { 10u128.pow(36) } else { u128::from(index) };
         let entry = |index: u32| {
             let mut bytes = [0x77; 32];
             bytes[..4].copy_from_slice(&index.to_be_bytes());
@@ -83,9 +88,18 @@ async fn dusty(sends: u32) -> Server {
             (BlockHash::from_bytes(bytes).to_string(), description)
         };
         let listed = (1..=sends).filter(move |index| amount(*index) >= threshold);
-        Value::Object(listed.map(entry).collect())
+        Value::Object(listed.map(entry).take(count).collect())
     };
+    let total = (1..=sends).map(move |index| if index == sends { 10u128.pow(36) } else { u128::from(index) });
+    let total: u128 = total.sum();
     Server::start(move |request| {
+        if request["action"] == "accounts_balances" && !total_known {
+            return http(500, "", "{\"error\":\"Action accounts_balances not allowed\"}");
+        }
+        if request["action"] == "accounts_balances" {
+            let balance = json!({ "balance": "0", "pending": total.to_string() });
+            return ok(&json!({ "balances": { payee().to_string(): balance } }));
+        }
         let threshold = request["threshold"].as_str().map_or(0, |text| text.parse().unwrap());
         let blocks: serde_json::Map<_, _> = request["accounts"]
             .as_array()
@@ -127,6 +141,28 @@ async fn edge_19_more_dust_than_can_be_read_hides_only_dust() {
     // Nine thousand sends of a thousand raw and more do not fit; of a million raw there is one.
     assert_eq!(dust.blocks.iter().map(|block| block.amount).collect::<Vec<_>>(), [Some(payment)]);
     assert!(server.requests().len() < 40, "{} requests", server.requests().len());
+}
+
+#[tokio::test]
+async fn edge_19_a_payment_is_found_behind_dust_and_a_proxy_that_cuts_lists() {
+    let payment = Some(Amount::from_raw(10u128.pow(36)));
+    for total_known in [true, false] {
+        let server = cut(1_000, 25, total_known).await;
+        let found = server.client().receivable_of(&[payee()]).await.unwrap();
+        let list = &found[&payee()];
+        assert!(list.blocks.iter().any(|block| block.amount == payment), "{total_known}");
+        assert!(!list.complete, "{total_known}");
+    }
+    // What the thresholds bring to light can be all there is.
+    let found = cut(26, 25, true).await.client().receivable_of(&[payee()]).await.unwrap();
+    assert_eq!((found[&payee()].blocks.len(), found[&payee()].complete), (26, true));
+}
+
+#[tokio::test]
+async fn edge_19_a_short_list_costs_one_call() {
+    let server = dusty(9).await;
+    assert!(server.client().receivable_of(&[payee()]).await.unwrap()[&payee()].complete);
+    assert_eq!(server.requests().len(), 1);
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@
 mod edge;
 mod edge_lists;
 mod edge_nodes;
+mod fallback;
 mod nasty;
 mod recorded;
 mod support;

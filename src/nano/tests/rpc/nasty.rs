@@ -3,17 +3,17 @@
 use std::time::Duration;
 
 use nano_currency::block::StateFields;
-use nano_currency::rpc::{Failure, Lookup, Processed, Rpc, RpcConfig, RpcError, RpcSetupError, Subtype};
+use nano_currency::rpc::{Failure, Lookup, Processed, Rpc, RpcConfig, RpcSetupError, Subtype};
 use nano_currency::work::{Difficulty, Work};
 use nano_currency::{Account, Amount, BlockHash, Network, PrivateKey};
 use serde_json::{Value, json};
 
 use crate::support::{Hand, Reply, Server, client, http, ok};
 
-const HTML: &str = "<html>\n<head><title>502 Bad Gateway</title></head></html>";
-const JSON: &str = "Content-Type: application/json\r\n";
+pub(crate) const HTML: &str = "<html>\n<head><title>502 Bad Gateway</title></head></html>";
+pub(crate) const JSON: &str = "Content-Type: application/json\r\n";
 
-fn version() -> Value {
+pub(crate) fn version() -> Value {
     json!({ "network": "dev", "node_vendor": "Nano V28.0" })
 }
 
@@ -156,64 +156,6 @@ async fn of_two_equal_keys_one_is_read() {
 }
 
 #[tokio::test]
-async fn the_next_node_is_asked() {
-    let second = Server::saying(ok(&version())).await;
-    let refusal = ok(&json!({ "error": "Unknown command" }));
-    for reply in [http(502, "", HTML), http(429, "", ""), refusal, Reply::Bytes(Vec::new())] {
-        let first = Server::saying(reply).await;
-        let rpc = client([first.url.as_str(), second.url.as_str()]);
-        assert_eq!(rpc.version().await.unwrap().network, "dev");
-        assert_eq!(first.requests().len(), 1);
-    }
-}
-
-#[tokio::test]
-async fn the_first_nodes_failure_is_reported() {
-    let first = Server::saying(http(503, "", HTML)).await;
-    let second = Server::saying(http(404, "", "")).await;
-    let error = client([first.url.as_str(), second.url.as_str()]).version().await.expect_err("both fail");
-    assert_eq!(error.node, first.url);
-    assert!(matches!(error.failure, Failure::Status { status: 503, .. }), "{error}");
-}
-
-#[tokio::test]
-async fn a_failing_node_rests_and_is_tried_again() {
-    let hand = Hand::default();
-    let first = Server::saying(http(502, "", HTML)).await;
-    let second = Server::saying(ok(&version())).await;
-    let rpc = Rpc::new(&hand.config([first.url.as_str(), second.url.as_str()])).unwrap();
-    for _ in 0..10 {
-        rpc.version().await.unwrap();
-    }
-    assert_eq!((first.requests().len(), second.requests().len()), (3, 10));
-    hand.turn_ms(1_000);
-    for _ in 0..10 {
-        rpc.version().await.unwrap();
-    }
-    assert_eq!((first.requests().len(), second.requests().len()), (4, 20));
-
-    // Clones share the record, and so does a client of the first node alone.
-    let alone = rpc.clone().each().next().unwrap();
-    let error: RpcError = alone.version().await.expect_err("it rests");
-    assert!(matches!(error.failure, Failure::Resting { .. }), "{error}");
-    assert_eq!(error.failure.wait(), Some(Duration::from_secs(2)));
-    assert_eq!(first.requests().len(), 4);
-}
-
-/// That a node rests is what came of an earlier failure; what fails now says more.
-#[tokio::test]
-async fn a_failure_is_reported_rather_than_a_rest() {
-    let resting = Server::saying(http(429, "Retry-After: 60\r\n", "")).await;
-    let refusing = Server::saying(ok(&json!({ "error": "RPC control is disabled" }))).await;
-    let rpc = client([resting.url.as_str(), refusing.url.as_str()]);
-    let first = rpc.version().await.expect_err("limited");
-    assert!(matches!(first.failure, Failure::RateLimited { .. }), "{first}");
-    let second = rpc.version().await.expect_err("refused");
-    assert_eq!(second.node, refusing.url);
-    assert!(matches!(second.failure, Failure::Node(_)), "{second}");
-}
-
-#[tokio::test]
 async fn an_account_without_a_confirmed_block_has_no_confirmed_frontier() {
     let server = Server::saying(ok(&json!({
         "frontier": BlockHash::from_bytes([1; 32]),
@@ -227,31 +169,6 @@ async fn an_account_without_a_confirmed_block_has_no_confirmed_frontier() {
     let info = server.client().account_info(&Account::BURN).await.unwrap().expect("it is opened");
     assert_eq!((info.confirmed_frontier, info.confirmed_height), (None, Some(0)));
     assert_eq!((info.balance, info.confirmed_balance), (Amount::from_raw(7), Some(Amount::ZERO)));
-}
-
-#[tokio::test]
-async fn a_rate_limited_node_rests_as_long_as_it_asked() {
-    let hand = Hand::default();
-    let server = Server::saying(http(429, "Retry-After: 40\r\n", "")).await;
-    let rpc = Rpc::new(&hand.config([server.url.as_str()])).unwrap();
-    for turned_ms in [0, 39_999, 1] {
-        hand.turn_ms(turned_ms);
-        rpc.version().await.expect_err("limited");
-    }
-    assert_eq!(server.requests().len(), 2);
-}
-
-#[tokio::test]
-async fn a_refusal_is_no_reason_to_rest() {
-    for reply in [ok(&json!({ "error": "RPC control is disabled" })), http(422, "", "Failed"), ok(&json!({}))]
-    {
-        let server = Server::saying(reply).await;
-        let rpc = server.client();
-        for _ in 0..10 {
-            rpc.version().await.expect_err("refused");
-        }
-        assert_eq!(server.requests().len(), 10);
-    }
 }
 
 #[tokio::test]
@@ -290,23 +207,6 @@ async fn an_old_node_is_asked_in_smaller_batches() {
     assert_eq!(not_found.iter().map(|(hash, _)| **hash).collect::<Vec<_>>(), missing);
     assert_eq!(found.len(), hashes.len());
     assert!(server.requests().len() < 20);
-}
-
-/// A node that cannot finish a proof of work in time still knows its ledger.
-#[tokio::test]
-async fn slow_work_is_no_reason_to_rest() {
-    let server = Server::start(|request| match request["action"].as_str() {
-        Some("work_generate") => Reply::Stall(Vec::new()),
-        _ => ok(&version()),
-    })
-    .await;
-    let config = Hand::default().config([server.url.as_str()]);
-    let rpc = Rpc::new(&RpcConfig { work_timeout: Duration::from_millis(20), ..config }).unwrap();
-    for _ in 0..5 {
-        let error = rpc.work_generate(&[0; 32], Difficulty::new(1)).await.expect_err("too slow");
-        assert!(matches!(error.failure, Failure::Timeout(_)), "{error}");
-    }
-    assert!(rpc.version().await.is_ok());
 }
 
 /// Also when nobody speaks TLS at the other end; and every call can be given to another task.

@@ -1,0 +1,75 @@
+//! A relay that goes away, a node that lies, sleeps or is gone.
+
+use std::time::Duration;
+
+use mock_nano_rpc::{Fault, FaultKind};
+use nano_worker::protocol::Status;
+use serde_json::json;
+
+use crate::world::{OfferText, PRICE, World, text};
+
+#[tokio::test]
+async fn the_relay_is_killed_in_the_middle_of_a_job() {
+    let mut world = World::new().await;
+    world.handler("echo \"$JOB_ID\" >> ran; sleep 2; cat");
+    let _worker = world.start_worker("one", &OfferText::default());
+    let job = world.accepted(&text("hello")).await;
+    let hash = world.pay(&job, PRICE);
+    world.submit(&job, &hash).await;
+    world.wait(job.job_id, Status::Running).await;
+    world.kill_relay();
+    // The handler ends while nobody can be told.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    world.start_relay();
+    let job = world.wait(job.job_id, Status::Delivered).await;
+    assert_eq!(world.runs_of(&job), 1);
+}
+
+#[tokio::test]
+async fn a_relay_that_was_away_is_found_again() {
+    let mut world = World::new().await;
+    let _worker = world.start_worker("one", &OfferText::default());
+    world.buy(&text("before")).await;
+    for _ in 0..3 {
+        world.kill_relay();
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        world.start_relay();
+        world.buy(&text("after")).await;
+    }
+}
+
+async fn check_fault(kind: FaultKind) {
+    let world = World::new().await;
+    let _worker = world.start_worker("one", &OfferText::default());
+    let job = world.accepted(&text("hello")).await;
+    assert!(world.node.fault(Fault { kind: kind.clone(), action: None, count: None }));
+    let hash = world.pay(&job, PRICE);
+    world.submit(&job, &hash).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(world.runs_of(&job), 0, "{kind:?}");
+    let seen = world.buyer.job(&job.job_id).await.unwrap();
+    assert_eq!(seen.status, Status::Accepted, "{kind:?}: unknown is not unpaid");
+    world.node.clear();
+    let job = world.wait(job.job_id, Status::Delivered).await;
+    assert_eq!(world.runs_of(&job), 1, "{kind:?}");
+}
+
+#[tokio::test]
+async fn a_node_that_cannot_answer_makes_nothing_unpaid() {
+    tokio::join!(
+        check_fault(FaultKind::Drop),
+        check_fault(FaultKind::BadGateway),
+        check_fault(FaultKind::HalfBody),
+        check_fault(FaultKind::RateLimited { retry_after: Some(1) }),
+        check_fault(FaultKind::Garbage),
+    );
+}
+
+#[tokio::test]
+async fn a_slow_node_is_only_slow() {
+    let world = World::new().await;
+    let _worker = world.start_worker("one", &OfferText::default());
+    world.node.fault(Fault { kind: FaultKind::Slow { delay_ms: 1_000 }, action: None, count: None });
+    let job = world.buy(&json!(1)).await;
+    assert_eq!(world.runs_of(&job), 1);
+}

@@ -1,0 +1,20 @@
+//! The relay over real sockets.
+
+#![expect(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
+
+#[path = "relay/again.rs"]
+mod again;
+#[path = "relay/lists.rs"]
+mod lists;
+#[path = "relay/live.rs"]
+mod live;
+#[path = "relay/process.rs"]
+mod process;
+#[path = "relay/requests.rs"]
+mod requests;
+#[path = "relay/sale.rs"]
+mod sale;
+#[path = "relay/support.rs"]
+mod support;
+#[path = "relay/table.rs"]
+mod table;
