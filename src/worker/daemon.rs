@@ -134,7 +134,7 @@ async fn live(
 }
 
 /// The lasting id of this state directory, which makes a restarted worker keep its locks.
-fn identify(store: &Store, settings: &Settings, parts: &Parts) -> Result<String, StartError> {
+pub(super) fn identify(store: &Store, settings: &Settings, parts: &Parts) -> Result<String, StartError> {
     let ours = settings.signer.public_key().to_string();
     let mut batch = Batch::default();
     match memory::fact(store, fact::SELLER)? {
@@ -282,7 +282,11 @@ impl Daemon {
             if draining.is_some() && self.is_drained() {
                 return Ok(());
             }
-            if self.recovery.as_mut().is_some_and(|recovery| recovery.is_over(&self.engine, edge::monotonic())) {
+            if self
+                .recovery
+                .as_mut()
+                .is_some_and(|recovery| recovery.is_over(&self.engine, edge::monotonic()))
+            {
                 return Ok(());
             }
             let mut heard = Vec::new();

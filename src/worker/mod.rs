@@ -49,6 +49,8 @@ pub mod control;
 
 pub mod recover;
 
+pub mod poll;
+
 mod daemon;
 
 pub use daemon::{Parts, StartError, recover_once, run};

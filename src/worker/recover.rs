@@ -118,18 +118,26 @@ fn why(stage: &Stage, context: &Context) -> String {
         Stage::Fresh => "nothing was decided yet",
         Stage::Pricing => "no price was stored, and asking the handler again does no harm",
         Stage::Indexing { .. } => "a price is known, but no address was consumed",
-        Stage::Quoting { .. } => "its address is consumed; the relay may or may not have the quote, and takes it once",
+        Stage::Quoting { .. } => {
+            "its address is consumed; the relay may or may not have the quote, and takes it once"
+        }
         Stage::Refusing { .. } => "the buyer may not have been told yet why there is no quote",
         Stage::Quoted { .. } => "the buyer has the quote and is to accept it",
         Stage::Awaiting { .. } => "the buyer has accepted; the payment may have come meanwhile",
         Stage::Queued { .. } => "it is paid and claimed, and the handler was not started",
-        Stage::Locking { .. } => "the lock was asked for; asking again as the same holder gives the same lock",
+        Stage::Locking { .. } => {
+            "the lock was asked for; asking again as the same holder gives the same lock"
+        }
         Stage::Blocked { .. } => "another holder had the lock",
         Stage::Ready { .. } => "it is paid and locked, and the handler was not started",
-        Stage::Running { .. } if context.idempotent => "the handler was started, and its offer says that it may run again",
+        Stage::Running { .. } if context.idempotent => {
+            "the handler was started, and its offer says that it may run again"
+        }
         Stage::Running { .. } => "the handler was started and may have done its work; it must not run twice",
         Stage::Stopping { .. } => "the lock was lost, and the handler was being killed",
-        Stage::Delivering { .. } => "the outcome is stored; the relay may or may not have it, and takes it once",
+        Stage::Delivering { .. } => {
+            "the outcome is stored; the relay may or may not have it, and takes it once"
+        }
         Stage::Lapsed { .. } => "it ended unpaid; a late payment is still watched for",
         Stage::Ended { .. } => "nothing is owed",
     }

@@ -46,6 +46,8 @@ pub(super) enum Command {
         #[arg(long, value_name = "SECONDS", default_value_t = 600)]
         patience: u64,
     },
+    /// Ask the relay once and print what is new, without a daemon; `recover` then acts on it.
+    Poll,
     /// Test everything the daemon needs and say what to do.
     Check,
     /// Say how it goes.

@@ -25,6 +25,8 @@ mod ask;
 
 mod recover;
 
+mod poll;
+
 mod demo;
 
 use std::process::ExitCode;
@@ -58,6 +60,7 @@ fn dispatch(args: Args, out: Output) -> Result<Exit, Failure> {
     match args.command {
         Command::Run => run::run(&config),
         Command::Recover { dry_run, patience } => recover::run(&config, dry_run, patience, out),
+        Command::Poll => poll::run(&config, out),
         Command::Check => check::run(&config, out),
         Command::Status => ask::status(&config, out),
         Command::Jobs(verb) => ask::jobs(&config, verb, out),

@@ -30,7 +30,10 @@ pub(super) fn run(config: &Path, dry_run: bool, patience: u64, out: Output) -> R
     let settings = files::settings(config)?;
     let dir = settings.state_dir.clone();
     if !is_store(&dir) {
-        out.answer(&json!({ "dry_run": dry_run, "jobs": [], "needs_person": false }), "there is nothing to recover");
+        out.answer(
+            &json!({ "dry_run": dry_run, "jobs": [], "needs_person": false }),
+            "there is nothing to recover",
+        );
         return Ok(Exit::Done);
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
@@ -110,8 +113,9 @@ async fn open(dir: &Path) -> Result<Store, Failure> {
         match memory::open(dir) {
             Err(OpenError::InUse(_)) if !running(dir).await => tokio::time::sleep(OPEN_DELAY).await,
             Err(error @ OpenError::InUse(_)) => {
-                return Err(Failure::new(Exit::InUse, error)
-                    .hint("the worker that runs there has recovered by itself: see `worker jobs list --open`"));
+                return Err(Failure::new(Exit::InUse, error).hint(
+                    "the worker that runs there has recovered by itself: see `worker jobs list --open`",
+                ));
             }
             opened => return Ok(opened?),
         }
