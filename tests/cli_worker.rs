@@ -4,6 +4,7 @@
 #![expect(
     clippy::disallowed_methods,
     clippy::tests_outside_test_module,
+    clippy::unwrap_used,
     reason = "tests wait for processes by the clock, and live in files of their own"
 )]
 
@@ -77,6 +78,23 @@ fn a_wrong_command_line_has_its_own_code() {
         &["wallet", "new", "--words", "13"],
     ] {
         assert_eq!(bench.worker(line).code, 2, "{line:?}");
+    }
+}
+
+#[test]
+fn the_log_is_for_people_or_for_machines() {
+    let bench = Bench::new();
+    bench.set_up("http://127.0.0.1:1", "http://127.0.0.1:1");
+    let ended = bench::ended(bench.command(&["status"]).env("RUST_LOG", "=noise="));
+    assert!(ended.code == 2 && ended.err.contains("RUST_LOG"), "{ended:?}");
+    let mut daemon = bench.daemon_with(&["run", "--log-format", "json"]);
+    bench.eventually("a word from the daemon", || bench.log().contains("worker ready"));
+    daemon.signal(rustix::process::Signal::TERM);
+    assert_eq!(daemon.wait(), 0);
+    for line in bench.log().lines() {
+        let line: serde_json::Value =
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        assert!(line["level"].is_string() && line["timestamp"].is_string(), "{line}");
     }
 }
 

@@ -75,6 +75,10 @@ pub async fn poll_once(settings: Settings, parts: Parts) -> Result<Vec<News>, Po
     let client = RelayClient::new(&settings.relay_url, settings.signer, clock.clone(), entropy.clone());
     let line = Arc::new(Line::new(client.map_err(StartError::from)?, entropy.clone()));
 
+    // A relay that is not there is no reason to wait for the registration.
+    if let Err(error @ CallError::Transport { .. }) = line.client.health().await {
+        return Err(PollError::Relay(error));
+    }
     let registering = offers::register(&line, &store, &settings.offers, &entropy);
     let registered = tokio::time::timeout(REGISTRATION, registering).await.map_err(|_| PollError::Slow)?;
     let terms = offers::terms(&registered.map_err(offer_error)?);

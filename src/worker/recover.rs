@@ -88,12 +88,23 @@ pub fn debts(store: &Store) -> Result<Vec<Decision>, StoreError> {
     Ok(debts)
 }
 
-/// Where a job is now, in a word; `None` if it is not known.
+/// Where a job is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// In a word.
+    pub stage: String,
+    /// Whether nothing is left to do for this worker but to wait.
+    pub settled: bool,
+}
+
+/// Where a job is now; `None` if it is not known.
 ///
 /// # Errors
 /// If the store fails.
-pub fn stage_of(store: &Store, job: JobId) -> Result<Option<String>, StoreError> {
-    Ok(JOBS.get(store, &job)?.map(|record| record.stage.to_string()))
+pub fn place_of(store: &Store, job: JobId) -> Result<Option<Place>, StoreError> {
+    let record = JOBS.get(store, &job)?;
+    Ok(record
+        .map(|Record { stage, .. }| Place { stage: stage.to_string(), settled: waits_for_others(&stage) }))
 }
 
 fn decide(job: JobId, record: &Record, context: &Context) -> Decision {

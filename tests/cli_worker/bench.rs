@@ -90,13 +90,21 @@ impl Bench {
 
     /// A daemon whose log goes to `worker.log`.
     pub(crate) fn daemon(&self) -> Daemon {
+        self.daemon_with(&["run"])
+    }
+
+    pub(crate) fn daemon_with(&self, arguments: &[&str]) -> Daemon {
         let log = fs::File::create(self.path("worker.log")).unwrap();
-        let mut command = self.command(&["run"]);
+        let mut command = self.command(arguments);
         let child =
             command.env("RUST_LOG", "trace").stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
         let daemon = Daemon(child);
         self.eventually("a daemon that answers", || self.path("state/worker.sock").exists());
         daemon
+    }
+
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.path("worker.log")).unwrap()
     }
 
     pub(crate) fn eventually(&self, what: &str, check: impl Fn() -> bool) {

@@ -39,7 +39,7 @@ fn only(answer: &Value) -> &Value {
 async fn poll_hears_and_recover_acts() {
     let bench = Bench::new();
     let node = MockNode::start(Config::default()).await.unwrap();
-    let (_relay, url) = relay(&bench);
+    let (relay, url) = relay(&bench);
     bench.set_up(&url, &node.rpc_url());
     assert_eq!(bench.worker(&["check"]).code, 0, "{:?}", bench.worker(&["check"]));
 
@@ -79,6 +79,13 @@ async fn poll_hears_and_recover_acts() {
     assert_eq!(used["invoices"][0]["account"], invoice.to_string());
     let list = bench.worker(&["jobs", "list", "--open", "--json"]).json();
     assert_eq!(list["jobs"], json!([]));
+
+    let another = buyer.create_job(&offer.offer_id, &json!("more words")).await.unwrap().job_id;
+    assert_eq!(bench.worker(&["poll", "--json"]).json()["news"][0]["job_id"], another.to_string());
+    drop(relay);
+    assert_eq!(bench.worker(&["poll"]).code, 6);
+    let stuck = bench.worker(&["recover", "--patience", "1", "--json"]);
+    assert_eq!((stuck.code, &only(&stuck.json())["settled"]), (6, &json!(false)), "{stuck:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

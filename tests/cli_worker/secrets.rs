@@ -97,7 +97,7 @@ fn no_verb_shows_a_secret_however_much_is_logged() {
         }
     }
     daemon.stop();
-    said += &fs::read_to_string(bench.path("worker.log")).unwrap();
+    said += &bench.log();
     assert!(said.contains("worker ready"), "the log is not where it was looked for");
     for secret in [SEED, KEY, "hunter2"] {
         assert!(!said.contains(secret) && !said.contains(&secret.to_uppercase()), "{secret} was shown");

@@ -11,7 +11,7 @@ use super::files;
 use super::output::Output;
 use super::run::{on_signal, parts};
 use crate::store::{OpenError, Store};
-use crate::worker::recover::{self, Decision};
+use crate::worker::recover::{self, Decision, Place};
 use crate::worker::{Settings, memory, recover_once};
 
 /// How often the store is tried again after the daemon has closed it: its threads end a little later.
@@ -23,7 +23,7 @@ const OPEN_DELAY: Duration = Duration::from_millis(100);
 /// One job: what was decided, and where it is afterwards.
 struct Outcome {
     decision: Decision,
-    now: Option<String>,
+    now: Option<Place>,
 }
 
 pub(super) fn run(config: &Path, dry_run: bool, patience: u64, out: Output) -> Result<Exit, Failure> {
@@ -60,8 +60,8 @@ fn plan(store: &Store, settings: &Settings) -> Result<Vec<Decision>, Failure> {
 fn afterwards(store: &Store, decisions: Vec<Decision>) -> Result<Vec<Outcome>, Failure> {
     let mut outcomes = Vec::new();
     for mut decision in decisions {
-        let now = recover::stage_of(store, decision.job).map_err(state)?;
-        let still = now.as_deref() == Some(decision.stage.as_str());
+        let now = recover::place_of(store, decision.job).map_err(state)?;
+        let still = now.as_ref().is_some_and(|now| now.stage == decision.stage);
         if decision.stage == "blocked" && !still {
             decision.person = None;
         }
@@ -78,11 +78,13 @@ fn afterwards(store: &Store, decisions: Vec<Decision>) -> Result<Vec<Outcome>, F
 
 fn tell(outcomes: &[Outcome], dry_run: bool, out: Output) -> Exit {
     let person = outcomes.iter().any(|outcome| outcome.decision.person.is_some());
+    let settled = outcomes.iter().all(|outcome| outcome.now.as_ref().is_none_or(|now| now.settled));
     let list: Vec<Value> = outcomes
         .iter()
         .map(|outcome| {
             let mut value = outcome.decision.to_json();
-            value["now"] = json!(outcome.now);
+            value["now"] = json!(outcome.now.as_ref().map(|now| &now.stage));
+            value["settled"] = json!(outcome.now.as_ref().map(|now| now.settled));
             value
         })
         .collect();
@@ -92,7 +94,11 @@ fn tell(outcomes: &[Outcome], dry_run: bool, out: Output) -> Exit {
     }
     let answer = json!({ "dry_run": dry_run, "jobs": list, "needs_person": person });
     out.answer(&answer, lines.join("\n"));
-    if person { Exit::NeedsPerson } else { Exit::Done }
+    match (person, settled) {
+        (true, _) => Exit::NeedsPerson,
+        (false, false) => Exit::Unreachable,
+        (false, true) => Exit::Done,
+    }
 }
 
 fn text(outcome: &Outcome) -> String {
@@ -102,7 +108,12 @@ fn text(outcome: &Outcome) -> String {
     if does.is_empty() && person.is_none() {
         lines.push("  - wait".to_owned());
     }
-    lines.extend(outcome.now.iter().map(|now| format!("  is now {now}")));
+    lines.extend(outcome.now.iter().map(|now| match now.settled {
+        true => format!("  is now {}", now.stage),
+        false => {
+            format!("  is still {}: run it again once the relay answers, or with more --patience", now.stage)
+        }
+    }));
     lines.extend(person.iter().map(|person| format!("  ! {person}")));
     lines.join("\n")
 }
