@@ -1,6 +1,12 @@
 //! Purchases over real sockets: a ledger that knows how often was paid, and a shop that fails,
 //! lies and loses answers.
 
+#[path = "buyer/command.rs"]
+mod command;
+#[path = "buyer/kills.rs"]
+mod kills;
+#[path = "buyer/sale.rs"]
+mod sale;
 #[path = "buyer/scene.rs"]
 mod scene;
 #[path = "buyer/shop.rs"]

@@ -95,9 +95,8 @@ impl Host {
     fn with_quietly<R>(&self, act: impl FnOnce(&mut Node, u64) -> R) -> R {
         let mut node = self.lock();
         let result = act(&mut node, self.now_ms());
-        let news = node.take_news();
-        drop(node);
-        for item in news {
+        // Still under the lock, so that news keep their order.
+        for item in node.take_news() {
             // Nobody listening is no failure.
             let _: Result<_, _> = self.news.send(Arc::new(item));
         }

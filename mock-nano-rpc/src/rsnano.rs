@@ -111,6 +111,12 @@ pub fn read(body: &[u8]) -> Result<Tree, Rejection> {
     let mut tree = Tree::parse(Value::Object(call).to_string().as_bytes())
         .map_err(|error| Rejection { status: 400, why: format!("{WRONG_SYNTAX}{error}") })?;
     if let Tree::Object(entries) = &mut tree {
+        // A difficulty is a decimal number to it, and hex digits to the ledger's code.
+        for (_, value) in entries.iter_mut().filter(|(key, _)| key == "difficulty") {
+            if let Ok(difficulty) = value.as_text().parse::<u64>() {
+                *value = Tree::Text(format!("{difficulty:x}"));
+            }
+        }
         // It answers with objects, asked or not, and knows no old names.
         entries.retain(|(key, _)| key != "json_block" && key != "pending");
     }

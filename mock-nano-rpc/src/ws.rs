@@ -2,11 +2,13 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use nano_currency::Account;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::broadcast::error::RecvError;
+use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
@@ -21,6 +23,9 @@ const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Bytes that may wait for a slow reader before the connection is given up.
 const WRITE_BUFFER_MAX: usize = 8 * 1024 * 1024;
+
+/// How long one frame may wait for a reader who does not read.
+const SEND_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Accepts connections until shutdown.
 pub(crate) async fn run(listener: TcpListener, host: Arc<Host>) {
@@ -61,6 +66,8 @@ async fn serve(stream: TcpStream, host: &Host) {
     let mut listener = Listener::default();
     loop {
         let reply = tokio::select! {
+            // News first: a wish counts from when it is heard, not for what happened before.
+            biased;
             item = news.recv() => match item {
                 Ok(item) => listener.hear(&item),
                 // Too far behind: the rest of the news would have holes.
@@ -79,9 +86,9 @@ async fn serve(stream: TcpStream, host: &Host) {
                 Some(Err(_)) | None => return,
             },
         };
-        if let Some(reply) = reply
-            && socket.send(Message::text(reply.write(Style::Pretty))).await.is_err()
-        {
+        let Some(reply) = reply else { continue };
+        let sending = socket.send(Message::text(reply.write(Style::Pretty)));
+        if !matches!(timeout(SEND_PATIENCE, sending).await, Ok(Ok(()))) {
             return;
         }
     }

@@ -1,7 +1,7 @@
 //! The ledger: accounts, blocks, receivables and what is confirmed.
 //!
-//! Pure: time is an argument, nothing here waits or draws a random number. [`process`] decides
-//! whether a block may be added, [`confirm`] what is final, [`rollback`] takes blocks away again.
+//! Pure: time is an argument, nothing here waits or draws a random number. `process` decides
+//! whether a block may be added, `confirm` what is final, `rollback` takes blocks away again.
 
 mod confirm;
 mod genesis;

@@ -6,9 +6,9 @@ use mock_nano_rpc::ledger::{dev_genesis_key, epoch_link};
 use mock_nano_rpc::node::{Node, Settings};
 use mock_nano_rpc::rpc::{self, Args};
 use mock_nano_rpc::tree::Tree;
-use nano_currency::block::{LegacySend, StateBlock, StateFields};
+use nano_currency::block::{LegacySend, StateFields};
 use nano_currency::seed::Signature;
-use nano_currency::work::{Difficulty, Work};
+use nano_currency::work::Work;
 use nano_currency::{Account, Amount, BlockHash, PrivateKey};
 
 const NOW_MS: u64 = 1_795_231_102_000;
@@ -57,7 +57,7 @@ fn check(node: &mut Node, fields: StateFields, signer: u8, expected: &str) {
 #[test]
 fn each_rule_is_named_when_it_is_broken() {
     let mut node = node();
-    let (hash, open) = waiting(&mut node);
+    let (_, open) = waiting(&mut node);
     let unknown = BlockHash::from_bytes([9; 32]);
     check(&mut node, open, 2, "Bad signature");
     check(&mut node, StateFields { previous: unknown, ..open }, 1, "Gap previous block");
@@ -74,7 +74,6 @@ fn each_rule_is_named_when_it_is_broken() {
     check(&mut node, twice, 1, "Unreceivable");
     let richer = StateFields { link: [0; 32], ..twice };
     check(&mut node, richer, 1, "Balance and amount delta do not match");
-    let _: BlockHash = hash;
 }
 
 #[test]
@@ -118,7 +117,6 @@ fn a_receive_needs_only_the_work_of_a_receive() {
         .unwrap();
     let block = Block::State(open.sign(&key(1), low));
     assert!(answer(&mut node, &block, &[]).get("hash").is_some());
-    let _: Difficulty = thresholds.receive;
 }
 
 #[test]
@@ -207,5 +205,4 @@ fn a_block_waits_for_its_source_and_follows_it() {
     assert!(node.ledger.block(&open.hash()).is_none());
     assert!(answer(&mut node, &send, &[]).get("hash").is_some());
     assert!(node.ledger.block(&open.hash()).is_some_and(|stored| stored.confirmed));
-    let _: Option<StateBlock> = None;
 }

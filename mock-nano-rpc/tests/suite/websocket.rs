@@ -201,3 +201,21 @@ async fn what_is_announced_is_already_visible() {
         assert_eq!(info.text_of("confirmed"), Some("true"));
     }
 }
+
+/// A reader who falls too far behind would miss news without knowing; it is cut off instead.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_who_does_not_read_is_cut_off() {
+    let (mock, mut client) = fresh().await;
+    client.send(&subscribe("")).await;
+    client.hear().await.unwrap();
+    mock.dust(&account(1), Amount::from_raw(1), 12_000).unwrap();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let mut heard = 0;
+    let ending = async {
+        while let Some(Ok(_)) = client.0.next().await {
+            heard += 1;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), ending).await.expect("the node hangs up");
+    assert!(heard < 12_000, "{heard}");
+}

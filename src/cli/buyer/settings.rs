@@ -7,7 +7,7 @@ use nano_currency::rpc::{Rpc, RpcConfig};
 use nano_currency::{Network, Seed};
 use serde::Deserialize;
 
-use super::Flags;
+use super::args::Flags;
 use crate::buyer::{Buyer, Manners, Memory, Parts};
 use crate::cli::{CliError, Exit};
 use crate::client::RelayClient;
@@ -247,7 +247,7 @@ mod tests {
     use clap::Parser as _;
 
     use super::*;
-    use crate::cli::buyer::Cli;
+    use crate::cli::buyer::args::Cli;
 
     const HEX: &str = "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60";
 

@@ -13,7 +13,6 @@ use mock_nano_rpc::ledger::dev_genesis_key;
 use mock_nano_rpc::rpc::{self, Args};
 use nano_currency::block::{LegacySend, StateFields};
 use nano_currency::seed::{PrivateKey, Seed};
-use nano_currency::work::Work;
 use nano_currency::{Account, Amount, BlockHash};
 
 use super::Capture;
@@ -224,7 +223,6 @@ impl Narrator {
                 mock_nano_rpc::faucet::solve(previous.as_bytes(), node.ledger.network().work().epoch_1, 0)
             }),
         };
-        let _: Work = unsigned.work;
         Block::Send(LegacySend { signature: genesis.sign(unsigned.hash().as_bytes()), ..unsigned })
     }
 }
