@@ -13,16 +13,18 @@ use super::calls::Line;
 use super::effects::{Desk, Hands, Services};
 use super::engine::{Effects, Engine, EngineError, Heard};
 use super::ingest::{Ingest, Page};
+use super::input::Effect;
 use super::keeper::Keeper;
 use super::memory::{self, fact};
 use super::offers::{self, OfferError};
+use super::recover::Recovery;
 use super::settings::{OfferSettings, Settings};
 use super::stage::Stage;
 use super::wallet::{Wallet, WalletError};
 use super::{control, executor, watch};
 use crate::client::{RelayClient, RelayUrlError, socket};
 use crate::edge::{self, Clock, Entropy};
-use crate::protocol::{OfferId, Timestamp};
+use crate::protocol::{JobId, OfferId, Timestamp};
 use crate::store::{Batch, OpenError, Store, StoreError};
 
 /// Inputs decided in one commit: more would only make the first of them wait.
@@ -39,6 +41,9 @@ const HINTS_MAX: usize = 64;
 
 /// The longest sleep of the loop: a clock that jumped forward is noticed this soon.
 const SLEEP_MAX: Duration = Duration::from_secs(30);
+
+/// How often a recovery looks whether it is over.
+const RECOVERY_LOOK: Duration = Duration::from_millis(100);
 
 /// How long killed handlers and broken-off calls may take to end.
 const STOP_WAIT: Duration = Duration::from_secs(5);
@@ -94,18 +99,42 @@ pub enum StartError {
 /// # Errors
 /// If it cannot start, or its store failed.
 pub async fn run(settings: Settings, parts: Parts, shutdown: CancellationToken) -> Result<(), StartError> {
+    live(settings, parts, shutdown, None).await
+}
+
+/// Goes on with every open job, without taking new ones, until all of them wait for others or
+/// `patience` is over.
+///
+/// # Errors
+/// As [`run`].
+pub async fn recover_once(
+    settings: Settings,
+    parts: Parts,
+    shutdown: CancellationToken,
+    patience: Duration,
+) -> Result<(), StartError> {
+    let recovery = Recovery::new(edge::monotonic(), patience);
+    live(settings, parts, shutdown, Some(recovery)).await
+}
+
+async fn live(
+    settings: Settings,
+    parts: Parts,
+    shutdown: CancellationToken,
+    recovery: Option<Recovery>,
+) -> Result<(), StartError> {
     let store = Arc::new(memory::open(&settings.state_dir)?);
     let holder = identify(&store, &settings, &parts)?;
     let wallet = Wallet::open(&store, settings.seed.clone(), settings.account_index_start)?;
     store.durable().await?;
-    let mut daemon = Daemon::start(settings, parts, store, holder, wallet).await?;
+    let mut daemon = Daemon::start(settings, parts, store, holder, wallet, recovery).await?;
     let ended = daemon.follow(&shutdown).await;
     daemon.stop().await;
     ended
 }
 
 /// The lasting id of this state directory, which makes a restarted worker keep its locks.
-fn identify(store: &Store, settings: &Settings, parts: &Parts) -> Result<String, StartError> {
+pub(super) fn identify(store: &Store, settings: &Settings, parts: &Parts) -> Result<String, StartError> {
     let ours = settings.signer.public_key().to_string();
     let mut batch = Batch::default();
     match memory::fact(store, fact::SELLER)? {
@@ -139,6 +168,7 @@ struct Daemon {
     services: Services,
     drain_time: Duration,
     watchdog: Option<Duration>,
+    recovery: Option<Recovery>,
 }
 
 impl Daemon {
@@ -148,6 +178,7 @@ impl Daemon {
         store: Arc<Store>,
         holder: String,
         wallet: Wallet,
+        recovery: Option<Recovery>,
     ) -> Result<Self, StartError> {
         executor::adopt_orphans();
         let Parts { clock, entropy } = parts;
@@ -200,7 +231,6 @@ impl Daemon {
         // A wall clock that is set back would put all looks off; this one never jumps.
         let steady = Clock::from_fn(move || Timestamp::default().plus(rpc_clock()));
         tasks.spawn(watch::run(rpc, steady, wishes, heard, stop.clone()));
-        tasks.spawn(socket::run(client()?, hint_sender, drain.clone()));
         let ingest = Ingest {
             line: Arc::clone(&line),
             store: Arc::clone(&store),
@@ -210,7 +240,11 @@ impl Daemon {
             max: settings.poll_max,
             entropy: entropy.clone(),
         };
-        tasks.spawn(begin(ingest, settings.offers, line, entropy, registering, drain.clone()));
+        // A recovery takes no new jobs, so it neither offers nor listens.
+        if recovery.is_none() {
+            tasks.spawn(socket::run(client()?, hint_sender, drain.clone()));
+            tasks.spawn(begin(ingest, settings.offers, line, entropy, registering, drain.clone()));
+        }
         let socket_path = control::socket_path(&settings.state_dir);
         match control::Control::bind(&socket_path) {
             Ok(control) => drop(tasks.spawn(control.serve(Arc::clone(&store), stop.clone()))),
@@ -229,6 +263,7 @@ impl Daemon {
             services,
             drain_time: settings.drain,
             watchdog: sd_notify::watchdog_enabled(),
+            recovery,
         })
     }
 
@@ -236,12 +271,22 @@ impl Daemon {
     async fn follow(&mut self, shutdown: &CancellationToken) -> Result<(), StartError> {
         let resumed = self.engine.resume(self.clock.now())?;
         self.act(resumed).await?;
+        if self.recovery.is_some() {
+            self.look_at_all().await;
+        }
         notify(&[sd_notify::NotifyState::Ready]);
         tracing::info!(open_jobs = self.engine.open_count(), "worker ready");
         let mut draining = None;
         let mut registering = true;
         loop {
             if draining.is_some() && self.is_drained() {
+                return Ok(());
+            }
+            if self
+                .recovery
+                .as_mut()
+                .is_some_and(|recovery| recovery.is_over(&self.engine, edge::monotonic()))
+            {
                 return Ok(());
             }
             let mut heard = Vec::new();
@@ -293,10 +338,19 @@ impl Daemon {
         Ok(())
     }
 
+    /// Whoever does not listen for news must ask for them.
+    async fn look_at_all(&self) {
+        let jobs: Vec<JobId> = self.engine.open_jobs().map(|(job, _)| *job).collect();
+        for job in jobs {
+            self.hands.perform(job, Effect::Fetch).await;
+        }
+    }
+
     fn wait(&self) -> Duration {
         let due = self.engine.next_deadline().map(|at| at.since(self.clock.now()));
         let watchdog = self.watchdog.map(|interval| interval / 3);
-        [due, watchdog].into_iter().flatten().fold(SLEEP_MAX, Duration::min)
+        let recovery = self.recovery.as_ref().map(|_| RECOVERY_LOOK);
+        [due, watchdog, recovery].into_iter().flatten().fold(SLEEP_MAX, Duration::min)
     }
 
     fn take_offers(

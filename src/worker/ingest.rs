@@ -32,6 +32,9 @@ const LOOKS_MAX: u32 = 3;
 /// Open jobs beyond which no news are asked for: each is a few kilobytes of memory.
 pub(super) const OPEN_JOBS_MAX: usize = 100_000;
 
+/// How often one look by hand may begin anew: the first of all looks does, and a log may end meanwhile.
+const RESYNCS_MAX: u32 = 3;
+
 /// How long to wait for open jobs to end when there are too many.
 const FULL_DELAY: Duration = Duration::from_secs(5);
 
@@ -69,7 +72,7 @@ enum Mode {
 
 /// Why a round brought nothing.
 #[derive(Debug, thiserror::Error)]
-enum RoundError {
+pub(super) enum RoundError {
     #[error(transparent)]
     Call(#[from] CallError),
     #[error(transparent)]
@@ -154,6 +157,30 @@ impl Ingest {
                 return;
             }
         }
+    }
+
+    /// Asks until nothing is certainly new, acknowledges it, and ends.
+    pub(super) async fn once(&self) -> Result<(), RoundError> {
+        let mut mode = self.stored_mode()?;
+        let mut resyncs = 0;
+        loop {
+            let round = match self.round(&mode).await {
+                Err(RoundError::Call(error)) if is_cursor_too_old(&error) && resyncs == 0 => {
+                    resyncs += 1;
+                    mode = Mode::Resync;
+                    continue;
+                }
+                round => round?,
+            };
+            mode = round.mode;
+            resyncs += u32::from(round.resynced);
+            // A relay whose log never holds would be listed again and again.
+            if !round.more || resyncs > RESYNCS_MAX || round.open >= OPEN_JOBS_MAX {
+                break;
+            }
+        }
+        self.acknowledge(&mode, &mut Acked::default(), false).await;
+        Ok(())
     }
 
     /// A number from 0 to 1.

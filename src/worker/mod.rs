@@ -47,7 +47,11 @@ pub mod report;
 
 pub mod control;
 
+pub mod recover;
+
+pub mod poll;
+
 mod daemon;
 
-pub use daemon::{Parts, StartError, run};
+pub use daemon::{Parts, StartError, recover_once, run};
 pub use settings::Settings;

@@ -37,6 +37,17 @@ pub(super) enum LogFormat {
 pub(super) enum Command {
     /// Run the daemon until SIGTERM or Ctrl-C.
     Run,
+    /// Go on once with what an earlier life left open, and explain every decision.
+    Recover {
+        /// Decide and explain, without acting.
+        #[arg(long)]
+        dry_run: bool,
+        /// How long to wait for handlers and deliveries to end.
+        #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+        patience: u64,
+    },
+    /// Ask the relay once and print what is new, without a daemon; `recover` then acts on it.
+    Poll,
     /// Test everything the daemon needs and say what to do.
     Check,
     /// Say how it goes.

@@ -132,7 +132,7 @@ pub(super) fn invoices(config: &Path, out: Output) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn table(rows: &Value, columns: &[&str], none: &str) -> String {
+pub(super) fn table(rows: &Value, columns: &[&str], none: &str) -> String {
     let rows = rows.as_array().map(Vec::as_slice).unwrap_or_default();
     if rows.is_empty() {
         return none.to_owned();

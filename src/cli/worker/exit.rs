@@ -99,7 +99,9 @@ impl Exit {
                 "The state directory cannot be used: damaged, newer than this program, not there, or another \
                  key's or seed's."
             }
-            Self::Unreachable => "The relay or the node could not be asked; try again later.",
+            Self::Unreachable => {
+                "The relay or the node could not be asked, or `recover` did not get done in time; try again later."
+            }
             Self::CheckFailed => "`check`: at least one thing would keep the daemon from working.",
             Self::NeedsPerson => "`recover`: something needs a person, say money that is owed back.",
             Self::NotFound => "There is no job of this id.",

@@ -10,7 +10,11 @@ use crate::config::Env;
 
 /// Starts it. A daemon tells what it does; a verb that prints is quiet unless something is wrong.
 pub(super) fn start(args: &Args) -> Result<(), Failure> {
-    let level = if matches!(args.command, Command::Run) { "info,sled=warn" } else { "error" };
+    let level = if matches!(args.command, Command::Run | Command::Recover { dry_run: false, .. }) {
+        "info,sled=warn"
+    } else {
+        "error"
+    };
     let wanted = Env::system().get("RUST_LOG").unwrap_or_else(|| level.to_owned());
     let filter = EnvFilter::try_new(wanted).map_err(|error| {
         Failure::new(Exit::Usage, anyhow::Error::new(error).context("RUST_LOG is not understood"))

@@ -23,6 +23,10 @@ mod run;
 
 mod ask;
 
+mod recover;
+
+mod poll;
+
 mod demo;
 
 use std::process::ExitCode;
@@ -55,6 +59,8 @@ fn dispatch(args: Args, out: Output) -> Result<Exit, Failure> {
     let config = args.config;
     match args.command {
         Command::Run => run::run(&config),
+        Command::Recover { dry_run, patience } => recover::run(&config, dry_run, patience, out),
+        Command::Poll => poll::run(&config, out),
         Command::Check => check::run(&config, out),
         Command::Status => ask::status(&config, out),
         Command::Jobs(verb) => ask::jobs(&config, verb, out),

@@ -87,8 +87,10 @@ async fn look(config: &Path) -> Result<Vec<Finding>, Failure> {
         }
         Ok(settings) => {
             findings.push(Finding::ok("config", config.display().to_string()));
+            // Before the store is opened, which closes its directory to others.
+            let disk = disk::state(&settings.state_dir);
             findings.extend(belonging(&settings).await);
-            findings.extend(disk::state(&settings.state_dir));
+            findings.extend(disk);
             findings.extend(wire::relay(&settings).await);
             findings.extend(wire::nodes(&settings).await);
             findings.extend(handlers(&settings).await);
