@@ -4,7 +4,8 @@
 //! [`payment`] and [`lease`] are its two hard questions, pure too. [`engine`] drives the machine
 //! for all jobs, one commit for many inputs. Around it stand the tasks that wait: `ingest` for
 //! news, [`watch`] for payments, [`keeper`] for locks, [`executor`] for handlers, `effects` for
-//! everything that is sent.
+//! everything that is sent. [`report`] and [`control`] answer questions; [`recover`] and [`poll`]
+//! are for sellers who go step by step.
 //!
 //! Architecture invariant: it never names the relay's code, and nothing is sent, started or
 //! acknowledged before the state that says so is durable.

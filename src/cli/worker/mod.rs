@@ -1,6 +1,6 @@
 //! The `worker` program: one file per verb.
 //!
-//! [`args`] is what may be written, [`exit`] what the program may end with, [`files`] where things
+//! `args` is what may be written, `exit` what the program may end with, `files` where things
 //! are. The verbs follow in the order in which a seller meets them.
 
 mod args;
