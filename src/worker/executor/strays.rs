@@ -29,7 +29,7 @@ pub(super) fn kill_group(leader: Option<u32>) {
 
 /// Kills what the job's handler left among this process's children.
 pub(super) fn kill_strays_among_children(job: JobId) {
-    for pid in children() {
+    for pid in orphans() {
         if belongs_to(pid, job) {
             kill_and_reap(pid, job);
         }
@@ -54,14 +54,14 @@ fn kill_and_reap(pid: i32, job: JobId) {
     let _ = waitpid(Some(process), WaitOptions::NOHANG);
 }
 
-/// This process's children, handlers included, as the kernel lists them by thread.
-fn children() -> Vec<i32> {
-    let Ok(threads) = fs::read_dir("/proc/self/task") else { return Vec::new() };
-    threads
-        .filter_map(Result::ok)
-        .filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok())
-        .flat_map(|list| list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<i32>>())
-        .collect()
+/// The orphans that this process has adopted.
+///
+/// The kernel gives them to the process's first thread, while handlers belong to the threads that
+/// started them; so its list is short, and one small file.
+fn orphans() -> Vec<i32> {
+    let me = rustix::process::getpid().as_raw_nonzero();
+    let list = fs::read_to_string(format!("/proc/self/task/{me}/children")).unwrap_or_default();
+    list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
 }
 
 fn all_processes() -> Vec<i32> {
