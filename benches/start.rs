@@ -42,7 +42,10 @@ fn main() {
         monotonic() - started
     });
     println!("{jobs} finished jobs: start {start:?}, one pass over the files {read:?}");
-    println!("start / one pass: {:.2};  resident memory {resident} KiB", start.as_secs_f64() / read.as_secs_f64());
+    println!(
+        "start / one pass: {:.2};  resident memory {resident} KiB",
+        start.as_secs_f64() / read.as_secs_f64()
+    );
 }
 
 fn median(measure: impl FnMut() -> Duration) -> Duration {
@@ -83,7 +86,8 @@ fn fill(dir: &Path, jobs: usize) {
 
 /// Takes jobs through their whole life, side by side.
 fn finish(engine: &mut Engine, ids: &[JobId]) {
-    let quoted = turn(engine, ids, |id| Heard::Job { job: Box::new(job(*id, Status::Requested)), whole: true });
+    let quoted =
+        turn(engine, ids, |id| Heard::Job { job: Box::new(job(*id, Status::Requested)), whole: true });
     let mut invoices = HashMap::new();
     for (id, effect) in quoted {
         if let Effect::SendQuote(invoice) = effect {
@@ -110,7 +114,10 @@ fn finish(engine: &mut Engine, ids: &[JobId]) {
     });
     turn(engine, ids, |id| Heard::Input(*id, Input::Placed));
     turn(engine, ids, |id| {
-        Heard::Input(*id, Input::Locked(Lock { token: Some(1), expires_at: now().plus(Duration::from_secs(300)) }))
+        Heard::Input(
+            *id,
+            Input::Locked(Lock { token: Some(1), expires_at: now().plus(Duration::from_secs(300)) }),
+        )
     });
     turn(engine, ids, |id| Heard::Input(*id, Input::Finished(Outcome::Result(json!({ "text": "done" })))));
     turn(engine, ids, |id| Heard::Input(*id, Input::Done(Call::Deliver)));

@@ -2,6 +2,8 @@
 //!
 //! The test starts itself again as a child that counts, and kills it.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Command, Stdio};

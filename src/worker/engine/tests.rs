@@ -374,3 +374,16 @@ fn a_deadline_wakes_its_job_once_and_never_in_a_circle() {
     bench.engine().take(vec![], at(101)).unwrap();
     assert!(bench.engine().next_deadline().is_some_and(|next| next > at(101)));
 }
+
+/// Notifications come twice or not at all; payments are asked for, and hearing one again changes
+/// nothing.
+#[test]
+fn edge_18_a_payment_that_is_heard_of_twice_is_one_payment() {
+    let mut bench = Bench::new();
+    bench.take(vec![whole(job(1, Status::Requested))]);
+    bench.take(vec![whole(quoted(1, Status::Accepted, 0, "1000"))]);
+    let twice = vec![Heard::Facts(id(1), paid_by(9, 0)), Heard::Facts(id(1), paid_by(9, 0))];
+    assert_eq!(bench.take(twice), ["01 Unwatch", "01 TakeLock"]);
+    assert!(bench.take(vec![Heard::Facts(id(1), paid_by(9, 0))]).is_empty());
+    assert_eq!(CLAIMS.all(bench.store()).count(), 1);
+}

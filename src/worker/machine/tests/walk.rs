@@ -96,6 +96,7 @@ impl World {
                 assert!(!self.running, "two at a time");
                 assert!(matches!(stage, Stage::Running { attempt: counted, .. } if counted == attempt));
                 assert!(self.idempotent || self.starts.is_empty(), "run twice");
+                assert_eq!(*attempt as usize, self.starts.len() + 1, "starts are not counted");
                 self.starts.push(*attempt);
                 self.running = true;
                 self.tokens_run.extend(*token);
