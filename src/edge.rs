@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::protocol::Timestamp;
 
@@ -47,6 +47,15 @@ pub fn monotonic() -> std::time::Instant {
 }
 
 type Fill = dyn Fn(&mut [u8]) + Send + Sync;
+
+/// Time since the machine was started, the time it slept included: what a lease is counted on, since
+/// a relay's clock goes on while this machine sleeps.
+#[must_use]
+pub fn uptime() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))
+}
 
 /// Makes randomness.
 #[derive(Clone)]

@@ -206,14 +206,8 @@ impl Daemon {
         let tasks = TaskTracker::new();
 
         // Its own client: its connections are its own.
-        let keeper = Keeper::start(
-            client()?,
-            holder.clone(),
-            settings.lock_ttl,
-            heard.clone(),
-            started,
-            stop.clone(),
-        )?;
+        let keeper =
+            Keeper::start(client()?, holder.clone(), settings.lock_ttl, heard.clone(), stop.clone())?;
         let hands = Hands {
             line: Arc::clone(&line),
             store: Arc::clone(&store),
@@ -225,7 +219,6 @@ impl Daemon {
             lock_ttl: settings.lock_ttl,
             quote_ttl: settings.quote_ttl,
             clock: clock.clone(),
-            started,
             tasks: tasks.clone(),
             drain: drain.clone(),
             stop: stop.clone(),

@@ -56,7 +56,6 @@ pub(super) struct Hands {
     pub(super) lock_ttl: Duration,
     pub(super) quote_ttl: Option<Duration>,
     pub(super) clock: edge::Clock,
-    pub(super) started: std::time::Instant,
     /// Handlers and calls in progress.
     pub(super) tasks: TaskTracker,
     /// No further handler is started once this is cancelled.
@@ -188,7 +187,7 @@ impl Hands {
             .line
             .repeat(job, Call::Lock, || async {
                 // The lease is counted from before the request that wins it.
-                lock_map(&self.desk.lease_starts).insert(job, self.elapsed());
+                lock_map(&self.desk.lease_starts).insert(job, edge::uptime());
                 self.line.client.lock(&job, &wish).await
             })
             .await;
@@ -211,12 +210,8 @@ impl Hands {
         let ttl = if lock.token.is_some() { self.lock_ttl } else { LOCK_TTL };
         let since = lock_map(&self.desk.lease_starts).get(&job).copied();
         // From an earlier life: renewed at once.
-        let since = since.unwrap_or_else(|| self.elapsed().saturating_sub(ttl / 3));
+        let since = since.unwrap_or_else(|| edge::uptime().saturating_sub(ttl / 3));
         self.wish_keeper(keeper::Wish::Hold(job, Lease { since, ttl }, lock.token)).await;
-    }
-
-    fn elapsed(&self) -> Duration {
-        edge::monotonic().saturating_duration_since(self.started)
     }
 
     async fn deliver(&self, job: JobId, lock: Lock, round: u32) -> Option<Heard> {

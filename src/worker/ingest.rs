@@ -38,6 +38,9 @@ const RESYNCS_MAX: u32 = 3;
 /// How long to wait for open jobs to end when there are too many.
 const FULL_DELAY: Duration = Duration::from_secs(5);
 
+/// The least time between two looks: when a hint follows a hint, one look serves several.
+const BUSY_PAUSE: Duration = Duration::from_millis(5);
+
 /// What the loop is told, and asked to confirm once it is durable.
 #[derive(Debug)]
 pub(super) struct Page {
@@ -114,8 +117,13 @@ impl Ingest {
         let mut idle = Pace::new(self.min, self.max, self.entropy.clone());
         let mut resynced = false;
         let mut failing = Pace::new(self.min, self.max, self.entropy.clone());
+        let mut looked = edge::monotonic();
         loop {
-            let wait = match self.round(&mode).await {
+            let pause = BUSY_PAUSE.saturating_sub(edge::monotonic().saturating_duration_since(looked));
+            tokio::time::sleep(pause).await;
+            let round = self.round(&mode).await;
+            looked = edge::monotonic();
+            let wait = match round {
                 Ok(round) => {
                     // A relay whose log never holds would be listed again and again without a pause.
                     let circling = round.resynced && resynced;

@@ -22,6 +22,9 @@ use crate::protocol::JobId;
 /// Wishes that may wait: each is handled in microseconds.
 const WISHES_MAX: usize = 1_024;
 
+/// The longest sleep: after the machine itself has slept, a lost lease is noticed this soon.
+const LOOK: Duration = Duration::from_secs(2);
+
 /// A wish of the machine's.
 #[derive(Debug)]
 pub enum Wish {
@@ -45,12 +48,10 @@ struct Renewal {
     holder: String,
     ttl: Duration,
     heard: mpsc::Sender<Heard>,
-    started: std::time::Instant,
 }
 
 impl Keeper {
-    /// Starts the thread. `client` must not share its connections with anybody; `started` is the
-    /// moment that leases are counted from.
+    /// Starts the thread. `client` must not share its connections with anybody.
     ///
     /// # Errors
     /// If the thread or its runtime cannot be made.
@@ -59,12 +60,11 @@ impl Keeper {
         holder: String,
         ttl: Duration,
         heard: mpsc::Sender<Heard>,
-        started: std::time::Instant,
         shutdown: CancellationToken,
     ) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (wishes, receiver) = mpsc::channel(WISHES_MAX);
-        let renewal = Renewal { client, holder, ttl, heard, started };
+        let renewal = Renewal { client, holder, ttl, heard };
         let thread = std::thread::Builder::new()
             .name("lease-keeper".to_owned())
             .spawn(move || runtime.block_on(run(renewal, receiver, shutdown)))?;
@@ -114,12 +114,11 @@ async fn run(renewal: Renewal, mut wishes: mpsc::Receiver<Wish>, shutdown: Cance
 async fn keep(renewal: Renewal, job: JobId, mut lease: Lease, token: Option<u64>) {
     let mut next = lease.renew_at();
     loop {
-        let now = elapsed(&renewal);
-        tokio::time::sleep(next.min(lease.lost_at()).saturating_sub(now)).await;
-        if lease.is_lost(elapsed(&renewal)) {
+        sleep_until(next.min(lease.lost_at())).await;
+        if lease.is_lost(edge::uptime()) {
             break;
         }
-        let sent = elapsed(&renewal);
+        let sent = edge::uptime();
         match tokio::time::timeout(lease.call_timeout(), renew(&renewal, job, token)).await {
             Ok(Renewed::Yes) => {
                 lease.since = sent;
@@ -132,11 +131,11 @@ async fn keep(renewal: Renewal, job: JobId, mut lease: Lease, token: Option<u64>
             }
             Ok(Renewed::Unanswered(why)) => {
                 tracing::warn!(job_id = %job, why, "lock not renewed yet");
-                next = lease.retry_at(elapsed(&renewal));
+                next = lease.retry_at(edge::uptime());
             }
             Err(_) => {
                 tracing::warn!(job_id = %job, "lock not renewed yet: no answer in time");
-                next = lease.retry_at(elapsed(&renewal));
+                next = lease.retry_at(edge::uptime());
             }
         }
     }
@@ -169,6 +168,13 @@ async fn renew(renewal: &Renewal, job: JobId, token: Option<u64>) -> Renewed {
     }
 }
 
-fn elapsed(renewal: &Renewal) -> Duration {
-    edge::monotonic().saturating_duration_since(renewal.started)
+/// Timers stand still while the machine sleeps, leases do not: so it looks again and again.
+async fn sleep_until(at: Duration) {
+    loop {
+        let left = at.saturating_sub(edge::uptime());
+        if left.is_zero() {
+            return;
+        }
+        tokio::time::sleep(left.min(LOOK)).await;
+    }
 }

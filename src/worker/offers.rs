@@ -11,9 +11,10 @@ use super::effects::Service;
 use super::memory::{OFFERS, RegisteredOffer};
 use super::settings::OfferSettings;
 use super::terms::Terms;
-use crate::client::{CallError, Pace};
+use crate::client::{CallError, OffersQuery, Pace};
 use crate::edge::Entropy;
-use crate::protocol::{Code, OfferId};
+use crate::protocol::OfferId;
+use crate::protocol::limits::OFFERS_PER_PAGE_MAX;
 use crate::store::{Batch, Store, StoreError};
 
 /// The first delay before a failed registration is repeated.
@@ -101,22 +102,18 @@ async fn register_one(
     let failed = |source| OfferError::Call { name: offer.name.clone(), source };
     let terms = json!(offer.public).to_string();
     match OFFERS.get(store, &offer.name)? {
-        Some(RegisteredOffer { offer_id: Some(id), terms: told, key }) => {
+        Some(RegisteredOffer { offer_id: Some(id), .. }) if !is_known(line, id).await.map_err(failed)? => {
+            // The relay's storage was replaced: it is a new offer there.
+            tracing::warn!(offer = offer.name, offer_id = %id, "the relay does not know the offer any more");
+            create(line, store, offer, new_key(entropy)).await
+        }
+        Some(RegisteredOffer { offer_id: Some(id), terms: told, .. }) if told == terms => Ok(id),
+        Some(RegisteredOffer { offer_id: Some(id), key, .. }) => {
             let changes = json!(offer.public);
-            let answer = if told == terms {
-                line.once(&|| line.client.offer(&id)).await.map(drop)
-            } else {
-                line.once(&|| line.client.patch_offer(&id, &changes)).await.map(drop)
-            };
-            match answer {
-                Ok(()) => {
+            match line.once(&|| line.client.patch_offer(&id, &changes)).await {
+                Ok(_) => {
                     remember(store, &offer.name, RegisteredOffer { offer_id: Some(id), key, terms }).await?;
                     Ok(id)
-                }
-                // The relay's storage was replaced: it is a new offer there.
-                Err(error) if error.code() == Some(Code::NotFound) && told == terms => {
-                    tracing::warn!(offer = offer.name, "the relay does not know the offer any more");
-                    create(line, store, offer, new_key(entropy)).await
                 }
                 Err(error) if error.may_lack_route() => {
                     tracing::warn!(
@@ -134,6 +131,29 @@ async fn register_one(
         }
         _ => create(line, store, offer, new_key(entropy)).await,
     }
+}
+
+/// Whether the relay knows an offer. One without the route for a single offer says the same as one
+/// that has forgotten it, so then our own offers are listed.
+async fn is_known(line: &Line, id: OfferId) -> Result<bool, CallError> {
+    match line.once(&|| line.client.offer(&id)).await {
+        Ok(_) => return Ok(true),
+        Err(error) if !error.may_lack_route() => return Err(error),
+        Err(_) => {}
+    }
+    for active in [true, false] {
+        let query = OffersQuery {
+            seller: Some(line.client.public_key()),
+            active: Some(active),
+            limit: Some(OFFERS_PER_PAGE_MAX),
+            ..OffersQuery::default()
+        };
+        let page = line.once(&|| line.client.offers(&query)).await?;
+        if page.offers.iter().any(|offer| offer.offer_id == id) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 async fn create(
