@@ -5,7 +5,12 @@
 //! signed requests of the HTTP stack with nothing behind them. `JOBS` and `LANES` in the
 //! environment change the size.
 
-#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a bench prints, and stops where it fails")]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a bench measures, prints, and stops where it fails"
+)]
 
 use std::collections::HashMap;
 use std::net::SocketAddr;

@@ -1,6 +1,8 @@
 //! Purchases over real sockets: a ledger that knows how often was paid, and a shop that fails,
 //! lies and loses answers.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 #[path = "buyer/command.rs"]
 mod command;
 #[path = "buyer/kills.rs"]

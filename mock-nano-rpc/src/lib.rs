@@ -4,10 +4,10 @@
 //! Reading order: [`tree`] is the node's idea of JSON; [`block`] and [`ledger`] are the rules of
 //! money; [`node`] adds elections and [`faucet`] money from nowhere; [`faults`] is what can go
 //! wrong; [`rpc`] answers calls, [`rsnano`] and
-//! [`proxy`] in other manners; [`control`] takes a script's orders; [`http`], `server` and
+//! [`proxy`] in other manners; [`control`] takes a script's orders; [`http`], `accept`, `server` and
 //! `ws` are the wires; [`MockNode`] is the front door.
 //!
-//! Architecture invariant: only [`host`], `server`, `ws` and [`mock`] know the clock or wait.
+//! Architecture invariant: only [`host`], `accept`, `server`, `ws` and [`mock`] know the clock or wait.
 //! All else takes the time as an argument.
 
 pub mod tree;
@@ -33,6 +33,8 @@ pub mod control;
 pub mod http;
 
 pub mod host;
+
+mod accept;
 
 mod server;
 

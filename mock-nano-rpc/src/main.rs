@@ -52,7 +52,13 @@ async fn run(options: Options) -> io::Result<()> {
     };
     let config =
         Config { listen: options.listen, ws_listen: options.ws_listen, settings, ..Config::default() };
-    let mock = MockNode::start(config).await?;
+    let listens = options.listen;
+    let mock = MockNode::start(config).await.map_err(|error| {
+        io::Error::new(
+            error.kind(),
+            format!("cannot listen: {error}; {listens} or --ws-listen is taken, name a free port"),
+        )
+    })?;
     announce(&mock)?;
     tokio::select! {
         _ = terminate.recv() => {}

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task;
 
+use crate::accept::accept;
 use crate::control;
 use crate::faults::{FaultKind, Mode};
 use crate::host::Host;
@@ -23,26 +24,7 @@ const HANG_MAX: Duration = Duration::from_secs(600);
 
 /// Accepts connections until shutdown.
 pub(crate) async fn run(listener: TcpListener, host: Arc<Host>) {
-    loop {
-        let slots = Arc::clone(&host.slots);
-        let accepted = tokio::select! {
-            () = host.shutdown.cancelled() => return,
-            accepted = async {
-                let slot = slots.acquire_owned().await.ok()?;
-                Some((listener.accept().await.ok()?.0, slot))
-            } => accepted,
-        };
-        let Some((stream, slot)) = accepted else { continue };
-        let host = Arc::clone(&host);
-        tokio::spawn(async move {
-            let shutdown = host.shutdown.clone();
-            tokio::select! {
-                () = shutdown.cancelled() => {}
-                () = serve(stream, &host) => {}
-            }
-            drop(slot);
-        });
-    }
+    accept(listener, host, |stream, host| async move { serve(stream, &host).await }).await;
 }
 
 async fn serve(stream: TcpStream, host: &Arc<Host>) {

@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
+use crate::accept::accept;
 use crate::block::Block;
 use crate::host::Host;
 use crate::node::{News, NewsKind};
@@ -29,26 +30,7 @@ const SEND_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Accepts connections until shutdown.
 pub(crate) async fn run(listener: TcpListener, host: Arc<Host>) {
-    loop {
-        let slots = Arc::clone(&host.slots);
-        let accepted = tokio::select! {
-            () = host.shutdown.cancelled() => return,
-            accepted = async {
-                let slot = slots.acquire_owned().await.ok()?;
-                Some((listener.accept().await.ok()?.0, slot))
-            } => accepted,
-        };
-        let Some((stream, slot)) = accepted else { continue };
-        let host = Arc::clone(&host);
-        tokio::spawn(async move {
-            let shutdown = host.shutdown.clone();
-            tokio::select! {
-                () = shutdown.cancelled() => {}
-                () = serve(stream, &host) => {}
-            }
-            drop(slot);
-        });
-    }
+    accept(listener, host, |stream, host| async move { serve(stream, &host).await }).await;
 }
 
 /// One listener: its wishes in, news out. Dropping the socket without a close frame is how the

@@ -374,11 +374,17 @@ impl Buyer {
         F: Future<Output = Result<T, RpcError>>,
     {
         let mut tries = self.tries();
+        let mut told = false;
         loop {
             let error = match ask().await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
+            // Patience without a word looks like a program that hangs.
+            if !std::mem::replace(&mut told, true) {
+                let seconds = self.manners().step_patience.as_secs();
+                tracing::warn!(%error, "no node answers; asking again for {seconds} s");
+            }
             if error.failure.is_answer() || !tries.again(error.failure.wait()).await {
                 return Err(BuyError::node(doing)(error));
             }

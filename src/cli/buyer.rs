@@ -265,6 +265,7 @@ fn failure(error: BuyError) -> CliError {
         BuyError::Over { paid: Some(hash), .. } => {
             format!("{error}; block {hash} has paid for it all the same: ask the seller, naming the block")
         }
+        BuyError::Underfunded { .. } => format!("{error}, then run `buyer resume`"),
         BuyError::Journal(cause) => match std::error::Error::source(cause) {
             Some(source) => format!("{error}: {cause}: {source}"),
             None => format!("{error}: {cause}"),

@@ -1,6 +1,6 @@
 //! The `relay` program.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -86,9 +86,9 @@ async fn run(serve: Serve) -> anyhow::Result<()> {
     }
     let shutdown = CancellationToken::new();
     stop_on_signals(shutdown.clone())?;
-    let listener = TcpListener::bind(&settings.listen)
-        .await
-        .with_context(|| format!("cannot listen on {}", settings.listen))?;
+    let listener = TcpListener::bind(&settings.listen).await.with_context(|| {
+        format!("cannot listen on {}; name a free port with --listen 127.0.0.1:PORT", settings.listen)
+    })?;
     let relay = Relay::open(settings.config)?;
     announce(&format!("relay listening on http://{}", listener.local_addr()?))?;
     notify(&[NotifyState::Ready]);
@@ -111,7 +111,7 @@ fn log_to_stderr(format: LogFormat) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
-        LogFormat::Text => subscriber.init(),
+        LogFormat::Text => subscriber.with_ansi(std::io::stderr().is_terminal()).init(),
         LogFormat::Json => subscriber.json().init(),
     }
 }

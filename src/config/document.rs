@@ -216,6 +216,10 @@ fn place(text: &str, span: Option<std::ops::Range<usize>>) -> String {
 /// A message in one line, without the text that it quotes if that could be a secret.
 fn plain(message: &str) -> String {
     let line = message.split_whitespace().collect::<Vec<_>>().join(" ");
+    // Serde's words for what people call otherwise.
+    let line = line
+        .replace("expected a string", "expected a text in \"quotes\"")
+        .replace("expected a sequence", "expected a list in [brackets]");
     if !looks_secret(&line) {
         return line;
     }
@@ -284,10 +288,10 @@ mod tests {
                 "color: no such setting",
                 "offers[1].prise: no such setting",
                 "relay.speed: no such setting",
-                "relay.url: invalid type: integer `5`, expected a string",
+                "relay.url: invalid type: integer `5`, expected a text in \"quotes\"",
                 "relay.tries: 10 is not between 1 and 9",
                 "relay.key: the environment has no NOPE",
-                "offers[1].title: invalid type: boolean `false`, expected a string",
+                "offers[1].title: invalid type: boolean `false`, expected a text in \"quotes\"",
             ]
         );
     }

@@ -21,7 +21,7 @@ use super::recover::Recovery;
 use super::settings::{OfferSettings, Settings};
 use super::stage::Stage;
 use super::wallet::{Wallet, WalletError};
-use super::{control, executor, watch};
+use super::{control, executor, nodes, watch};
 use crate::client::{RelayClient, RelayUrlError, socket};
 use crate::edge::{self, Clock, Entropy};
 use crate::protocol::{JobId, OfferId, Timestamp};
@@ -187,7 +187,10 @@ impl Daemon {
         let line = Arc::new(Line::new(client()?, entropy.clone()));
         let started = edge::monotonic();
         let rpc_clock = move || edge::monotonic().saturating_duration_since(started);
-        let rpc = Rpc::new(&RpcConfig::new(settings.rpc.clone(), rpc_clock))?;
+        let rpc_config = RpcConfig::new(settings.rpc.clone(), rpc_clock);
+        let rpc = Rpc::new(&rpc_config)?;
+        // Its own client: what it finds out must not make the watch wait.
+        let looked_at = Rpc::new(&rpc_config)?;
 
         let known = offers::known(&store, &settings.offers)?;
         let engine = Engine::open(Arc::clone(&store), wallet, offers::terms(&known), holder.clone())?;
@@ -224,6 +227,7 @@ impl Daemon {
         // A wall clock that is set back would put all looks off; this one never jumps.
         let steady = Clock::from_fn(move || Timestamp::default().plus(rpc_clock()));
         tasks.spawn(watch::run(rpc, steady, wishes, heard, stop.clone()));
+        tasks.spawn(nodes::look(looked_at, settings.network, stop.clone()));
         let ingest = Ingest {
             line: Arc::clone(&line),
             store: Arc::clone(&store),

@@ -36,6 +36,8 @@ pub mod keeper;
 
 pub mod executor;
 
+mod nodes;
+
 mod calls;
 
 mod effects;

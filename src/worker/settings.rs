@@ -1,14 +1,16 @@
 //! The worker's configuration: as it was written, then resolved, with every problem named.
 
+mod raw;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nano_currency::{Amount, Network, Seed};
-use serde::Deserialize;
 
+use self::raw::{Raw, RawHandler, RawOffer};
 use super::executor::{Handler, HandlerKind};
 use super::input::Pricing;
-use super::terms::{Accepts, Terms};
+use super::terms::Terms;
 use crate::config::{Document, Env, Field, Problems, Secret, secret};
 use crate::protocol::limits::{
     ACCEPT_TTL, LOCK_TTL_MAX, LOCK_TTL_MIN, QUOTE_TTL_MAX, REQUEST_PAYLOAD_BYTES_MAX,
@@ -72,94 +74,6 @@ pub struct OfferSettings {
     pub handler: Handler,
     /// How many run at the same time.
     pub max_parallel: usize,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Raw {
-    relay: RawRelay,
-    nano: RawNano,
-    state: RawState,
-    polling: RawPolling,
-    lock: RawLock,
-    quote: RawQuote,
-    shutdown: RawShutdown,
-    offers: Vec<RawOffer>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct RawRelay {
-    url: Option<Field<String>>,
-    key: Option<Field<String>>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct RawNano {
-    network: Option<Field<String>>,
-    seed: Option<Field<String>>,
-    rpc: Option<Field<Vec<String>>>,
-    account_index_start: Option<Field<u64>>,
-    min_confirmations: Option<Field<u64>>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct RawState {
-    dir: Option<Field<String>>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct RawPolling {
-    min_ms: Option<Field<u64>>,
-    max_ms: Option<Field<u64>>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct RawLock {
-    ttl_seconds: Option<Field<u64>>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct RawQuote {
-    ttl_seconds: Option<Field<u64>>,
-    payment_window_seconds: Option<Field<u64>>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct RawShutdown {
-    drain_seconds: Option<Field<u64>>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct RawOffer {
-    name: Option<Field<String>>,
-    title: Option<Field<String>>,
-    description: Option<Field<String>>,
-    tags: Option<Field<Vec<String>>>,
-    pricing_mode: Option<Field<PricingMode>>,
-    price_xno: Option<Field<String>>,
-    price_raw: Option<Field<String>>,
-    active: Option<Field<bool>>,
-    accepts: Option<Field<Accepts>>,
-    max_request_bytes: Option<Field<u64>>,
-    handler: RawHandler,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct RawHandler {
-    command: Option<Field<Vec<String>>>,
-    url: Option<Field<String>>,
-    timeout_seconds: Option<Field<u64>>,
-    idempotent: Option<Field<bool>>,
-    max_parallel: Option<Field<u64>>,
 }
 
 /// Reads a configuration. `base` is the directory that relative paths start from.

@@ -1,6 +1,12 @@
 //! Whole sales between real processes over real sockets: the worker's and the relay's binaries, and
 //! a node's ledger.
 
+#![expect(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "tests wait for processes by the clock, and stop where they fail"
+)]
+
 mod world;
 
 mod crashes;

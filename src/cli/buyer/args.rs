@@ -215,6 +215,15 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn the_document_has_the_exit_codes() {
+        let table = EXIT_CODES.trim_start_matches("Exit codes:\n");
+        assert!(
+            include_str!("../../../docs/exit-codes.md").contains(table),
+            "docs/exit-codes.md is out of date"
+        );
+    }
     use crate::cli::Exit;
 
     #[test]

@@ -54,7 +54,9 @@ pub(super) fn wrong(path: &Path, problems: &Problems) -> Failure {
         .map(|problem| json!({ "path": problem.path, "message": problem.message }))
         .collect();
     let text = format!("the configuration {} cannot be used\n{}", path.display(), lines.join("\n"));
-    Failure::text(Exit::Config, text).details(json!({ "problems": list }))
+    Failure::text(Exit::Config, text)
+        .hint("`worker check` says what to do about each")
+        .details(json!({ "problems": list }))
 }
 
 /// The state directory. Looking at it must not need the secrets or the handlers, so only this one
@@ -104,6 +106,7 @@ pub(super) fn write_new(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     written.map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => {
             Failure::text(Exit::Exists, format!("{} is there already and is not overwritten", path.display()))
+                .hint("keep it, or move it away first")
         }
         _ => Failure::other(anyhow::Error::new(error).context(format!("cannot write {}", path.display()))),
     })

@@ -108,9 +108,13 @@ fn problem_findings(problems: &Problems) -> Vec<Finding> {
             path if path.contains(".handler") => "handler",
             _ => "config",
         };
+        // Where there is a secret, another one would be another seller's, or another wallet's.
+        let missing = problem.message.starts_with("cannot read");
         let todo = match what {
-            "key" => "`worker key new` makes one where relay.key says",
-            "seed" => "`worker wallet new` makes one where nano.seed says",
+            "key" if missing => "`worker key new` makes one where relay.key says",
+            "seed" if missing => "`worker wallet new` makes one where nano.seed says",
+            "key" => "correct what relay.key names",
+            "seed" => "correct what nano.seed names",
             _ => "correct it; the relay, the node and the handlers are checked once the configuration can be used",
         };
         Finding::fail(what, format!("{}: {}", problem.path, problem.message), todo)

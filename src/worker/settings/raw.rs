@@ -1,0 +1,96 @@
+//! The configuration as it is written: leaves that may be of the wrong kind, nothing that must be
+//! there.
+
+use serde::Deserialize;
+
+use crate::config::Field;
+use crate::protocol::offer::PricingMode;
+use crate::worker::terms::Accepts;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Raw {
+    pub(super) relay: RawRelay,
+    pub(super) nano: RawNano,
+    pub(super) state: RawState,
+    pub(super) polling: RawPolling,
+    pub(super) lock: RawLock,
+    pub(super) quote: RawQuote,
+    pub(super) shutdown: RawShutdown,
+    pub(super) offers: Vec<RawOffer>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawRelay {
+    pub(super) url: Option<Field<String>>,
+    pub(super) key: Option<Field<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawNano {
+    pub(super) network: Option<Field<String>>,
+    pub(super) seed: Option<Field<String>>,
+    pub(super) rpc: Option<Field<Vec<String>>>,
+    pub(super) account_index_start: Option<Field<u64>>,
+    pub(super) min_confirmations: Option<Field<u64>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawState {
+    pub(super) dir: Option<Field<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawPolling {
+    pub(super) min_ms: Option<Field<u64>>,
+    pub(super) max_ms: Option<Field<u64>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawLock {
+    pub(super) ttl_seconds: Option<Field<u64>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawQuote {
+    pub(super) ttl_seconds: Option<Field<u64>>,
+    pub(super) payment_window_seconds: Option<Field<u64>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawShutdown {
+    pub(super) drain_seconds: Option<Field<u64>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawOffer {
+    pub(super) name: Option<Field<String>>,
+    pub(super) title: Option<Field<String>>,
+    pub(super) description: Option<Field<String>>,
+    pub(super) tags: Option<Field<Vec<String>>>,
+    pub(super) pricing_mode: Option<Field<PricingMode>>,
+    pub(super) price_xno: Option<Field<String>>,
+    pub(super) price_raw: Option<Field<String>>,
+    pub(super) active: Option<Field<bool>>,
+    pub(super) accepts: Option<Field<Accepts>>,
+    pub(super) max_request_bytes: Option<Field<u64>>,
+    pub(super) handler: RawHandler,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawHandler {
+    pub(super) command: Option<Field<Vec<String>>>,
+    pub(super) url: Option<Field<String>>,
+    pub(super) timeout_seconds: Option<Field<u64>>,
+    pub(super) idempotent: Option<Field<bool>>,
+    pub(super) max_parallel: Option<Field<u64>>,
+}
