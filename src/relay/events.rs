@@ -28,11 +28,12 @@ pub(super) struct Request {
 
 /// One page of a party's events.
 pub(super) async fn page(storage: &dyn Storage, request: &Request) -> Result<EventPage, Refusal> {
-    // The events first: what retention removes meanwhile is then seen as removed, never as a gap.
+    // In this order: whoever goes on from the head that is named here has missed no event, and what
+    // retention removes meanwhile is seen as removed, never as a gap.
     let cursor = storage.cursor(request.party).await.map_err(|error| unavailable(&error))?;
     let after = request.since.unwrap_or(cursor.acked);
-    let events = read(storage, request, after).await.map_err(|error| unavailable(&error))?;
     let log = storage.log().await.map_err(|error| unavailable(&error))?;
+    let events = read(storage, request, after).await.map_err(|error| unavailable(&error))?;
     let now = storage.cursor(request.party).await.map_err(|error| unavailable(&error))?;
     ensure_reachable(after, request.epoch.as_deref(), &log, now)?;
     Ok(EventPage {

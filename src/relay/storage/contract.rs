@@ -28,6 +28,7 @@ pub(super) async fn check<Opened: Future<Output = Arc<dyn Storage>>>(open: impl 
     what_is_unique_is_taken_once(&*open().await).await;
     commits_are_ordered_under_concurrency(open().await).await;
     pages_have_what_they_should(&*open().await).await;
+    a_poller_misses_no_move(open().await).await;
     answers_are_kept_with_what_they_say(&*open().await).await;
     nonces_are_used_once(&*open().await).await;
     offers_are_saved_and_found(&*open().await).await;
@@ -158,6 +159,49 @@ async fn pages_have_what_they_should(storage: &dyn Storage) {
     let fifth = storage.job(job(5).job_id).await.unwrap().unwrap().updated_at;
     assert_eq!(list(SELLER, None, &[], JobOrder::UpdatedAfter(fifth), 0, 9).await, (vec![2], 1));
     assert_eq!(list(STRANGER, None, &[], start, 0, 9).await, (vec![], 0));
+}
+
+/// Whoever goes on from the last `updated_at` it was shown sees every job as it is in the end.
+async fn a_poller_misses_no_move(storage: Arc<dyn Storage>) {
+    let movers: Vec<_> = (0..4u8)
+        .map(|mover| {
+            let storage = Arc::clone(&storage);
+            tokio::spawn(async move {
+                let mut jobs = Vec::new();
+                for number in 0..5 {
+                    jobs.push(put(&*storage, job(mover * 5 + number), None, EventType::Requested).await);
+                }
+                for round in 0..200 {
+                    for job in &mut jobs {
+                        let status = [Status::Quoted, Status::Accepted, Status::Running][round % 3];
+                        let moved = Job { status, ..job.clone() };
+                        *job = put(&*storage, moved, Some(job.updated_at), EventType::Quoted).await;
+                    }
+                }
+                jobs
+            })
+        })
+        .collect();
+    let (mut seen, mut cursor) = (std::collections::BTreeMap::new(), Timestamp::default());
+    loop {
+        let ended = movers.iter().all(tokio::task::JoinHandle::is_finished);
+        let order = JobOrder::UpdatedAfter(cursor);
+        let query = JobQuery { party: SELLER, role: None, statuses: Vec::new(), order, offset: 0, limit: 5 };
+        let page = storage.jobs(&query).await.unwrap();
+        for job in &page.jobs {
+            assert!(job.updated_at > cursor, "a page is not in order");
+            cursor = job.updated_at;
+            seen.insert(job.job_id.to_string(), job.updated_at);
+        }
+        if ended && page.jobs.is_empty() {
+            break;
+        }
+    }
+    for mover in movers {
+        for job in mover.await.unwrap() {
+            assert_eq!(seen.get(&job.job_id.to_string()), Some(&job.updated_at), "a move was missed");
+        }
+    }
 }
 
 fn receipt(key: &str, request_hash: &str, expires_at: Timestamp) -> Receipt {

@@ -45,7 +45,8 @@ impl Embedded {
         let _turn = self.store.writer();
         let horizon = now.minus(ttl);
         let mut key = (window(now), party, nonce.to_owned());
-        for past in window(horizon)..=window(now) {
+        // One window more: the clock may have been set back since.
+        for past in window(horizon)..=window(now) + 1 {
             key.0 = past;
             if NONCES.get(&self.store, &key)?.is_some_and(|used| used > horizon) {
                 return Ok(false);
@@ -92,6 +93,7 @@ impl Embedded {
     }
 
     pub(super) fn record_refusal(&self, receipt: &Receipt, refusal: &Refusal) -> Result<(), StoreError> {
+        let _turn = self.store.writer();
         let mut batch = Batch::default();
         put_answer(&mut batch, receipt, AnswerBody::Refused(refusal.clone()))?;
         self.store.commit(batch)

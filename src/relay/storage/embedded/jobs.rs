@@ -147,24 +147,45 @@ impl Embedded {
                 for shelf in &shelves {
                     total += self.count(shelf)?;
                 }
-                (merged.skip(query.offset).take(query.limit).collect::<Result<Vec<_>, _>>()?, total)
+                let ids = merged.skip(query.offset).take(query.limit);
+                (ids.map(|entry| entry.map(|(_, id)| id)).collect::<Result<Vec<_>, _>>()?, total)
             }
-            JobOrder::UpdatedAfter(after) => {
-                let scans = shelves
-                    .iter()
-                    .map(|shelf| JOBS_BY_UPDATE.prefix_after(&self.store, shelf, &(*shelf, after)));
-                let mut merged = Merge::new(scans, |one, other| one < other);
-                let skipped = merged.by_ref().take(query.offset).count();
-                let ids = merged.by_ref().take(query.limit).collect::<Result<Vec<_>, _>>()?;
-                let rest: usize = merged.scans.into_iter().map(Iterator::count).sum();
-                let total = (skipped + ids.len() + rest) as u64;
-                (ids, total)
-            }
+            JobOrder::UpdatedAfter(after) => return self.list_by_update(&shelves, after, query),
         };
         let mut jobs = Vec::with_capacity(ids.len());
         for id in ids {
             jobs.extend(self.find_job(id)?);
         }
+        Ok(JobPage { jobs, total })
+    }
+
+    /// A page from which a poller goes on without missing anything.
+    ///
+    /// Jobs move from shelf to shelf while this reads. So it reads up to the last commit before it
+    /// began, and leaves out whatever has moved since: that job comes later in the order, where the
+    /// poller will find it.
+    fn list_by_update(
+        &self,
+        shelves: &[Shelf],
+        after: Timestamp,
+        query: &JobQuery,
+    ) -> Result<JobPage, StoreError> {
+        let end = self.counters().updated_at;
+        let scans = shelves
+            .iter()
+            .map(|shelf| JOBS_BY_UPDATE.prefix_after(&self.store, shelf, &(*shelf, after)))
+            .map(|scan| scan.take_while(|entry| !matches!(entry, Ok(((_, at), _)) if *at > end)));
+        let mut merged = Merge::new(scans, |one, other| one < other);
+        let skipped = merged.by_ref().take(query.offset).count();
+        let mut jobs = Vec::new();
+        while jobs.len() < query.limit
+            && let Some(entry) = merged.next()
+        {
+            let (at, id) = entry?;
+            jobs.extend(self.find_job(id)?.filter(|job| job.updated_at == at));
+        }
+        let rest: usize = merged.scans.into_iter().map(Iterator::count).sum();
+        let total = (skipped + jobs.len() + rest) as u64;
         Ok(JobPage { jobs, total })
     }
 
@@ -264,7 +285,7 @@ impl<I: Iterator<Item = Entry>> Merge<I> {
 }
 
 impl<I: Iterator<Item = Entry>> Iterator for Merge<I> {
-    type Item = Result<JobId, StoreError>;
+    type Item = Result<(Timestamp, JobId), StoreError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let mut best: Option<(usize, Timestamp)> = None;
@@ -273,12 +294,16 @@ impl<I: Iterator<Item = Entry>> Iterator for Merge<I> {
                 Some(Ok(((_, at), _))) if best.is_none_or(|(_, first)| (self.before)(*at, first)) => {
                     best = Some((place, *at));
                 }
-                Some(Err(_)) => return scan.next().map(|entry| entry.map(|(_, id)| id)),
+                Some(Err(_)) => return scan.next().map(moment_and_id),
                 _ => {}
             }
         }
-        self.scans.get_mut(best?.0)?.next().map(|entry| entry.map(|(_, id)| id))
+        self.scans.get_mut(best?.0)?.next().map(moment_and_id)
     }
+}
+
+fn moment_and_id(entry: Entry) -> Result<(Timestamp, JobId), StoreError> {
+    entry.map(|((_, at), id)| (at, id))
 }
 
 fn bytes(value: &Value) -> Result<Vec<u8>, StoreError> {

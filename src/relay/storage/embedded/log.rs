@@ -14,7 +14,9 @@ use crate::store::{Batch, StoreError};
 impl Embedded {
     pub(super) fn log_state(&self) -> Result<LogState, StoreError> {
         // The head first: an event that is appended in between makes the log look shorter, not torn.
-        let head = self.counters().head;
+        // What a reader can see counts, also in the instant before its writer has noted the number.
+        let last = EVENTS.all(&self.store).next_back().transpose()?.map(|(id, _)| id);
+        let head = self.counters().head.max(last.unwrap_or_default());
         let first = EVENTS.all(&self.store).next().transpose()?.map(|(id, _)| id);
         let min_retained = first.unwrap_or(EventId(head.0 + 1));
         Ok(LogState { min_retained, head: head.max(EventId(min_retained.0 - 1)), epoch: self.epoch.clone() })
