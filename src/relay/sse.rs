@@ -28,7 +28,7 @@ pub(super) async fn stream(app: App, mut request: Request) -> Result<Response, R
     request.since = Some(request.since.unwrap_or(page.last_acked_event_id));
     // Later pages are of the same storage; should it be replaced, the process ends with it.
     request.epoch = None;
-    let mut reader = Reader { app, request, news, ready: false, frames: VecDeque::new() };
+    let mut reader = Reader { app, request, news, ready: false, more: false, frames: VecDeque::new() };
     reader.take(page);
     let body = Body::from_stream(unfold(reader, async |mut reader| {
         reader.next().await.map(|frame| (Ok::<_, Infallible>(Bytes::from(frame)), reader))
@@ -48,6 +48,8 @@ struct Reader {
     request: Request,
     news: watch::Receiver<EventId>,
     ready: bool,
+    /// The last page was full: what follows it is read without waiting for news.
+    more: bool,
     frames: VecDeque<String>,
 }
 
@@ -57,7 +59,7 @@ impl Reader {
             if let Some(frame) = self.frames.pop_front() {
                 return Some(frame);
             }
-            if self.ready {
+            if self.ready && !self.more {
                 tokio::select! {
                     () = self.app.shutdown.cancelled() => return None,
                     changed = self.news.changed() => changed.ok()?,
@@ -72,13 +74,13 @@ impl Reader {
     }
 
     fn take(&mut self, page: EventPage) {
-        let full = page.events.len() >= self.request.limit;
+        self.more = page.events.len() >= self.request.limit;
         for event in page.events {
             self.request.since = Some(event.event_id);
             let data = json!(event);
             self.frames.push_back(format!("id: {}\nevent: {}\ndata: {data}\n\n", event.event_id, event.kind));
         }
-        if !full && !self.ready {
+        if !self.more && !self.ready {
             self.ready = true;
             let data = json!({"head_event_id": page.head_event_id, "epoch": page.epoch});
             self.frames.push_back(format!("event: ready\ndata: {data}\n\n"));

@@ -3,6 +3,13 @@
 use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
+use nano_worker::edge::{Clock, Entropy};
+use nano_worker::protocol::apply::Rules;
+use nano_worker::protocol::{Change, EventType, Job};
+use nano_worker::relay::model::JobCommit;
+use nano_worker::relay::storage::Storage;
+use nano_worker::relay::storage::embedded::Embedded;
+use nano_worker::relay::{Config, Relay as Server};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
@@ -187,4 +194,49 @@ async fn the_stream_replays_says_ready_and_goes_on() {
     let stopping = tokio::time::timeout(Duration::from_secs(5), market.relay.stop());
     stopping.await.unwrap();
     drop((stream, socket));
+}
+
+/// Events that all become durable at one moment.
+async fn burst(storage: &dyn Storage, seller: &Party, buyer: &Party, events: u64) {
+    let rules = Rules::default();
+    for number in 0..events {
+        let mut id = [0; 16];
+        id[..8].copy_from_slice(&number.to_be_bytes());
+        let now = Clock::system().now();
+        let id = nano_worker::protocol::JobId::from_random(id);
+        let job: Job = serde_json::from_value(json!({
+            "job_id": id, "offer_id": id, "seller_pubkey": seller.key(), "buyer_pubkey": buyer.key(),
+            "status": "requested", "created_at": now, "updated_at": now
+        }))
+        .unwrap();
+        let change = Change { job, event: Some(EventType::Requested), unique: None };
+        storage
+            .commit(JobCommit { change: &change, expected: None, receipt: None, rules: &rules, now })
+            .await
+            .unwrap();
+    }
+    storage.durable().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_burst_of_several_pages_flows_to_its_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = std::sync::Arc::new(Embedded::open(dir.path(), 8 << 20, &Entropy::system()).unwrap());
+    let config = Config { rates: None, ..Config::new(dir.path()) };
+    let kept = std::sync::Arc::clone(&storage);
+    let server = Server::with_parts(kept, config, Clock::system(), Entropy::system());
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap().to_string();
+    let shutdown = tokio_util::sync::CancellationToken::new();
+    let task = tokio::spawn(server.serve(listener, shutdown.clone()));
+    let (seller, buyer) = (Party::new(&addr, 1), Party::new(&addr, 2));
+    let mut stream = Stream::open(&seller, "/v1/events", "").await;
+    assert_eq!(stream.next().await.1, "ready");
+    burst(&*storage, &seller, &buyer, 450).await;
+    for id in 1..=450 {
+        assert_eq!(stream.next().await.0, Some(id));
+    }
+    drop(stream);
+    shutdown.cancel();
+    task.await.unwrap().unwrap();
 }
