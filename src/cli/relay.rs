@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
+use super::Exit;
 use crate::relay::Relay;
 use crate::relay::config::Settings;
 
@@ -62,28 +63,22 @@ pub fn main() -> ExitCode {
         None => cli.serve,
     };
     log_to_stderr(serve.log_format);
+    let settings = match settings(&serve) {
+        Ok(settings) => settings,
+        Err(error) => return complain(&error, Exit::Usage),
+    };
     let result = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("cannot start the runtime")
-        .and_then(|runtime| runtime.block_on(run(serve)));
+        .and_then(|runtime| runtime.block_on(run(settings)));
     match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            complain(&error);
-            ExitCode::FAILURE
-        }
+        Ok(()) => Exit::Ok.into(),
+        Err(error) => complain(&error, Exit::Failed),
     }
 }
 
-async fn run(serve: Serve) -> anyhow::Result<()> {
-    let mut settings = settings(serve.config.as_deref())?;
-    if let Some(listen) = serve.listen {
-        settings.listen = listen;
-    }
-    if let Some(data) = serve.data {
-        settings.config.data_dir = data;
-    }
+async fn run(settings: Settings) -> anyhow::Result<()> {
     let shutdown = CancellationToken::new();
     stop_on_signals(shutdown.clone())?;
     let listener = TcpListener::bind(&settings.listen).await.with_context(|| {
@@ -98,7 +93,18 @@ async fn run(serve: Serve) -> anyhow::Result<()> {
     Ok(result?)
 }
 
-fn settings(file: Option<&Path>) -> anyhow::Result<Settings> {
+fn settings(serve: &Serve) -> anyhow::Result<Settings> {
+    let mut settings = read_settings(serve.config.as_deref())?;
+    if let Some(listen) = &serve.listen {
+        settings.listen.clone_from(listen);
+    }
+    if let Some(data) = &serve.data {
+        settings.config.data_dir.clone_from(data);
+    }
+    Ok(settings)
+}
+
+fn read_settings(file: Option<&Path>) -> anyhow::Result<Settings> {
     #[expect(clippy::disallowed_methods, reason = "the environment is read here, once")]
     let env = |name: &str| std::env::var(name).ok();
     let Some(file) = file else { return Ok(Settings::resolve(None, env)?) };
@@ -123,8 +129,9 @@ fn announce(line: &str) -> std::io::Result<()> {
 }
 
 #[expect(clippy::print_stderr, reason = "why the program ends is for the person who started it")]
-fn complain(error: &anyhow::Error) {
+fn complain(error: &anyhow::Error, exit: Exit) -> ExitCode {
     eprintln!("relay: {error:#}");
+    exit.into()
 }
 
 fn stop_on_signals(shutdown: CancellationToken) -> anyhow::Result<()> {

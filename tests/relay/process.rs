@@ -185,7 +185,7 @@ fn wrong_settings_are_all_named() {
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success());
+    assert_eq!(output.status.code(), Some(2), "{text}");
     for part in ["limits.lock_ttl_seconds", "server.port", "RELAY_SWEEP_INTERVAL_MS"] {
         assert!(text.contains(part), "{part} in {text}");
     }
