@@ -260,13 +260,14 @@ fn quote(
 ) -> Result<(), Refusal> {
     ensure_amount("quote_amount_raw", amount_raw)?;
     ensure_chars("quote_invoice_address", invoice, INVOICE_CHARS_MAX)?;
-    let expires_at = expires_at.unwrap_or_else(|| context.now.plus(context.rules.quote_ttl));
-    if expires_at <= context.now {
+    if expires_at.is_some_and(|expires_at| expires_at <= context.now) {
         return Err(Refusal::field("quote_expires_at", "must lie in the future"));
     }
-    if expires_at > context.now.plus(QUOTE_TTL_MAX) {
+    if expires_at.is_some_and(|expires_at| expires_at > context.now.plus(QUOTE_TTL_MAX)) {
         return Err(Refusal::field("quote_expires_at", "at most 60 minutes from now"));
     }
+    // What the operator has set is not the seller's mistake.
+    let expires_at = expires_at.unwrap_or_else(|| context.now.plus(context.rules.quote_ttl));
     if context.rules.nano_checks {
         let account = Account::parse(invoice)
             .map_err(|error| Refusal::field("quote_invoice_address", error.to_string()))?;
@@ -331,10 +332,10 @@ fn lock(
     if let Some(holder) = holder {
         ensure_chars("holder", holder, HOLDER_CHARS_MAX)?;
     }
-    let ttl = ttl.unwrap_or(context.rules.lock_ttl);
-    if !(LOCK_TTL_MIN..=LOCK_TTL_MAX).contains(&ttl) {
+    if ttl.is_some_and(|ttl| !(LOCK_TTL_MIN..=LOCK_TTL_MAX).contains(&ttl)) {
         return Err(Refusal::field("ttl_seconds", "10 to 600"));
     }
+    let ttl = ttl.unwrap_or(context.rules.lock_ttl);
     if let (Some(hash), None) = (payment, &before.payment_tx_hash) {
         set_payment(change, hash, context)?;
     }

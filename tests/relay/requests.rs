@@ -336,3 +336,31 @@ async fn a_seller_may_bring_the_payment_with_the_lock() {
     assert_eq!((&job["job"]["payment_tx_hash"], &job["job"]["status"]), (&json!(hash(3)), &json!("running")));
     market.seller.get(&format!("/v1/jobs/{paid}")).await.expect(200);
 }
+
+#[tokio::test]
+async fn what_strangers_make_up_is_neither_kept_nor_repeated() {
+    let relay = Relay::start().await;
+    exchange(&relay.addr, "MADEUP", "/v1/offers", b"", &[]).await.refused(404, "not_found");
+    let metrics = exchange(&relay.addr, "GET", "/metrics", b"", &[]).await;
+    assert!(!metrics.text.contains("MADEUP"), "{}", metrics.text);
+    exchange(&relay.addr, "GET", "/v1/offers/%ff", b"", &[]).await.refused(400, "validation_error");
+    let key = "k".repeat(140_000);
+    let body = format!("{{\"{key}\":1,\"{key}\":2}}");
+    let answer = relay.party(1).send("POST", "/v1/offers", &body, &[("Idempotency-Key", "k")]).await;
+    assert!(answer.text.len() < 1_000, "{} bytes", answer.text.len());
+    answer.refused(400, "validation_error");
+    let far = format!("since_event_id={}", u64::MAX);
+    relay.party(1).get(&format!("/v1/poll?{far}")).await.refused(410, "cursor_too_old");
+}
+
+#[tokio::test]
+async fn an_operators_longer_defaults_are_for_those_who_name_none() {
+    let relay = Relay::with(|config| {
+        config.rules.quote_ttl = std::time::Duration::from_secs(7_200);
+        config.rules.lock_ttl = std::time::Duration::from_secs(1_200);
+    })
+    .await;
+    let market = Market::on(relay).await;
+    let job = market.paid(1).await;
+    market.seller.post(&format!("/v1/jobs/{job}/lock"), json!({})).await.expect(200);
+}

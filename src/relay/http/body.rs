@@ -11,6 +11,9 @@ use serde_json::{Map, Number, Value};
 use crate::protocol::limits::JSON_DEPTH_MAX;
 use crate::protocol::{Code, Refusal};
 
+/// Characters of a stranger's key that a refusal repeats: refusals are kept, and must stay small.
+const KEY_CHARS_SHOWN: usize = 64;
+
 /// A body's fields.
 #[derive(Debug)]
 pub(super) struct Fields(Map<String, Value>);
@@ -251,7 +254,8 @@ impl<'de> Visitor<'de> for Strict {
         while let Some(key) = map.next_key::<String>()? {
             let key = without_nul(key)?;
             if fields.contains_key(&key) {
-                return Err(A::Error::custom(format!("the key {key:?} is there twice")));
+                let start: String = key.chars().take(KEY_CHARS_SHOWN).collect();
+                return Err(A::Error::custom(format!("the key {start:?} is there twice")));
             }
             fields.insert(key, map.next_value_seed(inner)?);
         }

@@ -1,5 +1,6 @@
 //! `/v1/offers`
 
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use serde_json::json;
 
@@ -47,10 +48,10 @@ pub(super) async fn change(State(app): State<App>, signed: Signed) -> Handled {
     .await
 }
 
-pub(super) async fn show(State(app): State<App>, path: Path<String>, request: Request) -> Handled {
+pub(super) async fn show(State(app): State<App>, path: Result<Path<String>, PathRejection>, request: Request) -> Handled {
     let (parts, _) = request.into_parts();
     check_stranger(&app, &parts)?;
-    let offer = app.service.offer(parse_id(Some(path.as_str()), "offer_id")?).await?;
+    let offer = app.service.offer(parse_id(path.ok().as_deref().map(String::as_str), "offer_id")?).await?;
     Ok(ok(&Named { offer: Some(&offer), ..Named::default() }))
 }
 
