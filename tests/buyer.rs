@@ -17,7 +17,8 @@ mod shop;
 use mock_nano_rpc::FaultKind;
 use nano_worker::buyer::plan::QuoteError;
 use nano_worker::buyer::progress::unwatched;
-use nano_worker::buyer::{BuyError, Buyer};
+use nano_worker::buyer::{BuyError, Buyer, Progress};
+use nano_worker::edge::Clock;
 use nano_worker::nano::{Account, Amount};
 use nano_worker::protocol::{Job, Status};
 use serde_json::json;
@@ -325,4 +326,106 @@ async fn a_payment_for_a_job_that_expired_meanwhile_is_named() {
     scene.shop.shelf().expire(job_id);
     let error = resume(&buyer).await.unwrap_err();
     assert!(matches!(error, BuyError::Over { paid: Some(_), .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_block_for_a_job_that_was_paid_by_hand_is_never_published() {
+    let scene = Scene::set(10_000).await;
+    let buyer = signed_and_unpublished(&scene).await;
+    let mut order = buyer.memory().interrupted().unwrap().remove(0);
+    let hash = scene.mock.fund(&invoice(1), Amount::from_raw(1_000)).unwrap();
+    let job = buyer.submit(&mut order, hash.to_string(), &unwatched).await.unwrap();
+    assert_eq!(job.payment_tx_hash, Some(hash.to_string()));
+    buyer.wait(&mut order, &unwatched).await.unwrap();
+    // The next purchase wants the place that the signed block has.
+    assert_eq!(buy(&buyer).await.unwrap().status, Status::Delivered);
+    assert_eq!(scene.paid_jobs(), 3);
+}
+
+#[tokio::test]
+async fn a_submission_or_a_reason_that_was_refused_can_be_corrected() {
+    let scene = Scene::set(0).await;
+    let buyer = scene.buyer();
+    let offer = OFFER.parse().unwrap();
+    let (mut order, _) = buyer.request(offer, &json!(1), None, 0).await.unwrap();
+    let (_, job) = buyer.take_up(&order.job_id.unwrap(), 0).await.unwrap();
+    buyer.accept(&mut order, &job, None).await.unwrap();
+    let error = buyer.submit(&mut order, "typo".to_owned(), &unwatched).await.unwrap_err();
+    assert!(matches!(error, BuyError::Relay { .. }), "{error}");
+    let hash = scene.mock.fund(&invoice(0), Amount::from_raw(1_000)).unwrap();
+    let job = buyer.submit(&mut order, hash.to_string(), &unwatched).await.unwrap();
+    assert_eq!(job.payment_tx_hash, Some(hash.to_string()));
+    let (mut order, _) = buyer.request(offer, &json!(1), None, 0).await.unwrap();
+    assert!(buyer.cancel(&mut order, Some(&"x".repeat(201))).await.is_err());
+    assert_eq!(buyer.cancel(&mut order, Some("no")).await.unwrap().status, Status::Canceled);
+}
+
+#[tokio::test]
+async fn a_job_that_ends_while_its_payment_is_prepared_is_not_paid() {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    let scene = Scene::set(10_000).await;
+    let late = std::sync::Arc::new(AtomicU64::new(0));
+    let clock = Clock::from_fn({
+        let late = std::sync::Arc::clone(&late);
+        move || Clock::system().now().plus(std::time::Duration::from_secs(late.load(Ordering::SeqCst)))
+    });
+    let buyer = scene.buyer_with(scene.dir.path(), clock);
+    let (mut order, _) = buyer.request(OFFER.parse().unwrap(), &json!(1), Some(MAX), 0).await.unwrap();
+    let (_, job) = buyer.take_up(&order.job_id.unwrap(), 0).await.unwrap();
+    let accepted = buyer.accept(&mut order, &job, None).await.unwrap();
+    // The work for receiving the money takes so long that the job expires meanwhile.
+    let shop = scene.shop.clone();
+    let watch = move |progress: &Progress| {
+        if matches!(progress, Progress::Receiving { .. }) {
+            late.store(600, Ordering::SeqCst);
+            shop.shelf().expire(job.job_id);
+        }
+    };
+    let error = buyer.pay(&mut order, &accepted, None, &watch).await.unwrap_err();
+    assert!(matches!(error, BuyError::Over { status: Status::Expired, paid: None, .. }), "{error}");
+    assert_eq!(scene.paid_jobs(), 0);
+}
+
+#[tokio::test]
+async fn a_payment_that_vanishes_while_the_seller_waits_for_it_is_published_again() {
+    let scene = Scene::set(10_000).await;
+    scene.shop.shelf().manner = Manner::Silent;
+    scene.mock.hold_confirmations(true);
+    let buyer = scene.buyer();
+    let buying = tokio::spawn(async move { buy(&buyer).await });
+    let published_again = async {
+        while scene.shop.shelf().jobs.values().all(|job| job.payment_tx_hash.is_none()) {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        let hash = scene.shop.only_job().payment_tx_hash.unwrap().parse().unwrap();
+        scene.mock.rollback(&hash).unwrap();
+        assert_eq!(scene.paid_jobs(), 0);
+        while scene.paid_jobs() == 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(15), published_again).await.unwrap();
+    buying.abort();
+}
+
+#[tokio::test]
+async fn a_block_for_a_job_that_expired_unseen_is_never_published() {
+    let scene = Scene::set(10_000).await;
+    let buyer = signed_and_unpublished(&scene).await;
+    let second = scene.shop.invoices().into_iter().find(|(_, account)| *account == invoice(1)).unwrap().0;
+    // The journal still says that the job waits for its payment.
+    scene.shop.shelf().expire(second.job_id);
+    assert_eq!(buy(&buyer).await.unwrap().status, Status::Delivered);
+    assert!(scene.sent_to(&invoice(1)).is_empty());
+}
+
+#[tokio::test]
+async fn resume_does_not_pay_for_what_was_paid_by_hand() {
+    let scene = Scene::set(10_000).await;
+    let buyer = signed_and_unpublished(&scene).await;
+    scene.mock.fund(&invoice(1), Amount::from_raw(1_000)).unwrap();
+    let error = resume(&buyer).await.unwrap_err();
+    assert!(matches!(error, BuyError::PaidElsewhere { .. }), "{error}");
+    assert_eq!(buy(&buyer).await.unwrap().status, Status::Delivered);
+    assert_eq!(scene.sent_to(&invoice(1)).len(), 1);
 }

@@ -7,6 +7,7 @@ use nano_currency::block::{Block, StateBlock};
 use nano_currency::{Account, Amount, BlockHash};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
 use crate::protocol::{JobId, OfferId, Status, Timestamp};
 use crate::store::Key;
@@ -194,16 +195,20 @@ impl Order {
         }
     }
 
-    /// The idempotency key of a move.
+    /// The idempotency key of a move. `what` is what the same move may say differently another time,
+    /// a corrected hash or reason: that is another request, not a repetition.
     #[must_use]
-    pub fn key(&self, step: Move) -> String {
+    pub fn key(&self, step: Move, what: &str) -> String {
         let step = match step {
             Move::Request => "request",
             Move::Accept => "accept",
             Move::Pay | Move::Submit => "payment",
             Move::Cancel => "cancel",
         };
-        format!("{}-{step}", self.id)
+        if what.is_empty() {
+            return format!("{}-{step}", self.id);
+        }
+        format!("{}-{step}-{}", self.id, hex::encode(Sha256::digest(what.as_bytes())))
     }
 
     /// Adds a line to its history.

@@ -6,11 +6,13 @@ use nano_currency::{Amount, BlockHash};
 use super::Buyer;
 use super::account::{Chain, Head, Turn};
 use super::error::BuyError;
-use super::fate::{self, Fate};
+use super::fate::{self, Fate, Known};
+use super::memory::Kept;
 use super::order::{Agreed, Move, Order, Signed};
 use super::plan::judge_payment;
 use super::progress::{Progress, Watch};
-use crate::protocol::{Job, Status};
+use crate::client::CallError;
+use crate::protocol::{Job, Status, Timestamp};
 
 /// Places in a chain that one payment may pass: blocks of ours that vanished and are published
 /// again, money that is received first, places lost to another wallet.
@@ -43,10 +45,19 @@ impl Buyer {
         watch: Watch<'_>,
     ) -> Result<BlockHash, BuyError> {
         let chain = self.chain(order.account_index)?;
+        let mut looked = self.clock().now();
+        if let Some(block) = order.payment
+            && self.known(&block.0.hash()).await? == Known::No
+        {
+            // Nobody has it, so whatever is there was not sent by it: somebody paid by hand.
+            self.ensure_untouched(agreed).await?;
+        }
         let mut turn = chain.turn().await;
         let mut places = 0;
         while places < PLACES_MAX {
             places += 1;
+            // Others may have had the turn for long, and work or receiving takes its time too.
+            self.look_again(order, agreed, &mut looked).await?;
             match order.payment {
                 Some(block) => match self.settle(&chain, &mut turn, &block, Subtype::Send, watch).await? {
                     Published::Newest | Published::Known => {
@@ -55,7 +66,7 @@ impl Buyer {
                     }
                     Published::Dead => self.abandon(order, agreed, &block).await?,
                 },
-                None => self.sign_payment(order, agreed, &chain, &mut turn, watch).await?,
+                None => self.sign_payment(order, agreed, &chain, (&mut turn, &mut looked), watch).await?,
             }
         }
         Err(BuyError::TimedOut { waiting_for: "a free place in the account's chain", seconds: 0 })
@@ -67,7 +78,7 @@ impl Buyer {
         order: &mut Order,
         agreed: &Agreed,
         chain: &Chain,
-        turn: &mut Turn<'_>,
+        (turn, looked): (&mut Turn<'_>, &mut Timestamp),
         watch: Watch<'_>,
     ) -> Result<(), BuyError> {
         if !order.ours || !order.abandoned.is_empty() {
@@ -82,11 +93,8 @@ impl Buyer {
         }
         // The balance was compared a moment ago.
         let Some(fields) = chain.send(&head, agreed) else { return Ok(()) };
-        let began = self.clock().now();
         let work = self.work(&fields, Subtype::Send, watch).await?;
-        if self.clock().now().since(began).as_secs() >= STALE_AFTER_SECONDS {
-            self.ensure_payable(order, agreed).await?;
-        }
+        self.look_again(order, agreed, looked).await?;
         let block = chain.sign(fields, work);
         order.begun = Some(Move::Pay);
         order.payment = Some(block);
@@ -95,7 +103,7 @@ impl Buyer {
     }
 
     /// If we have signed a block for the next place already, that one goes there and no other,
-    /// unless it paid for a job that has ended without us. Whether the place was taken.
+    /// unless it would pay for a job that needs no payment of ours. Whether the place was taken.
     async fn restore_place(
         &self,
         chain: &Chain,
@@ -106,11 +114,7 @@ impl Buyer {
         let Some(kept) = self.memory().signed_after(&chain.account, &head.previous)? else {
             return Ok(false);
         };
-        let owner = match &kept.order {
-            Some(id) => self.memory().order(id)?,
-            None => None,
-        };
-        if owner.is_some_and(|order| matches!(order.status, Some(Status::Canceled | Status::Expired))) {
+        if !self.is_wanted(&kept).await? {
             return Ok(false);
         }
         let subtype = if kept.order.is_some() { Subtype::Send } else { receive_subtype(&kept.block) };
@@ -118,6 +122,36 @@ impl Buyer {
             Ok(_) => Ok(true),
             // Somebody else has received it: the place is free for another block.
             Err(BuyError::BlockRefused { .. }) if kept.order.is_none() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether a kept block that no node has may still be published. A block that pays may only
+    /// while its job waits for it, or was told of it: what the journal saw last may be long ago.
+    async fn is_wanted(&self, kept: &Kept) -> Result<bool, BuyError> {
+        let owner = match &kept.order {
+            Some(id) => self.memory().order(id)?,
+            None => None,
+        };
+        let Some(owner) = owner else { return Ok(true) };
+        if matches!(owner.status, Some(Status::Canceled | Status::Expired)) {
+            return Ok(false);
+        }
+        let job = match self.job_of(&owner).await {
+            Ok(job) => job,
+            // A relay that does not know the job cannot say that it waits.
+            Err(BuyError::Relay { source: CallError::Refused(_), .. }) => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        let Some(agreed) = owner.agreed.filter(|_| job.status == Status::Accepted) else {
+            return Ok(is_paid_by(&job, kept));
+        };
+        if job.payment_tx_hash.is_some() {
+            return Ok(is_paid_by(&job, kept));
+        }
+        match self.ensure_untouched(&agreed).await {
+            Ok(()) => Ok(true),
+            Err(BuyError::PaidElsewhere { .. }) => Ok(false),
             Err(error) => Err(error),
         }
     }
@@ -298,10 +332,24 @@ impl Buyer {
         Ok(())
     }
 
-    async fn ensure_payable(&self, order: &Order, agreed: &Agreed) -> Result<(), BuyError> {
+    /// Looks whether the job still waits for its payment, if the last look is some time ago.
+    async fn look_again(
+        &self,
+        order: &mut Order,
+        agreed: &Agreed,
+        looked: &mut Timestamp,
+    ) -> Result<(), BuyError> {
+        if self.clock().now().since(*looked).as_secs() < STALE_AFTER_SECONDS {
+            return Ok(());
+        }
         let job = self.job_of(order).await?;
+        if matches!(job.status, Status::Canceled | Status::Expired) {
+            return Err(self.over(order, &job).await?);
+        }
         ensure_accepted(&job)?;
-        Ok(judge_payment(&job, &self.relay().public_key(), agreed, order.mandate)?)
+        judge_payment(&job, &self.relay().public_key(), agreed, order.mandate)?;
+        *looked = self.clock().now();
+        Ok(())
     }
 
     /// Publishes a payment again that the network has forgotten while the seller waits for it.
@@ -321,6 +369,11 @@ pub(super) fn ensure_accepted(job: &Job) -> Result<(), BuyError> {
         Status::Accepted => Ok(()),
         status => Err(BuyError::NotNow { status, wanted: "only an accepted job is paid" }),
     }
+}
+
+fn is_paid_by(job: &Job, kept: &Kept) -> bool {
+    let hash = kept.block.0.hash().to_string();
+    job.payment_tx_hash.as_ref().is_some_and(|paid| paid.eq_ignore_ascii_case(&hash))
 }
 
 fn receive_subtype(block: &Signed) -> Subtype {

@@ -78,7 +78,7 @@ impl Buyer {
         let Some(offer) = order.offer_id else {
             return Err(BuyError::Quote(super::plan::QuoteError::Missing));
         };
-        let relay = self.relay().with_key(order.key(Move::Request));
+        let relay = self.relay().with_key(order.key(Move::Request, ""));
         let asked = self.call(watch, || relay.create_job(&offer, payload)).await;
         let job = match asked {
             Ok(job) => job,
@@ -154,7 +154,7 @@ impl Buyer {
             format_args!("accepting {} XNO to {}", agreed.amount.to_xno(), agreed.invoice),
         );
         self.memory().save(order).await?;
-        let relay = self.relay().with_key(order.key(Move::Accept));
+        let relay = self.relay().with_key(order.key(Move::Accept, ""));
         let accepted = self.call(&unwatched, || relay.accept(&job.job_id)).await;
         let job = self.after(order, accepted, "accept the quote", |job| job.status != Status::Quoted).await?;
         order.begun = None;
@@ -211,7 +211,7 @@ impl Buyer {
             order.submission = Some(Submission { hash: hash.clone(), done: false });
             self.memory().save(order).await?;
         }
-        let relay = self.relay().with_key(order.key(Move::Submit));
+        let relay = self.relay().with_key(order.key(Move::Submit, &hash));
         let submitted = self.call(watch, || relay.payment(&job_id, &hash)).await;
         let arrived = |job: &Job| job.payment_tx_hash.is_some() || job.status != Status::Accepted;
         let job = self.after(order, submitted, "submit the payment", arrived).await?;
@@ -235,7 +235,7 @@ impl Buyer {
         order.mandate = None;
         order.note(self.clock().now(), "canceling");
         self.memory().save(order).await?;
-        let relay = self.relay().with_key(order.key(Move::Cancel));
+        let relay = self.relay().with_key(order.key(Move::Cancel, reason.unwrap_or_default()));
         let canceled = self.call(&unwatched, || relay.cancel(&job_id, reason)).await;
         let job = self.after(order, canceled, "cancel the job", |job| job.status.is_final()).await;
         order.begun = None;
@@ -340,7 +340,7 @@ impl Buyer {
             Ok(job) => return Err(BuyError::OtherJob(job.job_id)),
             Err(error) => error,
         };
-        if error.code() == Some(Code::InvalidState) {
+        if matches!(error.code(), Some(Code::InvalidState | Code::IdempotencyConflict)) {
             let job = self.job_of(order).await?;
             if arrived(&job) {
                 return Ok(job);

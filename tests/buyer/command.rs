@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::{Output, Stdio};
 
+use mock_nano_rpc::FaultKind;
 use nano_worker::nano::Amount;
 use serde_json::Value;
 use tokio::process::Command;
@@ -110,6 +111,27 @@ async fn every_way_to_fail_has_its_exit_code() {
     let (code, stdout, stderr) = run(&scene, &["account", "--seed", &seed]).await;
     assert_eq!(code, 2);
     assert!(!stdout.contains(&seed) && !stderr.contains(&seed), "{stderr}");
+}
+
+#[tokio::test]
+async fn silence_has_its_exit_codes() {
+    let scene = Scene::set(10_000).await;
+    let patience = "[patience]\nstep_seconds = 1\nquote_seconds = 1\nresult_seconds = 1\n";
+    std::fs::write(scene.dir.path().join("buyer.toml"), patience).unwrap();
+    let coded = async |arguments: &[&str]| {
+        let (code, value) = json(&scene, arguments).await;
+        (code, value["error"]["code"].as_str().unwrap_or_default().to_owned())
+    };
+    scene.shop.shelf().manner = Manner::Silent;
+    assert_eq!(coded(&BUY).await, (10, "timed_out".to_owned()));
+    assert_eq!(scene.paid_jobs(), 1);
+    scene.node_fails("account_info", FaultKind::Drop, None);
+    assert_eq!(coded(&BUY).await, (9, "node".to_owned()));
+    scene.mock.clear();
+    assert_eq!(scene.paid_jobs(), 1);
+    scene.node_fails("process", FaultKind::Drop, None);
+    assert_eq!(coded(&BUY).await, (6, "payment_unknown".to_owned()));
+    assert_eq!(scene.paid_jobs(), 1);
 }
 
 #[tokio::test]

@@ -37,6 +37,11 @@ impl Scene {
     }
 
     pub(crate) fn buyer_in(&self, dir: &Path) -> Buyer {
+        self.buyer_with(dir, Clock::system())
+    }
+
+    /// A buyer whose own clock, apart from its signatures', is another.
+    pub(crate) fn buyer_with(&self, dir: &Path, clock: Clock) -> Buyer {
         let signer = Signer::from_seed(&[7; 32]);
         let relay = RelayClient::new(&self.shop.url, signer, Clock::system(), Entropy::system()).unwrap();
         let began = monotonic();
@@ -55,7 +60,7 @@ impl Scene {
             seed: Seed::Hex(SEED),
             network: Network::Dev,
             memory: Memory::open(dir).unwrap(),
-            clock: Clock::system(),
+            clock,
             entropy: Entropy::system(),
             manners,
         })

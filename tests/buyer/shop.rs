@@ -57,7 +57,7 @@ pub(crate) struct Shelf {
     pub(crate) delay: Duration,
     /// Changes every job that is shown.
     pub(crate) lie: Option<fn(&mut Job)>,
-    answers: HashMap<(PublicKey, String), (u16, String)>,
+    answers: HashMap<(PublicKey, String), (Vec<u8>, u16, String)>,
     clock: i64,
 }
 
@@ -161,8 +161,13 @@ impl Shelf {
         };
         let name = (key, idempotency.to_owned());
         if let Some(answer) = self.answers.get(&name).filter(|_| !idempotency.is_empty()) {
-            return answer.clone();
+            let (first, status, text) = answer;
+            if first != body {
+                return refused(&Refusal::new(Code::IdempotencyConflict, "another request had this key"));
+            }
+            return (*status, text.clone());
         }
+        let bytes = body.to_vec();
         let body: Value = if body.is_empty() { json!({}) } else { serde_json::from_slice(body).unwrap() };
         let answer = match self.call(path, key, &body) {
             Ok(mut job) => {
@@ -174,7 +179,7 @@ impl Shelf {
             Err(refusal) => refused(&refusal),
         };
         if !idempotency.is_empty() {
-            self.answers.insert(name, answer.clone());
+            self.answers.insert(name, (bytes, answer.0, answer.1.clone()));
             self.carried_out.push(path.to_owned());
         }
         answer
