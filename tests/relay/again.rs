@@ -101,3 +101,16 @@ async fn an_acknowledgement_and_a_changed_offer_are_kept_too() {
     let now = market.seller.get(&offer).await.expect(200);
     assert_eq!(now["offer"]["title"], "Two");
 }
+
+#[tokio::test]
+async fn numbers_are_shown_as_they_were_sent() {
+    let market = Market::open().await;
+    // A quick parser reads some of these as their neighbour.
+    let payload = "[229.31038504253453,0.1,1.5e-7,9007199254740993,18446744073709551615,-1]";
+    let body = format!("{{\"offer_id\":\"{}\",\"request_payload\":{payload}}}", market.offer);
+    let first = keyed(&market.buyer, "/v1/jobs", &body, "numbers").await;
+    assert!(first.text.contains(payload), "{}", first.text);
+    assert_eq!(keyed(&market.buyer, "/v1/jobs", &body, "numbers").await.text, first.text);
+    let id = first.body["job"]["job_id"].as_str().unwrap();
+    assert_eq!(market.seller.get(&format!("/v1/jobs/{id}")).await.text, first.text);
+}
