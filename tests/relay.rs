@@ -4,6 +4,8 @@
 
 #[path = "relay/again.rs"]
 mod again;
+#[path = "relay/broken.rs"]
+mod broken;
 #[path = "relay/lists.rs"]
 mod lists;
 #[path = "relay/live.rs"]

@@ -45,7 +45,12 @@ pub(super) fn request(method: &Method, route: &str, status: u16, micros: u64) {
 /// A stranger may make methods up, and each would be measured for ever.
 fn known(method: &Method) -> &str {
     match *method {
-        Method::GET | Method::HEAD | Method::POST | Method::PUT | Method::PATCH | Method::DELETE
+        Method::GET
+        | Method::HEAD
+        | Method::POST
+        | Method::PUT
+        | Method::PATCH
+        | Method::DELETE
         | Method::OPTIONS => method.as_str(),
         _ => "other",
     }

@@ -3,7 +3,7 @@
 //! Read in this order: [`config`] what an operator may say; [`model`] and [`storage`] what is kept, in
 //! the domain's words; [`service`] one move of a job, from load to commit; `events`, `presence` who is
 //! told, and who is there; `ratelimit`, `idempotency` what stands before a request; `http`, `ws`,
-//! `sse` how it all looks on the wire; `sweeper` what happens without a request; [`server`] sockets,
+//! `sse` how it all looks on the wire; `crowd`, `patience` what one connection may take; `sweeper` what happens without a request; [`server`] sockets,
 //! and the end.
 //!
 //! Architecture invariants: nothing above [`storage`] assumes that this is the only process on it,
@@ -30,6 +30,7 @@ mod ws;
 
 mod sweeper;
 
+mod crowd;
 mod patience;
 
 pub mod server;

@@ -101,7 +101,7 @@ impl<K: Copy + Eq + Hash, V: Copy> Generations<K, V> {
 }
 
 /// An IPv6 customer has a whole /64, and would have as many buckets otherwise.
-fn network(ip: IpAddr) -> IpAddr {
+pub(super) fn network(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V6(ip) => {
             let [a, b, c, d, ..] = ip.segments();

@@ -19,6 +19,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
 use super::config::Config;
+use super::crowd::Crowd;
 use super::events::Tail;
 use super::http::{Peer, router};
 use super::patience::Patient;
@@ -33,6 +34,9 @@ use crate::store::OpenError;
 
 /// How long a connection may take to send a request's head, or stay idle between requests.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// Bytes of a request's head, and of what is read ahead: a query and a dozen headers are a few
+/// thousand.
+const HEAD_BYTES_MAX: usize = 64 * 1_024;
 /// How long requests that run may go on after the end was asked for.
 const DRAIN_MAX: Duration = Duration::from_secs(9);
 /// How long a new connection has for its first request while the relay drains.
@@ -111,6 +115,8 @@ impl Relay {
             tail: Tail::default(),
             streams: TaskTracker::new(),
             connections: Arc::new(Semaphore::new(config.connections_max)),
+            // Behind a proxy all come from one place.
+            crowd: (!config.trust_forwarded_for).then(|| Arc::new(Crowd::new(config.connections_max))),
             storage,
             config,
             clock,
@@ -146,6 +152,7 @@ pub(super) struct Shared {
     /// Connections and WebSockets that are to end before the process does.
     pub(super) streams: TaskTracker,
     connections: Arc<Semaphore>,
+    crowd: Option<Arc<Crowd>>,
 }
 
 impl App {
@@ -185,10 +192,15 @@ async fn take_connections(listener: &TcpListener, app: &App, router: &Router) {
         let Ok(permit) = Arc::clone(&app.connections).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, peer)) => {
+                let place = app.crowd.as_ref().map(|crowd| crowd.enter(peer.ip()));
+                if matches!(place, Some(None)) {
+                    debug!(%peer, "its network holds its share of connections");
+                    continue;
+                }
                 let connection = connection(stream, Peer(peer.ip()), app.clone(), router.clone());
                 app.streams.spawn(async move {
                     connection.await;
-                    drop(permit);
+                    drop((permit, place));
                 });
                 metrics::connections(app.streams.len());
             }
@@ -214,6 +226,7 @@ async fn connection(stream: TcpStream, peer: Peer, app: App, router: Router) {
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(HEAD_BYTES_MAX)
         .serve_connection(TokioIo::new(Patient::new(stream)), service)
         .with_upgrades();
     let mut connection = std::pin::pin!(connection);

@@ -48,7 +48,11 @@ pub(super) async fn change(State(app): State<App>, signed: Signed) -> Handled {
     .await
 }
 
-pub(super) async fn show(State(app): State<App>, path: Result<Path<String>, PathRejection>, request: Request) -> Handled {
+pub(super) async fn show(
+    State(app): State<App>,
+    path: Result<Path<String>, PathRejection>,
+    request: Request,
+) -> Handled {
     let (parts, _) = request.into_parts();
     check_stranger(&app, &parts)?;
     let offer = app.service.offer(parse_id(path.ok().as_deref().map(String::as_str), "offer_id")?).await?;
