@@ -15,6 +15,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 pub use blob::Blobs;
 pub use key::Key;
@@ -25,6 +26,11 @@ use barrier::Barrier;
 /// A value's bytes at most: sled keeps values near its segment size of 512 KiB in separate files
 /// that the barrier would not cover. Larger things are cut into [`Blobs`].
 pub const VALUE_BYTES_MAX: usize = 128 * 1_024;
+
+/// How often a directory that is in use is tried: half a second in all.
+const LOCK_TRIES_MAX: u32 = 10;
+/// The pause between two tries.
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
 /// The keyspace of the store's own notes; see [`Store::open`].
 const META: Keyspace<String, String> = Keyspace::new(0, "meta", 1);
@@ -163,14 +169,7 @@ impl Store {
     /// If the directory is unusable, in use, another program's, or of a later version.
     pub fn open(dir: &Path, options: Options<'_>) -> Result<Self, OpenError> {
         make_private_dir(dir).map_err(|source| OpenError::Directory { dir: dir.to_owned(), source })?;
-        let db = sled::Config::new()
-            .path(dir)
-            .cache_capacity(options.cache_bytes)
-            // The barrier flushes when somebody waits for it; a timer would only add writes.
-            .flush_every_ms(None)
-            .mode(sled::Mode::HighThroughput)
-            .open()
-            .map_err(|source| open_error(dir, source))?;
+        let db = open_db(dir, options)?;
         let tree =
             db.open_tree("state").map_err(|source| OpenError::Unreadable { dir: dir.to_owned(), source })?;
         let barrier = Barrier::start(db.clone(), dir)
@@ -271,6 +270,29 @@ impl Store {
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Store({})", self.dir.display())
+    }
+}
+
+/// Opens sled. Its threads let go of the directory's lock a moment after the last handle is gone, and
+/// a process that is being replaced may still be ending, so a lock that is held is tried again.
+fn open_db(dir: &Path, options: Options<'_>) -> Result<sled::Db, OpenError> {
+    let config = sled::Config::new()
+        .path(dir)
+        .cache_capacity(options.cache_bytes)
+        // The barrier flushes when somebody waits for it; a timer would only add writes.
+        .flush_every_ms(None)
+        .mode(sled::Mode::HighThroughput);
+    let mut tries = 0;
+    loop {
+        let error = match config.open() {
+            Ok(db) => return Ok(db),
+            Err(source) => open_error(dir, source),
+        };
+        tries += 1;
+        if tries >= LOCK_TRIES_MAX || !matches!(error, OpenError::InUse(_)) {
+            return Err(error);
+        }
+        std::thread::park_timeout(LOCK_PAUSE);
     }
 }
 
