@@ -57,16 +57,25 @@ impl OfferTerms {
     /// Checks lengths, and that a fixed offer has a price and a quoted one has none.
     ///
     /// # Errors
-    /// A `validation_error` that names the first wrong field.
+    /// A `validation_error` that names all wrong fields.
     pub fn check(&self) -> Result<(), Refusal> {
-        ensure_chars("title", &self.title, TITLE_CHARS_MAX)?;
-        ensure_chars("description", &self.description, DESCRIPTION_CHARS_MAX)?;
+        let checks = [
+            ensure_chars("title", &self.title, TITLE_CHARS_MAX),
+            ensure_chars("description", &self.description, DESCRIPTION_CHARS_MAX),
+            self.check_tags(),
+            self.check_price(),
+        ];
+        Refusal::all_of(checks.into_iter().filter_map(Result::err))
+    }
+
+    fn check_tags(&self) -> Result<(), Refusal> {
         if self.tags.len() > TAGS_MAX {
             return Err(Refusal::field("tags", format!("at most {TAGS_MAX} tags")));
         }
-        for tag in &self.tags {
-            ensure_chars("tags", tag, TAG_CHARS_MAX)?;
-        }
+        self.tags.iter().try_for_each(|tag| ensure_chars("tags", tag, TAG_CHARS_MAX))
+    }
+
+    fn check_price(&self) -> Result<(), Refusal> {
         match (self.pricing_mode, &self.fixed_price_raw) {
             (PricingMode::Fixed, Some(price)) => ensure_amount("fixed_price_raw", price),
             (PricingMode::Fixed, None) => {

@@ -131,6 +131,24 @@ impl Refusal {
         Self { code: Code::Validation, message: format!("{field}: {message}"), details: issues }
     }
 
+    /// Several `validation_error`s as one that names all their fields.
+    ///
+    /// # Errors
+    /// That one, if there is any.
+    pub fn all_of(refusals: impl IntoIterator<Item = Self>) -> Result<(), Self> {
+        let joined = refusals.into_iter().reduce(|mut one, other| {
+            one.message = format!("{}; {}", one.message, other.message);
+            let more = other.details.get("issues").and_then(Value::as_array);
+            if let (Some(issues), Some(more)) =
+                (one.details.get_mut("issues").and_then(Value::as_array_mut), more)
+            {
+                issues.extend_from_slice(more);
+            }
+            one
+        });
+        joined.map_or(Ok(()), Err)
+    }
+
     /// An `invalid_state`: the move is not on the table.
     #[must_use]
     pub fn invalid_state(message: impl Into<String>) -> Self {

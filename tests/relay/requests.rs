@@ -364,3 +364,21 @@ async fn an_operators_longer_defaults_are_for_those_who_name_none() {
     let job = market.paid(1).await;
     market.seller.post(&format!("/v1/jobs/{job}/lock"), json!({})).await.expect(200);
 }
+
+#[tokio::test]
+async fn all_wrong_fields_are_named_at_once() {
+    let market = Market::open().await;
+    let named = |details: Value| {
+        let issues = details["issues"].as_array().unwrap().clone();
+        issues.iter().map(|issue| issue["field"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let details = market.seller.post("/v1/offers", json!({"tags": 5})).await.refused(400, "validation_error");
+    assert_eq!(named(details), ["title", "description", "pricing_mode", "tags"]);
+    let mut offer = quoted_offer();
+    (offer["title"], offer["tags"], offer["fixed_price_raw"]) = (json!(""), json!([""]), json!("1"));
+    let details = market.seller.post("/v1/offers", offer).await.refused(400, "validation_error");
+    assert_eq!(named(details), ["title", "tags", "fixed_price_raw"]);
+    let quote = format!("/v1/jobs/{}/quote", market.ask().await);
+    let details = market.seller.post(&quote, json!({})).await.refused(400, "validation_error");
+    assert_eq!(named(details), ["quote_amount_raw", "quote_invoice_address"]);
+}

@@ -100,6 +100,11 @@ impl Fields {
     }
 }
 
+/// What is wrong with one field, to be told together with what is wrong with others.
+pub(super) fn error<T>(field: &Result<T, Refusal>) -> Option<Refusal> {
+    field.as_ref().err().cloned()
+}
+
 /// A query string's parameters; unknown ones are ignored.
 #[derive(Debug)]
 pub(super) struct Params(BTreeMap<String, String>);

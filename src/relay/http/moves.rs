@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::super::model::ReplyBody;
 use super::super::server::App;
-use super::body::Fields;
+use super::body::{Fields, error};
 use super::once::once;
 use super::reply::Handled;
 use super::request::Signed;
@@ -16,11 +16,11 @@ use crate::protocol::{Code, Command, Refusal};
 
 pub(super) async fn quote(State(app): State<App>, signed: Signed) -> Handled {
     make(app, signed, |fields| {
-        Ok(Command::Quote {
-            amount_raw: fields.needed_text("quote_amount_raw")?,
-            invoice_address: fields.needed_text("quote_invoice_address")?,
-            expires_at: fields.parsed("quote_expires_at")?,
-        })
+        let (amount, invoice) =
+            (fields.needed_text("quote_amount_raw"), fields.needed_text("quote_invoice_address"));
+        let expires_at = fields.parsed("quote_expires_at");
+        Refusal::all_of([error(&amount), error(&invoice), error(&expires_at)].into_iter().flatten())?;
+        Ok(Command::Quote { amount_raw: amount?, invoice_address: invoice?, expires_at: expires_at? })
     })
     .await
 }
@@ -51,10 +51,9 @@ pub(super) async fn lock(State(app): State<App>, signed: Signed) -> Handled {
 
 pub(super) async fn unlock(State(app): State<App>, signed: Signed) -> Handled {
     make(app, signed, |fields| {
-        Ok(Command::Unlock {
-            holder: fields.needed_text("holder")?,
-            lock_token: fields.needed_number("lock_token")?,
-        })
+        let (holder, lock_token) = (fields.needed_text("holder"), fields.needed_number("lock_token"));
+        Refusal::all_of([error(&holder), error(&lock_token)].into_iter().flatten())?;
+        Ok(Command::Unlock { holder: holder?, lock_token: lock_token? })
     })
     .await
 }

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::super::model::{OfferQuery, ReplyBody};
 use super::super::server::App;
-use super::body::{Fields, Params};
+use super::body::{Fields, Params, error};
 use super::once::once;
 use super::reply::{Handled, Named, ok};
 use super::request::{Signed, check_stranger, parse_id};
@@ -100,13 +100,20 @@ fn pricing(mode: &str) -> Result<PricingMode, Refusal> {
 }
 
 fn new_terms(fields: &mut Fields) -> Result<OfferTerms, Refusal> {
+    let (title, description) = (fields.needed_text("title"), fields.needed_text("description"));
+    let mode = fields.needed_text("pricing_mode").and_then(|mode| pricing(&mode));
+    let (tags, price, active) =
+        (fields.texts("tags"), fields.text("fixed_price_raw"), fields.switch("active"));
+    let wrong =
+        [error(&title), error(&description), error(&mode), error(&tags), error(&price), error(&active)];
+    Refusal::all_of(wrong.into_iter().flatten())?;
     Ok(OfferTerms {
-        title: fields.needed_text("title")?,
-        description: fields.needed_text("description")?,
-        tags: fields.texts("tags")?.unwrap_or_default(),
-        pricing_mode: pricing(&fields.needed_text("pricing_mode")?)?,
-        fixed_price_raw: fields.text("fixed_price_raw")?,
-        active: fields.switch("active")?.unwrap_or(true),
+        title: title?,
+        description: description?,
+        tags: tags?.unwrap_or_default(),
+        pricing_mode: mode?,
+        fixed_price_raw: price?,
+        active: active?.unwrap_or(true),
     })
 }
 
