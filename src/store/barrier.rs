@@ -13,13 +13,16 @@ use tokio::sync::watch;
 
 use super::StoreError;
 
-/// Writes that one flush covered when the store counts as busy.
-const BUSY_WRITES: u64 = 8;
+/// How long the next flush waits for each write that the last one covered. A flush costs a dozen
+/// switches between sled's threads and a command to the disk, whatever it covers: a busy store
+/// collects writes, a quiet one flushes at once.
+const PAUSE_PER_WRITE: Duration = Duration::from_micros(100);
 
-/// How long a busy store collects writes before its next flush. A flush costs a dozen switches
-/// between sled's threads and one command to the disk, whatever it covers; a store at rest flushes
-/// at once.
-const BUSY_PAUSE: Duration = Duration::from_millis(2);
+/// Fewer writes than this come from one party, who waits for each of them.
+const BUSY_WRITES: u64 = 4;
+
+/// The longest wait: what everybody pays at most when hundreds write at once.
+const PAUSE_MAX: Duration = Duration::from_millis(5);
 
 /// How far the disk has come.
 #[derive(Debug, Clone)]
@@ -114,6 +117,11 @@ impl Drop for Barrier {
     }
 }
 
+fn pause_after(covered: u64) -> Option<Duration> {
+    let writes = u32::try_from(covered).unwrap_or(u32::MAX);
+    (covered >= BUSY_WRITES).then(|| PAUSE_PER_WRITE.saturating_mul(writes).min(PAUSE_MAX))
+}
+
 fn reached(progress: &Progress, target: u64) -> Option<Result<(), StoreError>> {
     if let Some(failure) = &progress.failure {
         return Some(Err(StoreError::NotDurable(failure.clone())));
@@ -134,10 +142,10 @@ fn run(
     publish: &watch::Sender<Progress>,
 ) {
     let mut flushed = 0;
-    let mut busy = false;
+    let mut covered = 0;
     while woken.recv().is_ok() {
-        if busy {
-            std::thread::park_timeout(BUSY_PAUSE);
+        if let Some(pause) = pause_after(covered) {
+            std::thread::park_timeout(pause);
         }
         let target = written.load(Ordering::SeqCst);
         let result = db
@@ -145,7 +153,7 @@ fn run(
             .map_err(|error| error.to_string())
             .and_then(|_| data.sync_data().map_err(|error| error.to_string()));
         flushes.fetch_add(1, Ordering::Relaxed);
-        busy = target - flushed >= BUSY_WRITES;
+        covered = target - flushed;
         flushed = target;
         match result {
             Ok(()) => publish.send_modify(|progress| progress.durable = target),
