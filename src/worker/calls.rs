@@ -38,6 +38,11 @@ impl Line {
         Self { client, entropy, permits: Semaphore::new(CALLS_MAX), closed_until: Mutex::new(None) }
     }
 
+    /// The line for one call about one job, under a request id that both logs then know.
+    pub(super) fn named(&self, job: JobId, what: Call) -> RelayClient {
+        self.client.with_request_id(request_id(job, what))
+    }
+
     /// Repeats a call until the relay has answered it, one way or the other.
     ///
     /// Every call is safe to repeat: by its idempotency key or by its nature.
@@ -57,10 +62,10 @@ impl Line {
                 Err(error) => error,
             };
             if error.status() == Some(401) {
-                tracing::error!(job_id = %job, call = what.name(), %error, "the relay does not accept our signature: check the clock and the key");
+                tracing::error!(job_id = %job, request_id = request_id(job, what), %error, "the relay does not accept our signature: check the clock and the key");
                 tokio::time::sleep(UNAUTHORIZED_DELAY).await;
             } else if error.is_retryable() {
-                tracing::warn!(job_id = %job, call = what.name(), %error, "will be repeated");
+                tracing::warn!(job_id = %job, request_id = request_id(job, what), %error, "will be repeated");
                 self.close_for(error.retry_after());
                 tokio::time::sleep(pace.next_delay_after(error.retry_after())).await;
             } else {
@@ -98,6 +103,11 @@ impl Line {
             }
         }
     }
+}
+
+/// At most 45 of the 64 characters that a request id may have.
+fn request_id(job: JobId, what: Call) -> String {
+    format!("{}-{job}", what.name())
 }
 
 /// What a definite refusal means to the machine.

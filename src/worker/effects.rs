@@ -156,7 +156,8 @@ impl Hands {
         let send = || async {
             let expires_at = self.quote_ttl.map(|ttl| self.clock.now().plus(ttl));
             let suffix = expires_at.map(|at| format!("-{}", at.micros())).unwrap_or_default();
-            let client = self.line.client.with_key(format!("quote-{job}-{}{suffix}", invoice.index));
+            let key = format!("quote-{job}-{}{suffix}", invoice.index);
+            let client = self.line.named(job, Call::Quote).with_key(key);
             client.quote(&job, &amount, &address, expires_at).await
         };
         let answer = self.line.repeat(job, Call::Quote, send).await;
@@ -164,14 +165,15 @@ impl Hands {
     }
 
     async fn refuse(&self, job: JobId, reason: String) -> Option<Heard> {
-        let client = self.line.client.with_key(format!("refuse-{job}"));
+        let client = self.line.named(job, Call::Refuse).with_key(format!("refuse-{job}"));
         let reason: String = reason.replace('\0', " ").chars().take(REASON_CHARS_MAX).collect();
         let answer = self.line.repeat(job, Call::Refuse, || client.refuse(&job, &reason)).await;
         Some(Heard::Input(job, outcome_of(Call::Refuse, answer)))
     }
 
     async fn fetch(&self, job: JobId) -> Option<Heard> {
-        match self.line.repeat(job, Call::Fetch, || self.line.client.job(&job)).await {
+        let client = self.line.named(job, Call::Fetch);
+        match self.line.repeat(job, Call::Fetch, || client.job(&job)).await {
             Ok(found) => Some(Heard::Job { job: Box::new(found), whole: true }),
             Err(why) => Some(Heard::Input(job, Input::Rejected(Call::Fetch, why))),
         }
@@ -183,12 +185,13 @@ impl Hands {
             ttl_seconds: self.lock_ttl.as_secs(),
             payment_tx_hash: payment,
         };
+        let client = self.line.named(job, Call::Lock);
         let answer = self
             .line
             .repeat(job, Call::Lock, || async {
                 // The lease is counted from before the request that wins it.
                 lock_map(&self.desk.lease_starts).insert(job, edge::uptime());
-                self.line.client.lock(&job, &wish).await
+                client.lock(&job, &wish).await
             })
             .await;
         let input = match answer {
@@ -223,7 +226,7 @@ impl Hands {
                 return Some(Heard::Input(job, Input::Rejected(Call::Deliver, why)));
             }
         };
-        let client = self.line.client.with_key(format!("deliver-{job}-{round}"));
+        let client = self.line.named(job, Call::Deliver).with_key(format!("deliver-{job}-{round}"));
         let answer =
             self.line.repeat(job, Call::Deliver, || client.deliver(&job, &outcome, lock.token)).await;
         Some(Heard::Input(job, outcome_of(Call::Deliver, answer)))

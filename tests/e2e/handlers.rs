@@ -1,6 +1,10 @@
 //! Handlers that do not behave.
 
+use std::sync::{Arc, Mutex};
+
+use axum::http::{HeaderMap, StatusCode};
 use nano_worker::protocol::{Job, Status};
+use serde_json::{Value, json};
 
 use crate::world::{OfferText, PRICE, World, text};
 
@@ -44,4 +48,63 @@ async fn one_that_forks_and_hangs() {
         "the handler did not finish within 1 seconds",
     )
     .await;
+}
+
+/// What a service was asked: the values of `X-Purpose`, and one request's headers and body.
+#[derive(Default)]
+struct Asked {
+    purposes: Vec<String>,
+    last: Option<(HeaderMap, Value)>,
+}
+
+#[tokio::test]
+async fn a_service_is_asked_like_a_program() {
+    let asked = Arc::new(Mutex::new(Asked::default()));
+    let seen = Arc::clone(&asked);
+    let app = axum::Router::new().route(
+        "/run",
+        axum::routing::post(async move |headers: HeaderMap, body: String| {
+            let purpose = headers["x-purpose"].to_str().unwrap().to_owned();
+            let body: Value = serde_json::from_str(&body).unwrap();
+            let fails = body == json!("fail");
+            let mut asked = seen.lock().unwrap();
+            asked.purposes.push(purpose.clone());
+            asked.last = Some((headers, body));
+            match (purpose.as_str(), fails) {
+                ("quote", _) => (StatusCode::OK, json!({ "price_raw": PRICE }).to_string()),
+                (_, true) => (StatusCode::INTERNAL_SERVER_ERROR, "a secret of the machine".to_owned()),
+                _ => (StatusCode::CREATED, "plain words".to_owned()),
+            }
+        }),
+    );
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/run", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    let world = World::new().await;
+    let service = OfferText {
+        offer: "pricing_mode = \"quote\"".to_owned(),
+        handler: format!("url = \"{url}\""),
+        ..OfferText::default()
+    };
+    let _worker = world.start_worker("one", &service);
+    let job = world.buy(&text("hello")).await;
+    assert_eq!(job.result_payload, json!({ "text": "plain words" }));
+    {
+        let asked = asked.lock().unwrap();
+        assert_eq!(asked.purposes, ["quote", "execute"]);
+        let (headers, body) = asked.last.as_ref().unwrap();
+        assert_eq!(*body, text("hello"));
+        assert_eq!(headers["x-job-id"], job.job_id.to_string());
+        assert_eq!(headers["x-offer-id"], job.offer_id.to_string());
+        assert_eq!(headers["x-attempt"], "1");
+        assert_eq!(headers["x-lock-token"], "1");
+    }
+    let job = world.accepted(&json!("fail")).await;
+    let hash = world.pay(&job, PRICE);
+    world.submit(&job, &hash).await;
+    let job = world.wait(job.job_id, Status::Failed).await;
+    assert_eq!(
+        job.error,
+        json!({ "code": "handler_failed", "message": "the handler failed", "details": null })
+    );
 }
