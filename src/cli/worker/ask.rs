@@ -84,7 +84,8 @@ pub(super) fn jobs(config: &Path, verb: Jobs, out: Output) -> Result<Exit, Failu
     match verb {
         Jobs::List { open, limit } => {
             let list = answer(config, &Question::Jobs { open, limit: usize::from(limit) })?.value;
-            let columns = ["job_id", "status", "stage", "ending", "changed_at"];
+            // Not the status: it is the relay's as last seen, often one behind the stage.
+            let columns = ["job_id", "stage", "ending", "changed_at"];
             out.answer(&list, table(&list["jobs"], &columns, "no jobs"));
             Ok(Exit::Done)
         }
@@ -102,8 +103,9 @@ pub(super) fn jobs(config: &Path, verb: Jobs, out: Output) -> Result<Exit, Failu
 fn job_text(job: &Value) -> String {
     let mut lines = Vec::new();
     for name in ["job_id", "offer_id", "buyer_pubkey", "status", "stage", "ending", "first_seen_at"] {
+        let label = if name == "status" { "last seen as" } else { name };
         if !job[name].is_null() {
-            lines.push(format!("{name:<14} {}", text(&job[name])));
+            lines.push(format!("{label:<14} {}", text(&job[name])));
         }
     }
     for name in ["owes", "request", "outcome"] {

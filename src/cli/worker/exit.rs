@@ -153,7 +153,7 @@ impl Failure {
         json!({ "error": {
             "code": self.exit.name(),
             "exit_code": self.exit.code(),
-            "message": format!("{:#}", self.error),
+            "message": chain(self.error.as_ref()),
             "hint": self.hint,
             "details": self.details,
         } })
@@ -162,7 +162,7 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:#}", self.error)?;
+        f.write_str(&chain(self.error.as_ref()))?;
         match &self.hint {
             Some(hint) => write!(f, "\n{hint}"),
             None => Ok(()),
@@ -197,6 +197,20 @@ impl From<StartError> for Failure {
             StartError::System(_) => Self::other(error),
         }
     }
+}
+
+/// An error with its causes, none of them said twice.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let said = error.to_string();
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
+        cause = error.source();
+    }
+    text
 }
 
 #[cfg(test)]

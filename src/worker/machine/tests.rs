@@ -2,7 +2,9 @@
 
 use super::ends::is_paid;
 use super::*;
-use nano_currency::{Account, BlockHash};
+use crate::protocol::Status;
+use crate::worker::input::{Pricing, Sighting};
+use nano_currency::{Account, Amount, BlockHash};
 
 mod walk;
 

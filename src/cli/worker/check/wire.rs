@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::super::exit::chain;
 use super::Finding;
 use crate::client::{JobsQuery, RelayClient};
 use crate::edge::{self, Clock, Entropy};
@@ -126,18 +127,4 @@ pub(super) async fn service(offer: &str, url: &str) -> Finding {
 fn address(url: &str) -> Option<(String, u16)> {
     let url = reqwest::Url::parse(url).ok()?;
     Some((url.host_str()?.to_owned(), url.port_or_known_default()?))
-}
-
-/// An error with its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let said = error.to_string();
-        if !text.contains(&said) {
-            text = format!("{text}: {said}");
-        }
-        cause = error.source();
-    }
-    text
 }
