@@ -8,7 +8,7 @@ use std::time::Duration;
 use mock_nano_rpc::{Config, MockNode};
 use nano_worker::edge::{self, Clock};
 use nano_worker::nano::rpc::RpcConfig;
-use nano_worker::nano::{Amount, BlockHash, Rpc, Seed};
+use nano_worker::nano::{Amount, BlockHash, Network, Rpc, Seed};
 use nano_worker::protocol::{JobId, Timestamp};
 use nano_worker::worker::engine::Heard;
 use nano_worker::worker::payment::{Facts, Invoice, Submitted, Verdict, judge};
@@ -75,7 +75,7 @@ async fn one_look(rpc: &Rpc, submitted: Option<&str>, lapsed: bool) -> Facts {
     let clock =
         Clock::from_fn(move || Timestamp::from_seconds(3_600 * hours.fetch_add(1, Ordering::Relaxed)));
     let job = JobId::from_random([1; 16]);
-    let task = tokio::spawn(watch::run(rpc.clone(), clock, receiver, heard, stop.clone()));
+    let task = tokio::spawn(watch::run(rpc.clone(), Network::Dev, clock, receiver, heard, stop.clone()));
     let submitted = submitted.map(str::to_owned);
     wishes.send(Wish::Watch { job, invoice: invoice(1), submitted, lapsed }).await.unwrap();
     let answer = tokio::time::timeout(Duration::from_secs(60), facts.recv()).await.unwrap();

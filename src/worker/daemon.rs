@@ -226,7 +226,7 @@ impl Daemon {
         };
         // A wall clock that is set back would put all looks off; this one never jumps.
         let steady = Clock::from_fn(move || Timestamp::default().plus(rpc_clock()));
-        tasks.spawn(watch::run(rpc, steady, wishes, heard, stop.clone()));
+        tasks.spawn(watch::run(rpc, settings.network, steady, wishes, heard, stop.clone()));
         tasks.spawn(nodes::look(looked_at, settings.network, stop.clone()));
         let ingest = Ingest {
             line: Arc::clone(&line),

@@ -1,16 +1,18 @@
 //! Gathers facts about payments: few calls, however many invoices are open.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use nano_currency::block::Block;
 use nano_currency::rpc::{BlockInfo, Lookup, Receivables, Rpc, RpcError, Subtype};
-use nano_currency::{Account, Amount, BlockHash};
+use nano_currency::{Account, Amount, BlockHash, Network};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::engine::Heard;
+use super::nodes::Gate;
 use super::payment::{BlockFact, Facts, Invoice, Submitted};
 use crate::edge::Clock;
 use crate::protocol::{JobId, Timestamp};
@@ -82,14 +84,17 @@ struct Question {
     lapsed: bool,
 }
 
-/// Watches until `shutdown`; facts go to `heard`.
+/// Watches until `shutdown`; facts go to `heard`. Nothing is believed of a node that is not on
+/// `network`.
 pub async fn run(
     rpc: Rpc,
+    network: Network,
     clock: Clock,
     mut wishes: mpsc::Receiver<Wish>,
     heard: mpsc::Sender<Heard>,
     shutdown: CancellationToken,
 ) {
+    let gate = Arc::new(Gate::new(&rpc, network));
     let mut list = List::default();
     let mut rounds = JoinSet::new();
     // The loop that hears may itself be waiting for us to take a wish, so neither waits for the
@@ -100,7 +105,7 @@ pub async fn run(
             && unheard.is_empty()
             && let Some(questions) = list.take_due(clock.now())
         {
-            rounds.spawn(ask(rpc.clone(), questions));
+            rounds.spawn(ask_through(Arc::clone(&gate), rpc.clone(), questions));
         }
         let idle = rounds.len() < ROUNDS_MAX && unheard.is_empty();
         let wait = if idle { list.wait(clock.now()) } else { None };
@@ -218,6 +223,18 @@ impl List {
     fn wait(&self, now: Timestamp) -> Option<Duration> {
         self.due.first().map(|(at, _)| at.since(now))
     }
+}
+
+/// One round, if the nodes are on the right network; otherwise all is unknown.
+async fn ask_through(gate: Arc<Gate>, rpc: Rpc, questions: Vec<Question>) -> Vec<(JobId, Facts)> {
+    let Some(why) = gate.closed().await else { return ask(rpc, questions).await };
+    let unknown = |question: &Question| Facts {
+        submitted: Submitted::NotFound,
+        found: Vec::new(),
+        unknown: Some(why.clone()),
+        lapsed: question.lapsed,
+    };
+    questions.iter().map(|question| (question.job, unknown(question))).collect()
 }
 
 /// One round: all submitted hashes in one call, all accounts in one call, and the blocks found on

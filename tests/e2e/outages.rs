@@ -73,3 +73,19 @@ async fn a_slow_node_is_only_slow() {
     let job = world.buy(&json!(1)).await;
     assert_eq!(world.runs_of(&job), 1);
 }
+
+#[tokio::test]
+async fn a_node_of_another_network_makes_nothing_paid() {
+    let world = World::new().await;
+    let config = world.configure("one", &OfferText::default());
+    let wrong = std::fs::read_to_string(&config).unwrap().replace("\"dev\"", "\"live\"");
+    std::fs::write(&config, wrong).unwrap();
+    let _worker = world.run_worker("one", &config);
+    let job = world.accepted(&text("hello")).await;
+    let hash = world.pay(&job, PRICE);
+    world.submit(&job, &hash).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(world.runs_of(&job), 0);
+    let log = std::fs::read_to_string(world.path("one.log")).unwrap();
+    assert!(log.contains("is not on the network live"), "{log}");
+}
