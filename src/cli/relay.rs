@@ -86,7 +86,7 @@ async fn run(settings: Settings) -> anyhow::Result<()> {
     })?;
     let relay = Relay::open(settings.config)?;
     announce(&format!("relay listening on http://{}", listener.local_addr()?))?;
-    notify(&[NotifyState::Ready]);
+    notify(&[NotifyState::Ready, NotifyState::Status("serving")]);
     let watchdog = tokio::spawn(watchdog());
     let result = relay.serve(listener, shutdown).await;
     watchdog.abort();
@@ -144,7 +144,7 @@ fn stop_on_signals(shutdown: CancellationToken) -> anyhow::Result<()> {
             _ = interrupt.recv() => {}
         }
         info!("stopping");
-        notify(&[NotifyState::Stopping]);
+        notify(&[NotifyState::Stopping, NotifyState::Status("draining")]);
         shutdown.cancel();
     });
     Ok(())

@@ -45,6 +45,9 @@ const SLEEP_MAX: Duration = Duration::from_secs(30);
 /// How often a recovery looks whether it is over.
 const RECOVERY_LOOK: Duration = Duration::from_millis(100);
 
+/// Between two signs of life: systemd waits for many seconds.
+const BEAT: Duration = Duration::from_secs(1);
+
 /// How long killed handlers and broken-off calls may take to end.
 const STOP_WAIT: Duration = Duration::from_secs(5);
 
@@ -168,6 +171,7 @@ struct Daemon {
     services: Services,
     drain_time: Duration,
     watchdog: Option<Duration>,
+    beaten: Option<std::time::Instant>,
     recovery: Option<Recovery>,
 }
 
@@ -260,6 +264,7 @@ impl Daemon {
             services,
             drain_time: settings.drain,
             watchdog: sd_notify::watchdog_enabled(),
+            beaten: None,
             recovery,
         })
     }
@@ -271,7 +276,7 @@ impl Daemon {
         if self.recovery.is_some() {
             self.look_at_all().await;
         }
-        notify(&[sd_notify::NotifyState::Ready]);
+        self.tell_manager(sd_notify::NotifyState::Ready);
         tracing::info!(open_jobs = self.engine.open_count(), "worker ready");
         let mut draining = None;
         let mut registering = true;
@@ -309,9 +314,7 @@ impl Daemon {
                 count = self.inputs.recv_many(&mut heard, INPUTS_PER_TURN) => if count == 0 { return Ok(()) },
                 () = tokio::time::sleep(wait) => {}
             }
-            if self.watchdog.is_some() {
-                notify(&[sd_notify::NotifyState::Watchdog]);
-            }
+            self.beat();
             let mut durable = Vec::new();
             for page in pages {
                 heard.extend(page.heard);
@@ -324,6 +327,20 @@ impl Daemon {
                 let _ = page.send(self.engine.open_count());
             }
         }
+    }
+
+    /// Tells the service manager that the loop goes round, once a second at most.
+    fn beat(&mut self) {
+        let now = edge::monotonic();
+        if self.beaten.is_none_or(|at| now.saturating_duration_since(at) >= BEAT) {
+            self.beaten = Some(now);
+            self.tell_manager(sd_notify::NotifyState::Watchdog);
+        }
+    }
+
+    fn tell_manager(&self, state: sd_notify::NotifyState<'_>) {
+        let status = format!("{} open jobs", self.engine.open_count());
+        notify(&[state, sd_notify::NotifyState::Status(&status)]);
     }
 
     /// Nothing is done before the decision to do it is durable.
@@ -371,7 +388,7 @@ impl Daemon {
 
     fn begin_drain(&self) {
         tracing::info!(open_jobs = self.engine.open_count(), "stopping: running jobs are finished");
-        notify(&[sd_notify::NotifyState::Stopping]);
+        self.tell_manager(sd_notify::NotifyState::Stopping);
         self.hands.drain.cancel();
     }
 

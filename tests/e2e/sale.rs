@@ -123,3 +123,30 @@ async fn the_state_is_its_owners_and_can_be_asked_while_it_runs() {
     assert_eq!(code, Some(0));
     assert_eq!(serde_json::from_str::<serde_json::Value>(&resting).unwrap(), running);
 }
+
+#[tokio::test]
+async fn the_service_manager_hears_how_it_goes() {
+    let world = World::new().await;
+    let config = world.configure("one", &OfferText::default());
+    let path = world.path("notify");
+    let socket = tokio::net::UnixDatagram::bind(&path).unwrap();
+    let notify = path.to_str().unwrap().to_owned();
+    let mut worker =
+        world.run_worker_with("one", &config, &[("NOTIFY_SOCKET", &notify), ("WATCHDOG_USEC", "3000000")]);
+    let hear = async || {
+        let mut text = vec![0; 4_096];
+        let length =
+            tokio::time::timeout(crate::world::PATIENCE, socket.recv(&mut text)).await.unwrap().unwrap();
+        String::from_utf8(text[..length].to_vec()).unwrap()
+    };
+    let first = hear().await;
+    assert!(first.contains("READY=1") && first.contains("STATUS=0 open jobs"), "{first}");
+    // Also while nothing happens.
+    for _ in 0..2 {
+        let beat = hear().await;
+        assert!(beat.contains("WATCHDOG=1"), "{beat}");
+    }
+    worker.signal(rustix::process::Signal::TERM);
+    while !hear().await.contains("STOPPING=1") {}
+    assert!(worker.wait().success());
+}

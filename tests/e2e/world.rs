@@ -164,10 +164,15 @@ impl World {
     }
 
     pub(crate) fn run_worker(&self, name: &str, config: &Path) -> Process {
+        self.run_worker_with(name, config, &[])
+    }
+
+    pub(crate) fn run_worker_with(&self, name: &str, config: &Path, env: &[(&str, &str)]) -> Process {
         let child = Command::new(env!("CARGO_BIN_EXE_worker"))
             .args(["run", "--config"])
             .arg(config)
             .env("RUST_LOG", "info")
+            .envs(env.iter().copied())
             .stdin(Stdio::null())
             .stdout(self.log(name))
             .stderr(self.log(name))
