@@ -289,11 +289,36 @@ fn open_db(dir: &Path, options: Options<'_>) -> Result<sled::Db, OpenError> {
             Err(source) => open_error(dir, source),
         };
         tries += 1;
-        if tries >= LOCK_TRIES_MAX || !matches!(error, OpenError::InUse(_)) {
-            return Err(error);
+        match error {
+            _ if tries >= LOCK_TRIES_MAX => return Err(error),
+            OpenError::InUse(_) => std::thread::park_timeout(LOCK_PAUSE),
+            OpenError::Unreadable { .. } if remove_half_snapshots(dir).unwrap_or(false) => {}
+            error => return Err(error),
         }
-        std::thread::park_timeout(LOCK_PAUSE);
     }
+}
+
+/// Removes snapshots that a killed process was still writing, and says whether there were any.
+///
+/// sled takes such a file for its newest snapshot and refuses to open; without it, it reads the one
+/// before, or the whole log. Done under sled's own lock on the data file, since a living process may
+/// be writing one.
+fn remove_half_snapshots(dir: &Path) -> io::Result<bool> {
+    let data = std::fs::File::open(dir.join("db"))?;
+    if data.try_lock().is_err() {
+        return Ok(false);
+    }
+    let mut removed = false;
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with("snap.") && name.ends_with(".generating") {
+            std::fs::remove_file(entry.path())?;
+            removed = true;
+        }
+    }
+    Ok(removed)
 }
 
 fn open_error(dir: &Path, source: sled::Error) -> OpenError {

@@ -107,6 +107,25 @@ fn a_value_that_sled_would_move_to_a_file_of_its_own_is_refused() {
 }
 
 #[test]
+fn a_snapshot_that_a_killed_process_left_half_written_is_no_obstacle() {
+    let dir = tempfile::tempdir().unwrap();
+    {
+        let store = open(dir.path());
+        let mut batch = Batch::default();
+        OTHERS.put(&mut batch, &1, &"kept".to_owned()).unwrap();
+        store.commit(batch).unwrap();
+        store.durable_blocking().unwrap();
+    }
+    for half in [&b""[..], b"half of a snapshot"] {
+        let file = dir.path().join("snap.7FFFFFFFFFFFFFFF.generating");
+        std::fs::write(&file, half).unwrap();
+        let store = open(dir.path());
+        assert_eq!(OTHERS.get(&store, &1).unwrap().as_deref(), Some("kept"));
+        assert!(!file.exists());
+    }
+}
+
+#[test]
 fn the_directory_is_its_owners() {
     use std::os::unix::fs::PermissionsExt;
     let dir = tempfile::tempdir().unwrap();
