@@ -218,7 +218,7 @@ impl Market {
             _ => None,
         });
         let settings = settings::parse(&text, dir, &env).unwrap();
-        let parts = Parts { clock: Clock::system(), entropy: Entropy::system() };
+        let parts = Parts::system();
         let worker_stop = stop.clone();
         let worker = tokio::spawn(async move { worker::run(settings, parts, worker_stop).await.unwrap() });
         let buyer = client(address, 2);

@@ -1,14 +1,23 @@
-//! Where time and randomness come in; everything else takes them as arguments.
+//! Where time, randomness and tasks come in; everything else takes them as arguments.
 
 use std::fmt;
+use std::io;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use tokio_util::task::TaskTracker;
 
 use crate::protocol::Timestamp;
 
 /// Tells the time.
 #[derive(Clone)]
-pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
+pub struct Clock {
+    now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    uptime: Arc<dyn Fn() -> Duration + Send + Sync>,
+}
 
 impl Clock {
     /// The machine's clock.
@@ -23,13 +32,26 @@ impl Clock {
 
     /// A clock that a test moves.
     pub fn from_fn(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
-        Self(Arc::new(now))
+        Self { now: Arc::new(now), uptime: Arc::new(uptime) }
+    }
+
+    /// The same clock with another [`Clock::uptime`].
+    #[must_use]
+    pub fn with_uptime(self, uptime: impl Fn() -> Duration + Send + Sync + 'static) -> Self {
+        Self { uptime: Arc::new(uptime), ..self }
     }
 
     /// The moment it is.
     #[must_use]
     pub fn now(&self) -> Timestamp {
-        (self.0)()
+        (self.now)()
+    }
+
+    /// Time since the machine was started, the time it slept included: what a lease is counted on,
+    /// since a relay's clock goes on while this machine sleeps.
+    #[must_use]
+    pub fn uptime(&self) -> Duration {
+        (self.uptime)()
     }
 }
 
@@ -39,19 +61,17 @@ impl fmt::Debug for Clock {
     }
 }
 
-/// Time that never jumps, for measuring how long something took.
+/// Time that never jumps, for measuring how long something took. It is the runtime's, so that a
+/// runtime whose time is simulated is measured by that.
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "this is the one place where the clock is read")]
 pub fn monotonic() -> std::time::Instant {
-    std::time::Instant::now()
+    tokio::time::Instant::now().into_std()
 }
 
 type Fill = dyn Fn(&mut [u8]) + Send + Sync;
 
-/// Time since the machine was started, the time it slept included: what a lease is counted on, since
-/// a relay's clock goes on while this machine sleeps.
-#[must_use]
-pub fn uptime() -> Duration {
+fn uptime() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
     Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))
@@ -95,5 +115,85 @@ impl Entropy {
 impl fmt::Debug for Entropy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Entropy(..)")
+    }
+}
+
+type Spawn = dyn Fn(BoxFuture<'static, ()>) + Send + Sync;
+
+/// The one owner of everything that a process does at the same time.
+///
+/// Clones share it. Whoever simulates a process says how tasks are spawned, and so can end them all.
+#[derive(Clone)]
+pub struct Tasks {
+    tracker: TaskTracker,
+    spawn: Option<Arc<Spawn>>,
+}
+
+/// A task that shares nothing with the others of its process; see [`Tasks::apart`].
+#[derive(Debug)]
+pub struct Apart(Option<JoinHandle<()>>);
+
+impl Tasks {
+    /// Tasks of the current runtime.
+    #[must_use]
+    pub fn system() -> Self {
+        Self { tracker: TaskTracker::new(), spawn: None }
+    }
+
+    /// Tasks that a simulation runs.
+    pub fn from_fn(spawn: impl Fn(BoxFuture<'static, ()>) + Send + Sync + 'static) -> Self {
+        Self { tracker: TaskTracker::new(), spawn: Some(Arc::new(spawn)) }
+    }
+
+    /// Runs a task beside the others.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let task = self.tracker.track_future(task);
+        match &self.spawn {
+            Some(spawn) => spawn(task.boxed()),
+            None => drop(tokio::spawn(task)),
+        }
+    }
+
+    /// Runs a task on a thread and a runtime of its own, so that no other can make it late; in a
+    /// simulation there is only one thread.
+    ///
+    /// # Errors
+    /// If the thread or its runtime cannot be made.
+    pub fn apart(&self, name: &str, task: impl Future<Output = ()> + Send + 'static) -> io::Result<Apart> {
+        if self.spawn.is_some() {
+            self.spawn(task);
+            return Ok(Apart(None));
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let thread =
+            std::thread::Builder::new().name(name.to_owned()).spawn(move || runtime.block_on(task))?;
+        Ok(Apart(Some(thread)))
+    }
+
+    /// Lets [`Tasks::wait`] return once all tasks have ended.
+    pub fn close(&self) {
+        self.tracker.close();
+    }
+
+    /// Waits until all tasks have ended, after [`Tasks::close`].
+    pub async fn wait(&self) {
+        self.tracker.wait().await;
+    }
+}
+
+impl fmt::Debug for Tasks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Tasks({})", self.tracker.len())
+    }
+}
+
+impl Apart {
+    /// Waits for its end, without blocking the runtime.
+    pub async fn join(self) {
+        if let Some(thread) = self.0 {
+            // A panic there has already ended what it did, which others were told or will see.
+            let joined = tokio::task::spawn_blocking(move || drop(thread.join()));
+            joined.await.unwrap_or_default();
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Speaking to a relay: signed REST, the WebSocket of hints, and how to wait between tries.
 //!
 //! Reading order: [`error`] how a call can end, [`rest`] one signed request and its bounds,
-//! [`calls`] a method per route, [`socket`] hints, [`pace`] delays.
+//! [`calls`] a method per route, [`socket`] hints, [`pace`] delays, [`wire`] what stands in for sockets.
 //!
 //! Architecture invariant: nothing here decides about jobs, and nothing here retries a call by
 //! itself: whoever asked knows whether asking again is right.
@@ -16,8 +16,11 @@ pub mod socket;
 
 pub mod pace;
 
+pub mod wire;
+
 pub use calls::{EventsQuery, Health, JobPage, JobsQuery, LockRequest, OfferPage, OffersQuery};
 pub use error::{CallError, Refused};
 pub use pace::Pace;
 pub use rest::{RelayClient, RelayUrlError};
 pub use socket::Hint;
+pub use wire::Wire;

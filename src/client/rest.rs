@@ -5,12 +5,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, RETRY_AFTER};
+use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, Method, Url};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::error::{CallError, read_http_date, read_retry_after};
+use super::wire::{self, Wire};
 use crate::edge::{Clock, Entropy};
 use crate::protocol::signing::{
     NONCE_HEADER, PUBKEY_HEADER, SIGNATURE_HEADER, Signer, TIMESTAMP_HEADER, canonical,
@@ -39,11 +40,17 @@ pub struct RelayClient {
 }
 
 struct Inner {
-    http: Client,
+    way: Way,
     base: Url,
     signer: Signer,
     clock: Clock,
     entropy: Entropy,
+}
+
+/// How requests get there.
+enum Way {
+    Sockets(Client),
+    Wire(Arc<dyn Wire>),
 }
 
 /// What a request carries besides its signature.
@@ -97,8 +104,26 @@ impl RelayClient {
             http = http.no_proxy();
         }
         let http = http.build().map_err(RelayUrlError::Client)?;
-        let inner = Inner { http, base, signer, clock, entropy };
-        Ok(Self { inner: Arc::new(inner), tag: Tag::default() })
+        Ok(Self::on(Way::Sockets(http), base, signer, clock, entropy))
+    }
+
+    /// A client of the relay at the other end of `wire`.
+    ///
+    /// # Errors
+    /// If the address cannot be used.
+    pub fn over(
+        wire: Arc<dyn Wire>,
+        url: &str,
+        signer: Signer,
+        clock: Clock,
+        entropy: Entropy,
+    ) -> Result<Self, RelayUrlError> {
+        Ok(Self::on(Way::Wire(wire), parse_base(url)?, signer, clock, entropy))
+    }
+
+    fn on(way: Way, base: Url, signer: Signer, clock: Clock, entropy: Entropy) -> Self {
+        let inner = Inner { way, base, signer, clock, entropy };
+        Self { inner: Arc::new(inner), tag: Tag::default() }
     }
 
     /// The same line, for calls that the relay is to carry out once, however often they are sent.
@@ -133,6 +158,14 @@ impl RelayClient {
         &self.inner.signer
     }
 
+    /// What stands in for sockets, if something does.
+    pub(super) fn wire(&self) -> Option<&Arc<dyn Wire>> {
+        match &self.inner.way {
+            Way::Sockets(_) => None,
+            Way::Wire(wire) => Some(wire),
+        }
+    }
+
     pub(super) fn entropy(&self) -> &Entropy {
         &self.inner.entropy
     }
@@ -161,32 +194,63 @@ impl RelayClient {
         signed: Signed,
     ) -> Result<Answer, CallError> {
         let body = body.map(Value::to_string).unwrap_or_default().into_bytes();
-        let mut request = self.inner.http.request(method.clone(), url.clone());
-        if signed == Signed::Yes {
-            request = request.headers(self.signature(&method, &url, &body)?);
-        }
-        if let Some(key) = &self.tag.idempotency_key {
-            request = request.header("idempotency-key", key);
-        }
-        if let Some(id) = &self.tag.request_id {
-            request = request.header("x-request-id", id);
-        }
-        if !body.is_empty() {
-            request = request.header(CONTENT_TYPE, "application/json").body(body);
-        }
-        let response = request.send().await.map_err(CallError::transport)?;
-        let answer = self.read(response).await;
+        let headers = self.headers(&method, &url, &body, signed)?;
+        let answer = match &self.inner.way {
+            Way::Sockets(http) => {
+                let request = http.request(method.clone(), url.clone()).headers(headers).body(body);
+                match request.send().await {
+                    Ok(response) => self.read(response).await,
+                    Err(error) => return Err(CallError::transport(error)),
+                }
+            }
+            Way::Wire(wire) => {
+                let target = target(&url);
+                let request = wire::Request { method: method.clone(), target, headers, body };
+                self.carry(wire.call(request)).await
+            }
+        };
         if let Err(error) = &answer {
             tracing::debug!(method = %method, path = url.path(), request_id = self.tag.request_id, %error, "call failed");
         }
         answer
     }
 
-    fn signature(&self, method: &Method, url: &Url, body: &[u8]) -> Result<HeaderMap, CallError> {
-        let target = match url.query() {
-            Some(query) => format!("{}?{query}", url.path()),
-            None => url.path().to_owned(),
+    fn headers(
+        &self,
+        method: &Method,
+        url: &Url,
+        body: &[u8],
+        signed: Signed,
+    ) -> Result<HeaderMap, CallError> {
+        let mut headers = match signed {
+            Signed::Yes => self.signature(method, url, body)?,
+            Signed::No => HeaderMap::new(),
         };
+        let tags = [("idempotency-key", &self.tag.idempotency_key), ("x-request-id", &self.tag.request_id)];
+        for (name, value) in tags {
+            if let Some(value) = value {
+                let value = value.parse().map_err(|error| CallError::malformed(0, error))?;
+                headers.insert(name, value);
+            }
+        }
+        if !body.is_empty() {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
+        Ok(headers)
+    }
+
+    async fn carry(
+        &self,
+        call: impl Future<Output = Result<wire::Response, String>>,
+    ) -> Result<Answer, CallError> {
+        let lost = |reason| CallError::Transport { reason, source: None };
+        let answer = tokio::time::timeout(TIMEOUT, call).await;
+        let response = answer.unwrap_or_else(|_| Err("no answer in time".to_owned())).map_err(lost)?;
+        self.answer(response.status, &response.headers, response.body)
+    }
+
+    fn signature(&self, method: &Method, url: &Url, body: &[u8]) -> Result<HeaderMap, CallError> {
+        let target = target(url);
         let timestamp = self.now().seconds().to_string();
         let nonce = hex::encode(self.inner.entropy.bytes::<16>());
         let text = canonical(method.as_str(), &target, &timestamp, &nonce, body);
@@ -208,9 +272,7 @@ impl RelayClient {
 
     async fn read(&self, mut response: reqwest::Response) -> Result<Answer, CallError> {
         let status = response.status().as_u16();
-        let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
-        let retry_after = header(RETRY_AFTER).and_then(|text| read_retry_after(text, self.now()));
-        let date = header(DATE).and_then(read_http_date);
+        let headers = std::mem::take(response.headers_mut());
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(CallError::transport)? {
             if body.len() + chunk.len() > RESPONSE_BYTES_MAX {
@@ -218,6 +280,13 @@ impl RelayClient {
             }
             body.extend_from_slice(&chunk);
         }
+        self.answer(status, &headers, body)
+    }
+
+    fn answer(&self, status: u16, headers: &HeaderMap, body: Vec<u8>) -> Result<Answer, CallError> {
+        let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
+        let retry_after = header(RETRY_AFTER).and_then(|text| read_retry_after(text, self.now()));
+        let date = header(DATE).and_then(read_http_date);
         if !(200..300).contains(&status) {
             return Err(CallError::from_answer(status, retry_after, &body));
         }
@@ -244,6 +313,14 @@ impl Answer {
 impl fmt::Debug for RelayClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "RelayClient({} as {})", self.inner.base, self.public_key())
+    }
+}
+
+/// Path and query, as they are signed and sent.
+fn target(url: &Url) -> String {
+    match url.query() {
+        Some(query) => format!("{}?{query}", url.path()),
+        None => url.path().to_owned(),
     }
 }
 

@@ -114,6 +114,14 @@ async fn run_with(
     shutdown: CancellationToken,
     patience: Patience,
 ) {
+    if let Some(wire) = client.wire() {
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => {}
+            () = wire.hints(hints) => {}
+        }
+        return;
+    }
     let mut pace = Pace::new(RECONNECT_MIN, RECONNECT_MAX, client.entropy().clone());
     while !shutdown.is_cancelled() && !hints.is_closed() {
         let ended = tokio::select! {

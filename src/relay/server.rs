@@ -106,6 +106,16 @@ impl Relay {
         result.and(last).map_err(RunError::from)
     }
 
+    /// The relay without sockets: what answers requests, and what it does by itself until
+    /// `shutdown` or until its storage fails.
+    pub fn without_sockets(
+        self,
+        shutdown: CancellationToken,
+    ) -> (Router, impl Future<Output = Result<(), RunError>> + Send + 'static) {
+        let app = self.into_app(shutdown);
+        (router(app.clone()), async move { background(&app).await.map_err(RunError::from) })
+    }
+
     fn into_app(self, shutdown: CancellationToken) -> App {
         let Self { storage, config, clock, entropy } = self;
         App(Arc::new(Shared {
@@ -173,6 +183,7 @@ async fn background(app: &App) -> Result<(), StorageError> {
         pending().await
     };
     tokio::select! {
+        biased;
         result = sweeping => result,
         result = telling => result,
     }

@@ -22,6 +22,7 @@ pub(super) async fn run(app: &App) -> Result<(), StorageError> {
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
+            biased;
             () = app.shutdown.cancelled() => return Ok(()),
             _ = interval.tick() => sweep(app).await?,
         }

@@ -65,8 +65,8 @@ impl<K: Key> Blobs<K> {
     pub fn remove(&self, store: &Store, batch: &mut Batch, key: &K) -> Result<(), StoreError> {
         let mut prefix = vec![self.id];
         key.encode(&mut prefix);
-        for piece in store.tree.scan_prefix(prefix).keys() {
-            batch.delete(piece?.to_vec());
+        for piece in store.tree.scan_prefix(prefix) {
+            batch.delete(piece?.0.to_vec());
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ use std::ops::Bound;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::tree::{Bytes, Entries};
 use super::{Batch, Key, Store, StoreError, VALUE_BYTES_MAX};
 
 /// A numbered part of the store: keys of kind `K`, values of kind `V` as JSON behind a version byte.
@@ -138,11 +139,11 @@ impl<K, V> fmt::Debug for Keyspace<K, V> {
 /// Records one after the other, from either end.
 pub struct Scan<'a, K, V> {
     keyspace: &'a Keyspace<K, V>,
-    iter: sled::Iter,
+    iter: Entries,
 }
 
 impl<K: Key, V: Serialize + DeserializeOwned> Scan<'_, K, V> {
-    fn read(&self, entry: sled::Result<(sled::IVec, sled::IVec)>) -> Result<(K, V), StoreError> {
+    fn read(&self, entry: Result<(Bytes, Bytes), StoreError>) -> Result<(K, V), StoreError> {
         let (key, value) = entry?;
         let mut bytes = key.get(1..).unwrap_or_default();
         let key = K::decode(&mut bytes).ok_or_else(|| self.keyspace.unreadable(&"its key is malformed"))?;

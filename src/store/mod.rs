@@ -10,6 +10,8 @@ mod barrier;
 mod blob;
 mod key;
 mod keyspace;
+mod memory;
+mod tree;
 
 use std::fmt;
 use std::io;
@@ -20,8 +22,11 @@ use std::time::Duration;
 pub use blob::Blobs;
 pub use key::Key;
 pub use keyspace::{Keyspace, Scan};
+pub use memory::{Disk, Writes};
 
 use barrier::Barrier;
+use memory::Memory;
+use tree::Tree;
 
 /// A value's bytes at most: sled keeps values near its segment size of 512 KiB in separate files
 /// that the barrier would not cover. Larger things are cut into [`Blobs`].
@@ -37,11 +42,9 @@ const META: Keyspace<String, String> = Keyspace::new(0, "meta", 1);
 
 /// An open store: one directory, one process.
 pub struct Store {
-    tree: sled::Tree,
-    barrier: Barrier,
+    tree: Tree,
     writer: Mutex<()>,
     dir: PathBuf,
-    _db: sled::Db,
 }
 
 /// How to open a store.
@@ -133,32 +136,27 @@ pub enum StoreError {
 
 /// Writes that become visible together.
 #[derive(Default)]
-pub struct Batch {
-    inner: sled::Batch,
-    writes: usize,
-}
+pub struct Batch(Writes);
 
 impl Batch {
     /// Whether there is nothing to write.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.writes == 0
+        self.0.is_empty()
     }
 
     fn insert(&mut self, key: Vec<u8>, value: Vec<u8>) {
-        self.inner.insert(key, value);
-        self.writes += 1;
+        self.0.push((key, Some(value)));
     }
 
     fn delete(&mut self, key: Vec<u8>) {
-        self.inner.remove(key);
-        self.writes += 1;
+        self.0.push((key, None));
     }
 }
 
 impl fmt::Debug for Batch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Batch({} writes)", self.writes)
+        write!(f, "Batch({} writes)", self.0.len())
     }
 }
 
@@ -174,7 +172,19 @@ impl Store {
             db.open_tree("state").map_err(|source| OpenError::Unreadable { dir: dir.to_owned(), source })?;
         let barrier = Barrier::start(db.clone(), dir)
             .map_err(|source| OpenError::Directory { dir: dir.to_owned(), source })?;
-        let store = Self { tree, barrier, writer: Mutex::new(()), dir: dir.to_owned(), _db: db };
+        let tree = Tree::Sled { tree, barrier, _db: db };
+        let store = Self { tree, writer: Mutex::new(()), dir: dir.to_owned() };
+        store.check_meta(options)?;
+        Ok(store)
+    }
+
+    /// Opens a store in memory, with what `disk` has kept: for simulations.
+    ///
+    /// # Errors
+    /// If it is another program's, or of a later version.
+    pub fn in_memory(disk: &Disk, options: Options<'_>) -> Result<Self, OpenError> {
+        let tree = Tree::Memory(Memory::open(disk));
+        let store = Self { tree, writer: Mutex::new(()), dir: PathBuf::new() };
         store.check_meta(options)?;
         Ok(store)
     }
@@ -201,9 +211,7 @@ impl Store {
         if batch.is_empty() {
             return Ok(());
         }
-        self.tree.apply_batch(batch.inner)?;
-        self.barrier.wrote();
-        Ok(())
+        self.tree.apply(batch.0)
     }
 
     /// Waits until all that was committed before this call would survive a power cut.
@@ -214,7 +222,7 @@ impl Store {
     /// # Errors
     /// If the disk failed, now or ever since the store was opened.
     pub async fn durable(&self) -> Result<(), StoreError> {
-        self.barrier.wait().await
+        self.tree.durable().await
     }
 
     /// [`Store::commit`], then [`Store::durable`].
@@ -231,13 +239,13 @@ impl Store {
     /// # Errors
     /// If the disk fails.
     pub fn durable_blocking(&self) -> Result<(), StoreError> {
-        self.barrier.wait_blocking()
+        self.tree.durable_blocking()
     }
 
     /// How often the disk was flushed since the store was opened.
     #[must_use]
     pub fn flushes(&self) -> u64 {
-        self.barrier.flushes()
+        self.tree.flushes()
     }
 
     fn check_meta(&self, options: Options<'_>) -> Result<(), OpenError> {

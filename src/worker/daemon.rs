@@ -1,13 +1,13 @@
 //! The one loop, and the order in which its tasks begin and end.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use nano_currency::rpc::{Rpc, RpcConfig, RpcSetupError};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::calls::Line;
 use super::effects::{Desk, Hands, Services};
@@ -22,8 +22,8 @@ use super::settings::{OfferSettings, Settings};
 use super::stage::Stage;
 use super::wallet::{Wallet, WalletError};
 use super::{control, executor, nodes, watch};
-use crate::client::{RelayClient, RelayUrlError, socket};
-use crate::edge::{self, Clock, Entropy};
+use crate::client::{RelayClient, RelayUrlError, Wire, socket};
+use crate::edge::{self, Clock, Entropy, Tasks};
 use crate::protocol::{JobId, OfferId, Timestamp};
 use crate::store::{Batch, OpenError, Store, StoreError};
 
@@ -51,13 +51,46 @@ const BEAT: Duration = Duration::from_secs(1);
 /// How long killed handlers and broken-off calls may take to end.
 const STOP_WAIT: Duration = Duration::from_secs(5);
 
-/// What comes from outside: time and randomness.
+/// What comes from outside: time, randomness, tasks, and the ways to others.
 #[derive(Debug, Clone)]
 pub struct Parts {
     /// Tells the time.
     pub clock: Clock,
     /// Makes randomness.
     pub entropy: Entropy,
+    /// Runs what goes on at the same time.
+    pub tasks: Tasks,
+    /// The ways to relay and nodes, where they are not sockets.
+    pub wires: Option<Wires>,
+}
+
+/// Ways to others that are not sockets: for simulations.
+#[derive(Debug, Clone)]
+pub struct Wires {
+    /// To the relay.
+    pub relay: Arc<dyn Wire>,
+    /// To the nodes.
+    pub nodes: Arc<dyn nano_currency::rpc::Wire>,
+}
+
+impl Parts {
+    /// The machine's own.
+    #[must_use]
+    pub fn system() -> Self {
+        Self { clock: Clock::system(), entropy: Entropy::system(), tasks: Tasks::system(), wires: None }
+    }
+
+    /// A client of the relay.
+    pub(super) fn client(&self, settings: &Settings) -> Result<RelayClient, RelayUrlError> {
+        let (clock, entropy) = (self.clock.clone(), self.entropy.clone());
+        match &self.wires {
+            None => RelayClient::new(&settings.relay_url, settings.signer.clone(), clock, entropy),
+            Some(wires) => {
+                let wire = Arc::clone(&wires.relay);
+                RelayClient::over(wire, &settings.relay_url, settings.signer.clone(), clock, entropy)
+            }
+        }
+    }
 }
 
 /// Why the daemon does not start, or had to stop. Its store is whole: starting it again is safe.
@@ -102,7 +135,21 @@ pub enum StartError {
 /// # Errors
 /// If it cannot start, or its store failed.
 pub async fn run(settings: Settings, parts: Parts, shutdown: CancellationToken) -> Result<(), StartError> {
-    live(settings, parts, shutdown, None).await
+    let store = memory::open(&settings.state_dir)?;
+    run_on(store, settings, parts, shutdown).await
+}
+
+/// [`run`], on a store that is open.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_on(
+    store: Store,
+    settings: Settings,
+    parts: Parts,
+    shutdown: CancellationToken,
+) -> Result<(), StartError> {
+    live(store, settings, parts, shutdown, None).await
 }
 
 /// Goes on with every open job, without taking new ones, until all of them wait for others or
@@ -117,16 +164,18 @@ pub async fn recover_once(
     patience: Duration,
 ) -> Result<(), StartError> {
     let recovery = Recovery::new(edge::monotonic(), patience);
-    live(settings, parts, shutdown, Some(recovery)).await
+    let store = memory::open(&settings.state_dir)?;
+    live(store, settings, parts, shutdown, Some(recovery)).await
 }
 
 async fn live(
+    store: Store,
     settings: Settings,
     parts: Parts,
     shutdown: CancellationToken,
     recovery: Option<Recovery>,
 ) -> Result<(), StartError> {
-    let store = Arc::new(memory::open(&settings.state_dir)?);
+    let store = Arc::new(store);
     let holder = identify(&store, &settings, &parts)?;
     let wallet = Wallet::open(&store, settings.seed.clone(), settings.account_index_start)?;
     store.durable().await?;
@@ -185,13 +234,13 @@ impl Daemon {
         recovery: Option<Recovery>,
     ) -> Result<Self, StartError> {
         executor::adopt_orphans();
-        let Parts { clock, entropy } = parts;
-        let client =
-            || RelayClient::new(&settings.relay_url, settings.signer.clone(), clock.clone(), entropy.clone());
+        let client = || parts.client(&settings);
+        let Parts { clock, entropy, tasks, wires } = parts.clone();
         let line = Arc::new(Line::new(client()?, entropy.clone()));
         let started = edge::monotonic();
         let rpc_clock = move || edge::monotonic().saturating_duration_since(started);
-        let rpc_config = RpcConfig::new(settings.rpc.clone(), rpc_clock);
+        let mut rpc_config = RpcConfig::new(settings.rpc.clone(), rpc_clock);
+        rpc_config.wire = wires.as_ref().map(|wires| Arc::clone(&wires.nodes));
         let rpc = Rpc::new(&rpc_config)?;
         // Its own client: what it finds out must not make the watch wait.
         let looked_at = Rpc::new(&rpc_config)?;
@@ -207,11 +256,17 @@ impl Daemon {
         let (hint_sender, hints) = mpsc::channel(HINTS_MAX);
         let (registering, registered) = oneshot::channel();
         let (drain, stop) = (CancellationToken::new(), CancellationToken::new());
-        let tasks = TaskTracker::new();
 
         // Its own client: its connections are its own.
-        let keeper =
-            Keeper::start(client()?, holder.clone(), settings.lock_ttl, heard.clone(), stop.clone())?;
+        let keeper = Keeper::start(
+            &tasks,
+            client()?,
+            clock.clone(),
+            holder.clone(),
+            settings.lock_ttl,
+            heard.clone(),
+            stop.clone(),
+        )?;
         let hands = Hands {
             line: Arc::clone(&line),
             store: Arc::clone(&store),
@@ -246,11 +301,8 @@ impl Daemon {
             tasks.spawn(socket::run(client()?, hint_sender, drain.clone()));
             tasks.spawn(begin(ingest, settings.offers, line, entropy, registering, drain.clone()));
         }
-        let socket_path = control::socket_path(&settings.state_dir);
-        match control::Control::bind(&socket_path) {
-            Ok(control) => drop(tasks.spawn(control.serve(Arc::clone(&store), stop.clone()))),
-            // The job goes on without it; a path over 107 bytes is the usual cause.
-            Err(error) => tracing::warn!(%error, path = %socket_path.display(), "no questions can be asked"),
+        if wires.is_none() {
+            answer_questions(&settings.state_dir, &store, &tasks, &stop);
         }
         Ok(Self {
             engine,
@@ -409,12 +461,13 @@ impl Daemon {
         // Whoever still has something to say must not wait for us; it is said again in the next life.
         let drained = async { while inputs.recv().await.is_some() {} };
         tokio::select! {
+            biased;
             () = hands.tasks.wait() => {}
             () = drained => {}
             () = tokio::time::sleep(STOP_WAIT) => tracing::warn!("some tasks did not end in time"),
         }
         drop(inputs);
-        tokio::task::spawn_blocking(move || keeper.join()).await.unwrap_or_default();
+        keeper.join().await;
         if let Err(error) = store.durable().await {
             tracing::error!(%error, "the store failed at the end");
         }
@@ -433,6 +486,7 @@ async fn begin(
     drain: CancellationToken,
 ) {
     let registered = tokio::select! {
+        biased;
         registered = offers::register(&line, &ingest.store, &settings, &entropy) => registered,
         () = drain.cancelled() => return,
     };
@@ -441,6 +495,15 @@ async fn begin(
         return;
     }
     ingest.run(drain).await;
+}
+
+/// The job goes on without it; a path over 107 bytes is the usual cause of a failure.
+fn answer_questions(state_dir: &Path, store: &Arc<Store>, tasks: &Tasks, stop: &CancellationToken) {
+    let path = control::socket_path(state_dir);
+    match control::Control::bind(&path) {
+        Ok(control) => tasks.spawn(control.serve(Arc::clone(store), stop.clone())),
+        Err(error) => tracing::warn!(%error, path = %path.display(), "no questions can be asked"),
+    }
 }
 
 fn serve(services: &Services, offers: &HashMap<OfferId, OfferSettings>) {

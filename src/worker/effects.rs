@@ -2,7 +2,7 @@
 //!
 //! Nothing here decides. What an effect leads to goes back to the loop as the next input.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -11,11 +11,10 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::calls::Line;
 use super::engine::Heard;
-use super::executor::{self, Handler, Purpose, Run};
+use super::executor::{self, Handler, HandlerKind, Purpose, Run};
 use super::input::{Call, Effect, Input, Outcome, Rejection};
 use super::lease::Lease;
 use super::memory::{self, JOBS, REQUESTS};
@@ -23,7 +22,7 @@ use super::payment::Invoice;
 use super::stage::Lock;
 use super::{keeper, watch};
 use crate::client::LockRequest;
-use crate::edge;
+use crate::edge::{Clock, Tasks};
 use crate::protocol::job::JobError;
 use crate::protocol::limits::{LOCK_TTL, REASON_CHARS_MAX};
 use crate::protocol::{Job, JobId, OfferId, apply};
@@ -55,9 +54,9 @@ pub(super) struct Hands {
     pub(super) holder: String,
     pub(super) lock_ttl: Duration,
     pub(super) quote_ttl: Option<Duration>,
-    pub(super) clock: edge::Clock,
+    pub(super) clock: Clock,
     /// Handlers and calls in progress.
-    pub(super) tasks: TaskTracker,
+    pub(super) tasks: Tasks,
     /// No further handler is started once this is cancelled.
     pub(super) drain: CancellationToken,
     /// Everything stops.
@@ -68,9 +67,9 @@ pub(super) struct Hands {
 /// What is in progress, by job.
 #[derive(Debug, Default)]
 pub(super) struct Desk {
-    places: Mutex<HashMap<JobId, Place>>,
-    handlers: Mutex<HashMap<JobId, CancellationToken>>,
-    lease_starts: Mutex<HashMap<JobId, Duration>>,
+    places: Mutex<BTreeMap<JobId, Place>>,
+    handlers: Mutex<BTreeMap<JobId, CancellationToken>>,
+    lease_starts: Mutex<BTreeMap<JobId, Duration>>,
 }
 
 #[derive(Debug)]
@@ -111,7 +110,7 @@ impl Hands {
             }
             Effect::Execute { attempt, token } => self.execute(job, attempt, token),
             Effect::Kill => self.kill(job),
-            Effect::KillStrays => executor::kill_strays(job),
+            Effect::KillStrays => self.kill_strays(job),
             Effect::Deliver { lock, round } => {
                 self.spawn(job, move |hands| async move { hands.deliver(job, lock, round).await });
             }
@@ -126,6 +125,7 @@ impl Hands {
         let (hands, future) = (self.clone(), task(self.clone()));
         self.tasks.spawn(async move {
             tokio::select! {
+                biased;
                 heard = future => {
                     if let Some(heard) = heard {
                         hands.say(heard).await;
@@ -190,7 +190,7 @@ impl Hands {
             .line
             .repeat(job, Call::Lock, || async {
                 // The lease is counted from before the request that wins it.
-                lock_map(&self.desk.lease_starts).insert(job, edge::uptime());
+                lock_map(&self.desk.lease_starts).insert(job, self.clock.uptime());
                 client.lock(&job, &wish).await
             })
             .await;
@@ -213,7 +213,7 @@ impl Hands {
         let ttl = if lock.token.is_some() { self.lock_ttl } else { LOCK_TTL };
         let since = lock_map(&self.desk.lease_starts).get(&job).copied();
         // From an earlier life: renewed at once.
-        let since = since.unwrap_or_else(|| edge::uptime().saturating_sub(ttl / 3));
+        let since = since.unwrap_or_else(|| self.clock.uptime().saturating_sub(ttl / 3));
         self.wish_keeper(keeper::Wish::Hold(job, Lease { since, ttl }, lock.token)).await;
     }
 
@@ -255,6 +255,7 @@ impl Hands {
         self.spawn(job, |hands| async move {
             let semaphore = hands.service_of(job).map(|service| service.places);
             tokio::select! {
+                biased;
                 permit = acquire(semaphore) => hands.got_place(job, permit, &given_up),
                 () = given_up.cancelled() => None,
                 // What has not begun waits for the next life.
@@ -323,6 +324,14 @@ impl Hands {
             Some(stop) => stop.cancel(),
             // It has just ended by itself, and its end is on its way.
             None => tracing::debug!(job_id = %job, "no handler to kill"),
+        }
+    }
+
+    /// A function of this process has left nothing behind.
+    fn kill_strays(&self, job: JobId) {
+        let kind = self.service_of(job).map(|service| service.handler.kind);
+        if !matches!(kind, Some(HandlerKind::Function(_))) {
+            executor::kill_strays(job);
         }
     }
 

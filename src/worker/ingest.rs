@@ -101,6 +101,7 @@ impl Ingest {
     /// Polls until `shutdown`.
     pub(super) async fn run(mut self, shutdown: CancellationToken) {
         tokio::select! {
+            biased;
             () = self.follow() => {}
             () = shutdown.cancelled() => {}
         }
@@ -202,6 +203,7 @@ impl Ingest {
         tokio::pin!(deadline);
         loop {
             tokio::select! {
+                biased;
                 () = &mut deadline => return true,
                 hint = self.hints.recv() => match hint {
                     None => return false,

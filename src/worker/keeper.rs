@@ -5,18 +5,17 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::engine::Heard;
 use super::input::Input;
 use super::lease::Lease;
 use crate::client::{LockRequest, RelayClient};
-use crate::edge;
+use crate::edge::{Apart, Clock, Tasks};
 use crate::protocol::JobId;
 
 /// Wishes that may wait: each is handled in microseconds.
@@ -38,13 +37,14 @@ pub enum Wish {
 #[derive(Debug)]
 pub struct Keeper {
     wishes: mpsc::Sender<Wish>,
-    thread: Option<JoinHandle<()>>,
+    thread: Apart,
 }
 
 /// What the thread needs.
 #[derive(Debug, Clone)]
 struct Renewal {
     client: RelayClient,
+    clock: Clock,
     holder: String,
     ttl: Duration,
     heard: mpsc::Sender<Heard>,
@@ -56,19 +56,18 @@ impl Keeper {
     /// # Errors
     /// If the thread or its runtime cannot be made.
     pub fn start(
+        tasks: &Tasks,
         client: RelayClient,
+        clock: Clock,
         holder: String,
         ttl: Duration,
         heard: mpsc::Sender<Heard>,
         shutdown: CancellationToken,
     ) -> io::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (wishes, receiver) = mpsc::channel(WISHES_MAX);
-        let renewal = Renewal { client, holder, ttl, heard };
-        let thread = std::thread::Builder::new()
-            .name("lease-keeper".to_owned())
-            .spawn(move || runtime.block_on(run(renewal, receiver, shutdown)))?;
-        Ok(Self { wishes, thread: Some(thread) })
+        let renewal = Renewal { client, clock, holder, ttl, heard };
+        let thread = tasks.apart("lease-keeper", run(renewal, receiver, shutdown))?;
+        Ok(Self { wishes, thread })
     }
 
     /// The way to it.
@@ -78,25 +77,26 @@ impl Keeper {
     }
 
     /// Waits for the thread to end, after its `shutdown`.
-    pub fn join(mut self) {
-        if let Some(thread) = self.thread.take() {
-            // A panic there has already lost the leases, which the machine was told or will see.
-            drop(thread.join());
-        }
+    pub async fn join(self) {
+        self.thread.join().await;
     }
 }
 
 async fn run(renewal: Renewal, mut wishes: mpsc::Receiver<Wish>, shutdown: CancellationToken) {
     let mut held: HashMap<JobId, AbortHandle> = HashMap::new();
+    let mut renewals = JoinSet::new();
     loop {
         let wish = tokio::select! {
-            wish = wishes.recv() => wish,
+            biased;
             () = shutdown.cancelled() => None,
+            wish = wishes.recv() => wish,
         };
+        // Those that have ended make room.
+        while renewals.try_join_next().is_some() {}
         match wish {
             Some(Wish::Hold(job, lease, token)) => {
-                let task = tokio::spawn(keep(renewal.clone(), job, lease, token));
-                if let Some(before) = held.insert(job, task.abort_handle()) {
+                let task = renewals.spawn(keep(renewal.clone(), job, lease, token));
+                if let Some(before) = held.insert(job, task) {
                     before.abort();
                 }
             }
@@ -114,11 +114,11 @@ async fn run(renewal: Renewal, mut wishes: mpsc::Receiver<Wish>, shutdown: Cance
 async fn keep(renewal: Renewal, job: JobId, mut lease: Lease, token: Option<u64>) {
     let mut next = lease.renew_at();
     loop {
-        sleep_until(next.min(lease.lost_at())).await;
-        if lease.is_lost(edge::uptime()) {
+        sleep_until(&renewal.clock, next.min(lease.lost_at())).await;
+        if lease.is_lost(renewal.clock.uptime()) {
             break;
         }
-        let sent = edge::uptime();
+        let sent = renewal.clock.uptime();
         match tokio::time::timeout(lease.call_timeout(), renew(&renewal, job, token)).await {
             Ok(Renewed::Yes) => {
                 lease.since = sent;
@@ -131,11 +131,11 @@ async fn keep(renewal: Renewal, job: JobId, mut lease: Lease, token: Option<u64>
             }
             Ok(Renewed::Unanswered(why)) => {
                 tracing::warn!(job_id = %job, why, "lock not renewed yet");
-                next = lease.retry_at(edge::uptime());
+                next = lease.retry_at(renewal.clock.uptime());
             }
             Err(_) => {
                 tracing::warn!(job_id = %job, "lock not renewed yet: no answer in time");
-                next = lease.retry_at(edge::uptime());
+                next = lease.retry_at(renewal.clock.uptime());
             }
         }
     }
@@ -169,9 +169,9 @@ async fn renew(renewal: &Renewal, job: JobId, token: Option<u64>) -> Renewed {
 }
 
 /// Timers stand still while the machine sleeps, leases do not: so it looks again and again.
-async fn sleep_until(at: Duration) {
+async fn sleep_until(clock: &Clock, at: Duration) {
     loop {
-        let left = at.saturating_sub(edge::uptime());
+        let left = at.saturating_sub(clock.uptime());
         if left.is_zero() {
             return;
         }

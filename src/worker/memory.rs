@@ -10,13 +10,15 @@ use super::input::Outcome;
 use super::stage::Stage;
 use crate::protocol::job::JobError;
 use crate::protocol::{JobId, OfferId, PublicKey, Status, Timestamp};
-use crate::store::{Batch, Blobs, Keyspace, OpenError, Options, Store, StoreError};
+use crate::store::{Batch, Blobs, Disk, Keyspace, OpenError, Options, Store, StoreError};
 
 /// The version of this list.
 const SCHEMA: u32 = 1;
 
 /// Memory for pages: the open jobs' records stay in memory anyway, and an idle worker is small.
 const CACHE_BYTES: u64 = 8 << 20;
+
+const OPTIONS: Options<'_> = Options { kind: "worker", schema: SCHEMA, cache_bytes: CACHE_BYTES };
 
 /// Single facts: the cursor, the epoch, the next index, this directory's lasting id.
 pub(super) const FACTS: Keyspace<String, String> = Keyspace::new(1, "facts", 1);
@@ -44,7 +46,15 @@ pub(super) const OFFERS: Keyspace<String, RegisteredOffer> = Keyspace::new(10, "
 /// # Errors
 /// As [`Store::open`].
 pub fn open(dir: &Path) -> Result<Store, OpenError> {
-    Store::open(dir, Options { kind: "worker", schema: SCHEMA, cache_bytes: CACHE_BYTES })
+    Store::open(dir, OPTIONS)
+}
+
+/// The worker's store in memory, on what `disk` has kept.
+///
+/// # Errors
+/// As [`Store::in_memory`].
+pub fn open_in_memory(disk: &Disk) -> Result<Store, OpenError> {
+    Store::in_memory(disk, OPTIONS)
 }
 
 /// What the worker knows of a job.

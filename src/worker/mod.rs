@@ -56,5 +56,5 @@ pub mod poll;
 
 mod daemon;
 
-pub use daemon::{Parts, StartError, recover_once, run};
+pub use daemon::{Parts, StartError, Wires, recover_once, run, run_on};
 pub use settings::Settings;

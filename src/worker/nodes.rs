@@ -17,6 +17,7 @@ pub(super) async fn look(rpc: Rpc, network: Network, stop: CancellationToken) {
         }
     };
     tokio::select! {
+        biased;
         () = look => {}
         () = stop.cancelled() => {}
     }

@@ -20,7 +20,7 @@ use super::memory::{self, JOBS};
 use super::offers::{self, OfferError};
 use super::settings::Settings;
 use super::wallet::Wallet;
-use crate::client::{CallError, RelayClient};
+use crate::client::CallError;
 use crate::protocol::{Job, JobId, OfferId, Status};
 use crate::store::{Store, StoreError};
 
@@ -71,8 +71,8 @@ pub async fn poll_once(settings: Settings, parts: Parts) -> Result<Vec<News>, Po
     let wallet = Wallet::open(&store, settings.seed.clone(), settings.account_index_start);
     let wallet = wallet.map_err(StartError::from)?;
     store.durable().await?;
-    let Parts { clock, entropy } = parts;
-    let client = RelayClient::new(&settings.relay_url, settings.signer, clock.clone(), entropy.clone());
+    let client = parts.client(&settings);
+    let Parts { clock, entropy, .. } = parts;
     let line = Arc::new(Line::new(client.map_err(StartError::from)?, entropy.clone()));
 
     // A relay that is not there is no reason to wait for the registration.

@@ -110,6 +110,7 @@ pub async fn run(
         let idle = rounds.len() < ROUNDS_MAX && unheard.is_empty();
         let wait = if idle { list.wait(clock.now()) } else { None };
         tokio::select! {
+            biased;
             wish = wishes.recv() => match wish {
                 Some(wish) => list.obey(wish, clock.now()),
                 None => return,

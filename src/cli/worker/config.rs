@@ -92,6 +92,8 @@ fn offer(offer: &OfferSettings) -> Value {
             json!({ "command": command })
         }
         HandlerKind::Url(url) => json!({ "url": url }),
+        // No configuration can name one.
+        HandlerKind::Function(_) => Value::Null,
     };
     let price = match offer.terms.pricing {
         Pricing::Fixed(price) => json!(price.to_xno()),

@@ -7,7 +7,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::exit::{Exit, Failure};
 use super::files;
-use crate::edge::{Clock, Entropy};
 use crate::worker::{self, Parts};
 
 /// Runs until SIGTERM or Ctrl-C, which end it cleanly.
@@ -23,7 +22,7 @@ pub(super) fn run(config: &Path) -> Result<Exit, Failure> {
 
 /// The machine's own clock and randomness.
 pub(super) fn parts() -> Parts {
-    Parts { clock: Clock::system(), entropy: Entropy::system() }
+    Parts::system()
 }
 
 /// Cancelled by the first SIGTERM or SIGINT.

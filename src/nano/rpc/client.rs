@@ -47,9 +47,9 @@ impl Rpc {
         if config.urls.is_empty() {
             return Err(RpcSetupError::NoUrl);
         }
-        let client = Node::client(config)?;
+        let way = Node::way(config)?;
         let endpoint = |(index, url): (usize, &String)| {
-            let node = Node::new(client.clone(), url, config).ok_or(RpcSetupError::Url { index })?;
+            let node = Node::new(way.clone(), url, config).ok_or(RpcSetupError::Url { index })?;
             Ok(Arc::new(Endpoint::new(node)))
         };
         Ok(Self {

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::wire::Wire;
+
 /// A node answers a whole batch within a second; a call that takes ten is stuck.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -34,6 +36,8 @@ pub struct RpcConfig {
     pub response_bytes_max: usize,
     /// The clock by which nodes that failed are left alone.
     pub clock: Clock,
+    /// What carries requests in place of sockets.
+    pub wire: Option<Arc<dyn Wire>>,
 }
 
 impl RpcConfig {
@@ -51,6 +55,7 @@ impl RpcConfig {
             work_timeout: WORK_TIMEOUT,
             response_bytes_max: RESPONSE_BYTES_MAX,
             clock: Arc::new(clock),
+            wire: None,
         }
     }
 }

@@ -31,6 +31,9 @@ pub enum Failure {
     /// No connection, or it broke.
     #[error("cannot be reached")]
     Transport(#[source] reqwest::Error),
+    /// The same where there are no sockets.
+    #[error("the connection broke")]
+    Broken,
     /// The time was over before the answer was whole.
     #[error("did not answer within {} s", .0.as_secs_f32())]
     Timeout(Duration),
@@ -85,6 +88,7 @@ impl Failure {
             | Self::TooLarge { .. }
             | Self::Status { status: 400 | 422, .. } => true,
             Self::Transport(_)
+            | Self::Broken
             | Self::Timeout(_)
             | Self::RateLimited { .. }
             | Self::Status { .. }

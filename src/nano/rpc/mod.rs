@@ -4,7 +4,7 @@
 //! calls, then the answers: [`blocks`], [`receivable`], [`accounts`], [`process`], [`status`].
 //! Below them: [`breaker`] when a node is left alone, `endpoint` a node with its breaker,
 //! `listing` how long lists are collected,
-//! `transport` the one place that does I/O, `answer` how loosely written JSON is read.
+//! `transport` the one place that does I/O, `wire` what stands in for it, `answer` how loosely written JSON is read.
 //!
 //! Two nodes of different make and the proxies before them were listened to. They agree on
 //! little: numbers come as strings or not, nothing comes as `""`, `{}`, `[]` or a missing key,
@@ -34,6 +34,7 @@ mod answer;
 mod endpoint;
 mod listing;
 mod transport;
+mod wire;
 
 pub use accounts::{AccountInfo, Balance};
 pub use blocks::{BlockInfo, Lookup, Payment, Subtype};
@@ -44,6 +45,7 @@ pub use process::Processed;
 pub use receivable::{Receivable, Receivables};
 pub use status::{BlockCount, Finding, Health, Quorum, Telemetry, Version};
 pub use transport::Node;
+pub use wire::{Reply, Wire};
 
 /// Gives TLS its cryptography (rustls with ring). Safe to call more than once; [`Rpc::new`] does.
 pub fn install_crypto() {

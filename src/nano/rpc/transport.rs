@@ -1,12 +1,14 @@
 //! One node's endpoint: a request goes out, a bounded answer comes in.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use reqwest::{Client, Response, Url, redirect};
 use serde_json::Value;
 
+use super::wire::Wire;
 use super::{Failure, RpcConfig, RpcSetupError};
 
 /// Of a body that is no answer, as much goes into the error as tells a proxy from a node.
@@ -15,15 +17,25 @@ const EXCERPT_CHARS: usize = 120;
 /// One node.
 #[derive(Clone)]
 pub struct Node {
-    client: Client,
+    way: Way,
     url: Url,
     name: String,
     response_bytes_max: usize,
 }
 
+/// How requests get there.
+#[derive(Clone)]
+pub(super) enum Way {
+    Sockets(Client),
+    Wire(Arc<dyn Wire>),
+}
+
 impl Node {
-    /// The HTTP client that all nodes share.
-    pub(super) fn client(config: &RpcConfig) -> Result<Client, RpcSetupError> {
+    /// The way that all nodes share.
+    pub(super) fn way(config: &RpcConfig) -> Result<Way, RpcSetupError> {
+        if let Some(wire) = &config.wire {
+            return Ok(Way::Wire(Arc::clone(wire)));
+        }
         super::install_crypto();
         Client::builder()
             .connect_timeout(config.connect_timeout)
@@ -31,15 +43,16 @@ impl Node {
             .no_proxy()
             .redirect(redirect::Policy::none())
             .build()
+            .map(Way::Sockets)
             .map_err(RpcSetupError::Client)
     }
 
     /// The node at `url`, or `None` if that is no address for HTTP.
-    pub(super) fn new(client: Client, url: &str, config: &RpcConfig) -> Option<Self> {
+    pub(super) fn new(way: Way, url: &str, config: &RpcConfig) -> Option<Self> {
         let url = Url::parse(url).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?;
         let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
         let name = format!("{}://{}{port}", url.scheme(), url.host_str()?);
-        Some(Self { client, url, name, response_bytes_max: config.response_bytes_max })
+        Some(Self { way, url, name, response_bytes_max: config.response_bytes_max })
     }
 
     /// Its scheme, host and port: fit for logs.
@@ -60,8 +73,11 @@ impl Node {
                 Failure::Transport(error.without_url())
             }
         };
-        let response = self
-            .client
+        let client = match &self.way {
+            Way::Sockets(client) => client,
+            Way::Wire(wire) => return self.ask_over(&**wire, request, timeout).await,
+        };
+        let response = client
             .post(self.url.clone())
             .header(CONTENT_TYPE, "application/json")
             .timeout(timeout)
@@ -72,6 +88,13 @@ impl Node {
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let body = self.read(response).await?.map_err(lost)?;
         classify(status, &headers, &body)
+    }
+
+    async fn ask_over(&self, wire: &dyn Wire, request: &Value, timeout: Duration) -> Result<Value, Failure> {
+        let call = wire.call(self.url.as_str(), request.to_string());
+        let reply = tokio::time::timeout(timeout, call).await.map_err(|_| Failure::Timeout(timeout))?;
+        let (status, body) = reply.ok_or(Failure::Broken)?;
+        classify(status, &HeaderMap::new(), &body)
     }
 
     /// The body, given up as soon as it is too large.

@@ -4,9 +4,12 @@ mod command;
 mod http;
 mod strays;
 
+use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -44,6 +47,38 @@ pub enum HandlerKind {
     },
     /// A service; the request is POSTed to it.
     Url(String),
+    /// A function of this process: for tests and simulations.
+    Function(Function),
+}
+
+type Call = dyn Fn(Run) -> BoxFuture<'static, Option<Vec<u8>>> + Send + Sync;
+
+/// A handler inside this process: its output, or `None` if it fails. It is killed by dropping it.
+#[derive(Clone)]
+pub struct Function(Arc<Call>);
+
+impl Function {
+    /// A handler that is this function.
+    pub fn new(call: impl Fn(Run) -> BoxFuture<'static, Option<Vec<u8>>> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(call))
+    }
+
+    async fn run(&self, timeout: Duration, run: &Run, stop: &CancellationToken) -> Result<Vec<u8>, RunError> {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => Err(RunError::Stopped),
+            output = tokio::time::timeout(timeout, (self.0)(run.clone())) => match output {
+                Ok(output) => output.ok_or(RunError::Failed),
+                Err(_) => Err(RunError::TimedOut(timeout.as_secs())),
+            },
+        }
+    }
+}
+
+impl fmt::Debug for Function {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Function(..)")
+    }
 }
 
 /// One run.
@@ -107,6 +142,7 @@ pub async fn run(handler: &Handler, run: &Run, stop: &CancellationToken) -> Outc
             command::run(program, arguments, directory, handler.timeout, run, stop).await
         }
         HandlerKind::Url(url) => http::run(url, handler.timeout, run, stop).await,
+        HandlerKind::Function(function) => function.run(handler.timeout, run, stop).await,
     };
     match output.and_then(|bytes| to_result(&bytes)) {
         Ok(result) => Outcome::Result(result),

@@ -171,6 +171,7 @@ async fn handlers(settings: &Settings) -> Vec<Finding> {
                 Finding::ok("handler", format!("{}: {}", offer.name, program.display()))
             }
             HandlerKind::Url(url) => wire::service(&offer.name, url).await,
+            HandlerKind::Function(_) => Finding::ok("handler", format!("{}: built in", offer.name)),
         });
     }
     findings

@@ -25,9 +25,12 @@ use crate::relay::model::{
     Claim, Claimed, Committed, Cursor, EventQuery, Horizon, JobCommit, JobPage, JobQuery, LogEntry, LogState,
     OfferPage, OfferQuery, OfferSave, Receipt,
 };
-use crate::store::{Batch, OpenError, Options, Store, StoreError};
+use crate::store::{Batch, Disk, OpenError, Options, Store, StoreError};
 use guards::Running;
 use keys::{COUNTERS, Counters, NOTES, OFFERS};
+
+/// What a relay's store says that it is.
+const KIND: &str = "relay";
 
 /// The version of the keyspaces in `keys`.
 const SCHEMA: u32 = 1;
@@ -48,7 +51,18 @@ impl Embedded {
     /// # Errors
     /// If the directory cannot be used, or holds something else.
     pub fn open(dir: &Path, cache_bytes: u64, entropy: &Entropy) -> Result<Self, OpenError> {
-        let store = Store::open(dir, Options { kind: "relay", schema: SCHEMA, cache_bytes })?;
+        Self::on(Store::open(dir, Options { kind: KIND, schema: SCHEMA, cache_bytes })?, entropy)
+    }
+
+    /// A storage in memory, on what `disk` has kept.
+    ///
+    /// # Errors
+    /// As [`Embedded::open`].
+    pub fn in_memory(disk: &Disk, entropy: &Entropy) -> Result<Self, OpenError> {
+        Self::on(Store::in_memory(disk, Options { kind: KIND, schema: SCHEMA, cache_bytes: 0 })?, entropy)
+    }
+
+    fn on(store: Store, entropy: &Entropy) -> Result<Self, OpenError> {
         let name = "epoch".to_owned();
         let epoch = match NOTES.get(&store, &name)? {
             Some(epoch) => epoch,
