@@ -4,7 +4,8 @@
 //!
 //! 1. [`nano`]: the currency. Amounts, accounts, seeds, blocks, work, a node's RPC.
 //! 2. [`protocol`]: what both sides agree on. The life of a job is one table.
-//! 3. [`edge`], [`store`]: time and randomness; durable state behind one barrier.
+//! 3. [`edge`], [`store`]: time and randomness; durable state behind one barrier. [`points`]: where
+//!    tests let a process die.
 //! 4. [`client`]: speaking to a relay.
 //! 5. [`worker`]: the seller's daemon. A pure machine, and the loop that obeys it.
 //! 6. [`relay`]: the server it talks to.
@@ -16,6 +17,8 @@ pub use nano_currency as nano;
 pub mod protocol;
 
 pub mod edge;
+
+pub mod points;
 
 pub mod store;
 

@@ -11,6 +11,7 @@ mod source;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use nano_worker::points::POINTS;
 use rules::Finding;
 
 /// Folders that hold no text of ours.
@@ -45,6 +46,33 @@ fn the_source_keeps_its_rules() {
     let list: Vec<String> =
         found.iter().map(|finding| format!("{}: {}", finding.place, finding.message)).collect();
     assert!(list.is_empty(), "{} broken rules\n{}", list.len(), list.join("\n"));
+}
+
+#[test]
+fn every_crash_point_is_listed_and_stands_in_one_place() {
+    let mut stand: Vec<String> = Vec::new();
+    for (_, text) in files().iter().filter(|(path, _)| path.starts_with("src/")) {
+        let points = text.split("crash_point!(\"").skip(1);
+        stand.extend(points.filter_map(|rest| rest.split('"').next()).map(str::to_owned));
+    }
+    stand.sort_unstable();
+    let mut listed: Vec<&str> = POINTS.iter().map(|point| point.name).collect();
+    listed.sort_unstable();
+    assert_eq!(stand, listed, "left: what stands in src/, right: what src/points.rs lists");
+}
+
+/// The points' macro is nothing without this feature, and what people build has none of the
+/// features of test dependencies.
+#[test]
+fn what_people_build_has_no_crash_points() {
+    let manifest = read(&root().join("Cargo.toml"));
+    let lines: Vec<&str> = manifest.lines().filter(|line| line.starts_with("fail =")).collect();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    let tests = manifest.find("[dev-dependencies]").expect("there are tests");
+    for line in lines {
+        let for_tests = manifest.find(line).expect("it was just found") > tests;
+        assert_eq!(line.contains("failpoints"), for_tests, "{line}");
+    }
 }
 
 #[test]

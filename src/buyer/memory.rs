@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::order::{Order, OrderId, Signed};
+use crate::points::crash_point;
 use crate::protocol::JobId;
 use crate::store::{Batch, Keyspace, OpenError, Options, Store, StoreError};
 
@@ -124,7 +125,10 @@ impl Memory {
     pub async fn begin(&self, order: &Order, payload: &Value) -> Result<(), StoreError> {
         let mut batch = put(order)?;
         PAYLOADS.put(&mut batch, &order.id, payload)?;
-        self.store.commit_durable(batch).await
+        crash_point!("buyer/journal/begin");
+        self.store.commit_durable(batch).await?;
+        crash_point!("buyer/journal/begun");
+        Ok(())
     }
 
     /// Writes a purchase, and returns once it would survive a power cut.
@@ -132,7 +136,10 @@ impl Memory {
     /// # Errors
     /// If the store fails.
     pub async fn save(&self, order: &Order) -> Result<(), StoreError> {
-        self.store.commit_durable(put(order)?).await
+        crash_point!("buyer/journal/save");
+        self.store.commit_durable(put(order)?).await?;
+        crash_point!("buyer/journal/saved");
+        Ok(())
     }
 
     /// Writes a purchase that may be lost again: what it says can be found out once more.
@@ -140,7 +147,10 @@ impl Memory {
     /// # Errors
     /// If the store fails.
     pub fn note(&self, order: &Order) -> Result<(), StoreError> {
-        self.store.commit(put(order)?)
+        crash_point!("buyer/journal/note");
+        self.store.commit(put(order)?)?;
+        crash_point!("buyer/journal/noted");
+        Ok(())
     }
 
     /// Waits until all that was noted would survive a power cut.
@@ -162,7 +172,10 @@ impl Memory {
         };
         let place = (*block.0.fields.account.as_bytes(), block.0.fields.previous);
         SIGNED.put(&mut batch, &place, &Kept { block: *block, order: order.map(|order| order.id) })?;
-        self.store.commit_durable(batch).await
+        crash_point!("buyer/journal/keep");
+        self.store.commit_durable(batch).await?;
+        crash_point!("buyer/journal/kept");
+        Ok(())
     }
 }
 

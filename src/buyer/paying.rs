@@ -12,6 +12,7 @@ use super::order::{Agreed, Move, Order, Signed};
 use super::plan::judge_payment;
 use super::progress::{Progress, Watch};
 use crate::client::CallError;
+use crate::points::crash_point;
 use crate::protocol::{Job, Status, Timestamp};
 
 /// Places in a chain that one payment may pass: blocks of ours that vanished and are published
@@ -242,7 +243,9 @@ impl Buyer {
     ) -> Result<Option<Published>, BuyError> {
         let mut block = *block;
         for _ in 0..ANCESTORS_MAX {
+            crash_point!("buyer/send/block");
             let processed = self.rpc().process(&block.0, subtype).await;
+            crash_point!("buyer/answer/block");
             match processed.map_err(BuyError::node("publish a block"))? {
                 Processed::Accepted(_) => return Ok(Some(Published::Newest)),
                 Processed::Old => return Ok(Some(Published::Known)),

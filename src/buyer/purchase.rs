@@ -14,6 +14,7 @@ use super::paying::ensure_accepted;
 use super::plan::{judge_payment, judge_quote, read_quote};
 use super::progress::{Progress, Watch, unwatched};
 use crate::client::{CallError, Pace};
+use crate::points::crash_point;
 use crate::protocol::{Code, Job, JobId, OfferId, Status, Timestamp};
 
 /// The first pause before a call is repeated.
@@ -79,7 +80,9 @@ impl Buyer {
             return Err(BuyError::Quote(super::plan::QuoteError::Missing));
         };
         let relay = self.relay().with_key(order.key(Move::Request, ""));
+        crash_point!("buyer/send/request");
         let asked = self.call(watch, || relay.create_job(&offer, payload)).await;
+        crash_point!("buyer/answer/request");
         let job = match asked {
             Ok(job) => job,
             Err(error) => {
@@ -155,7 +158,9 @@ impl Buyer {
         );
         self.memory().save(order).await?;
         let relay = self.relay().with_key(order.key(Move::Accept, ""));
+        crash_point!("buyer/send/accept");
         let accepted = self.call(&unwatched, || relay.accept(&job.job_id)).await;
+        crash_point!("buyer/answer/accept");
         let job = self.after(order, accepted, "accept the quote", |job| job.status != Status::Quoted).await?;
         order.begun = None;
         self.seen(order, &job, "accepted")?;
@@ -212,7 +217,9 @@ impl Buyer {
             self.memory().save(order).await?;
         }
         let relay = self.relay().with_key(order.key(Move::Submit, &hash));
+        crash_point!("buyer/send/payment");
         let submitted = self.call(watch, || relay.payment(&job_id, &hash)).await;
+        crash_point!("buyer/answer/payment");
         let arrived = |job: &Job| job.payment_tx_hash.is_some() || job.status != Status::Accepted;
         let job = self.after(order, submitted, "submit the payment", arrived).await?;
         if matches!(job.status, Status::Canceled | Status::Expired) {
@@ -236,7 +243,9 @@ impl Buyer {
         order.note(self.clock().now(), "canceling");
         self.memory().save(order).await?;
         let relay = self.relay().with_key(order.key(Move::Cancel, reason.unwrap_or_default()));
+        crash_point!("buyer/send/cancel");
         let canceled = self.call(&unwatched, || relay.cancel(&job_id, reason)).await;
+        crash_point!("buyer/answer/cancel");
         let job = self.after(order, canceled, "cancel the job", |job| job.status.is_final()).await;
         order.begun = None;
         match job {

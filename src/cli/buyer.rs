@@ -28,6 +28,7 @@ use crate::protocol::{Job, JobId, Status};
 /// Runs the program of this process.
 #[must_use]
 pub fn main() -> Exit {
+    crate::points::arm();
     let cli = Cli::parse();
     super::init_log("warn");
     let output = Output { json: cli.flags.json };

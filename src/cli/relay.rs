@@ -57,6 +57,7 @@ enum LogFormat {
 /// Runs the program.
 #[must_use]
 pub fn main() -> ExitCode {
+    crate::points::arm();
     let cli = Cli::parse();
     let serve = match cli.verb {
         Some(Verb::Serve(serve)) => serve,

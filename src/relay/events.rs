@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use super::model::{Cursor, EventQuery, LogEntry, LogState, Receipt};
 use super::service::unavailable;
 use super::storage::{Storage, StorageError};
+use crate::points::crash_point;
 use crate::protocol::event::EventPage;
 use crate::protocol::{Code, Event, EventId, EventType, Job, PublicKey, Refusal};
 
@@ -126,6 +127,7 @@ impl Tail {
         let mut seen = *heads.borrow_and_update();
         while heads.changed().await.is_ok() {
             let head = *heads.borrow_and_update();
+            crash_point!("relay/hint/due");
             while seen < head {
                 let entries = storage.entries(seen, ENTRIES_PER_READ).await?;
                 // Retention may have removed what nobody listened to.

@@ -30,6 +30,7 @@ use super::storage::embedded::Embedded;
 use super::storage::{Storage, StorageError};
 use super::{metrics, sweeper};
 use crate::edge::{Clock, Entropy};
+use crate::points::crash_point;
 use crate::store::OpenError;
 
 /// How long a connection may take to send a request's head, or stay idle between requests.
@@ -100,7 +101,9 @@ impl Relay {
             result = background(&app) => result,
         };
         app.shutdown.cancel();
+        crash_point!("relay/stop/draining");
         drain(&listener, &app).await;
+        crash_point!("relay/stop/drained");
         // What nobody waited for, such as used nonces, should be found again all the same.
         let last = app.storage.durable().await;
         result.and(last).map_err(RunError::from)

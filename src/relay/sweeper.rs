@@ -5,6 +5,7 @@ use tracing::{debug, warn};
 use super::model::Horizon;
 use super::server::App;
 use super::storage::StorageError;
+use crate::points::crash_point;
 
 /// Jobs that are looked at in one go.
 const JOBS_PER_STEP: usize = 100;
@@ -33,9 +34,11 @@ async fn sweep(app: &App) -> Result<(), StorageError> {
     for _ in 0..STEPS_MAX {
         let due = app.storage.due(app.clock.now(), JOBS_PER_STEP).await?;
         for &id in &due {
+            crash_point!("relay/sweep/due");
             if let Err(refusal) = app.service.sweep(id).await {
                 warn!(job_id = %id, %refusal, "a job could not be expired");
             }
+            crash_point!("relay/sweep/expired");
         }
         if due.len() < JOBS_PER_STEP {
             break;
@@ -49,6 +52,7 @@ async fn sweep(app: &App) -> Result<(), StorageError> {
             answers: now,
             events: now.minus(app.config.event_retention),
         };
+        crash_point!("relay/sweep/forgetting");
         if !app.storage.forget(horizon, RECORDS_PER_STEP).await? {
             break;
         }
@@ -56,5 +60,6 @@ async fn sweep(app: &App) -> Result<(), StorageError> {
         tokio::task::yield_now().await;
     }
     super::metrics::upkeep();
+    crash_point!("relay/sweep/forgotten");
     app.storage.durable().await
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
+use super::boundaries;
 use super::input::{Call, Rejection};
 use crate::client::{CallError, Pace, RelayClient};
 use crate::edge::{self, Entropy};
@@ -57,8 +58,12 @@ impl Line {
     {
         let mut pace = Pace::new(RETRY_MIN, RETRY_MAX, self.entropy.clone());
         loop {
+            boundaries::sending(what);
             let error = match self.once(&call).await {
-                Ok(answer) => return Ok(answer),
+                Ok(answer) => {
+                    boundaries::answered(what);
+                    return Ok(answer);
+                }
                 Err(error) => error,
             };
             if error.status() == Some(401) {

@@ -21,9 +21,10 @@ use super::recover::Recovery;
 use super::settings::{OfferSettings, Settings};
 use super::stage::Stage;
 use super::wallet::{Wallet, WalletError};
-use super::{control, executor, nodes, watch};
+use super::{boundaries, control, executor, nodes, watch};
 use crate::client::{RelayClient, RelayUrlError, Wire, socket};
 use crate::edge::{self, Clock, Entropy, Tasks};
+use crate::points::crash_point;
 use crate::protocol::{JobId, OfferId, Timestamp};
 use crate::store::{Batch, OpenError, Store, StoreError};
 
@@ -178,7 +179,9 @@ async fn live(
     let store = Arc::new(store);
     let holder = identify(&store, &settings, &parts)?;
     let wallet = Wallet::open(&store, settings.seed.clone(), settings.account_index_start)?;
+    crash_point!("worker/start/noted");
     store.durable().await?;
+    crash_point!("worker/start/durable");
     let mut daemon = Daemon::start(settings, parts, store, holder, wallet, recovery).await?;
     let ended = daemon.follow(&shutdown).await;
     daemon.stop().await;
@@ -325,6 +328,7 @@ impl Daemon {
     async fn follow(&mut self, shutdown: &CancellationToken) -> Result<(), StartError> {
         let resumed = self.engine.resume(self.clock.now())?;
         self.act(resumed).await?;
+        crash_point!("worker/start/resumed");
         if self.recovery.is_some() {
             self.look_at_all().await;
         }
@@ -375,6 +379,7 @@ impl Daemon {
             let effects = self.engine.take(heard, self.clock.now())?;
             self.act(effects).await?;
             for page in durable {
+                crash_point!("worker/page/durable");
                 // Its asker may have been shut down.
                 let _ = page.send(self.engine.open_count());
             }
@@ -397,10 +402,14 @@ impl Daemon {
 
     /// Nothing is done before the decision to do it is durable.
     async fn act(&mut self, effects: Effects) -> Result<(), StartError> {
+        boundaries::committed(&effects);
         self.store.durable().await?;
+        crash_point!("worker/turn/durable");
         for (job, effect) in effects {
+            boundaries::durable(&effect);
             self.hands.perform(job, effect).await;
         }
+        crash_point!("worker/turn/acted");
         Ok(())
     }
 
@@ -442,6 +451,7 @@ impl Daemon {
         tracing::info!(open_jobs = self.engine.open_count(), "stopping: running jobs are finished");
         self.tell_manager(sd_notify::NotifyState::Stopping);
         self.hands.drain.cancel();
+        crash_point!("worker/stop/draining");
     }
 
     /// Whether nothing is under way that a few seconds more would finish.
@@ -456,6 +466,7 @@ impl Daemon {
         hands.drain.cancel();
         hands.stop.cancel();
         hands.kill_all();
+        crash_point!("worker/stop/stopping");
         hands.tasks.close();
         drop(pages);
         // Whoever still has something to say must not wait for us; it is said again in the next life.
@@ -467,10 +478,12 @@ impl Daemon {
             () = tokio::time::sleep(STOP_WAIT) => tracing::warn!("some tasks did not end in time"),
         }
         drop(inputs);
+        crash_point!("worker/stop/stopped");
         keeper.join().await;
         if let Err(error) = store.durable().await {
             tracing::error!(%error, "the store failed at the end");
         }
+        crash_point!("worker/stop/durable");
         tracing::info!("stopped");
     }
 }

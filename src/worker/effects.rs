@@ -23,6 +23,7 @@ use super::stage::Lock;
 use super::{keeper, watch};
 use crate::client::LockRequest;
 use crate::edge::{Clock, Tasks};
+use crate::points::crash_point;
 use crate::protocol::job::JobError;
 use crate::protocol::limits::{LOCK_TTL, REASON_CHARS_MAX};
 use crate::protocol::{Job, JobId, OfferId, apply};
@@ -307,9 +308,13 @@ impl Hands {
         // Not `spawn`: a handler is killed and waited for, never just forgotten.
         self.tasks.spawn(async move {
             let outcome = match (hands.service_of(job), hands.run_of(job, attempt, token, Purpose::Execute)) {
-                (Some(service), Some(run)) => executor::run(&service.handler, &run, &stop).await,
+                (Some(service), Some(run)) => {
+                    crash_point!("worker/handler/start");
+                    executor::run(&service.handler, &run, &stop).await
+                }
                 _ => unserved(),
             };
+            crash_point!("worker/handler/finished");
             drop(place);
             lock_map(&hands.desk.handlers).remove(&job);
             // After the end, what the handler did is for the next life to find out.
@@ -321,7 +326,10 @@ impl Hands {
 
     fn kill(&self, job: JobId) {
         match lock_map(&self.desk.handlers).get(&job) {
-            Some(stop) => stop.cancel(),
+            Some(stop) => {
+                stop.cancel();
+                crash_point!("worker/handler/killed");
+            }
             // It has just ended by itself, and its end is on its way.
             None => tracing::debug!(job_id = %job, "no handler to kill"),
         }
@@ -349,6 +357,7 @@ impl Hands {
         };
         let _place = acquire(Some(service.pricing_places)).await;
         let outcome = executor::run(&service.handler, &run, &self.stop).await;
+        crash_point!("worker/handler/priced");
         Some(Heard::Input(job, price_of(job, outcome)))
     }
 }

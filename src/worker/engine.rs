@@ -16,6 +16,7 @@ use super::payment::{Facts, Invoice, Submitted, judge};
 use super::stage::Stage;
 use super::terms::Terms;
 use super::wallet::{Wallet, WalletError};
+use crate::points::crash_point;
 use crate::protocol::limits::PAYMENT_HASH_CHARS_MAX;
 use crate::protocol::{Epoch, EventId, Job, JobId, OfferId, Status, Timestamp};
 use crate::store::{Batch, Store, StoreError};
@@ -196,6 +197,9 @@ impl Engine {
             self.hear(heard, &mut turn)?;
             self.run_inputs(&mut turn)?;
         }
+        if !turn.batch.is_empty() {
+            crash_point!("worker/turn/decided");
+        }
         self.store.commit(turn.batch)?;
         Ok(turn.effects)
     }
@@ -375,6 +379,7 @@ impl Engine {
         match effect {
             Effect::TakeIndex { price } => {
                 let (index, account) = self.wallet.take(&mut turn.batch, job)?;
+                crash_point!("worker/index/taken");
                 turn.inputs.push_front((job, Input::IndexTaken(Invoice { index, account, price })));
             }
             Effect::Claim { blocks } => {
@@ -385,6 +390,7 @@ impl Engine {
                 if let Some(record) = self.open.get_mut(&job) {
                     record.outcomes += 1;
                     memory::put_outcome(&mut turn.batch, job, record.outcomes, &outcome);
+                    crash_point!("worker/outcome/kept");
                 }
             }
             external => turn.effects.push((job, external)),
@@ -402,6 +408,7 @@ impl Engine {
             CLAIMS.put(&mut turn.batch, block, &job)?;
             turn.claims.insert(*block, job);
         }
+        crash_point!("worker/claim/made");
         Ok(Input::Claimed)
     }
 

@@ -15,6 +15,7 @@ use super::engine::{Heard, Position};
 use super::memory::{self, JOBS, OFFERS, OPEN, fact};
 use crate::client::{CallError, EventsQuery, Hint, JobsQuery, Pace};
 use crate::edge::{self, Entropy};
+use crate::points::crash_point;
 use crate::protocol::limits::{EVENTS_PER_PAGE_MAX, JOBS_PER_PAGE_MAX};
 use crate::protocol::{Actor, Code, Epoch, Event, EventId, EventType, Job, JobId, Status, Timestamp};
 use crate::store::{Store, StoreError};
@@ -249,7 +250,9 @@ impl Ingest {
             types: Vec::new(),
             limit: Some(EVENTS_PER_PAGE_MAX),
         };
+        crash_point!("worker/send/poll");
         let page = self.line.once(&|| self.line.client.poll(&query)).await?;
+        crash_point!("worker/answer/poll");
         if page.epoch != *epoch {
             tracing::warn!(old = %epoch, new = %page.epoch, "the relay's storage was replaced");
             return self.resync().await;
@@ -455,7 +458,10 @@ impl Ingest {
         if more || too_soon || acked.cursor == Some(*cursor) || *cursor == EventId(0) {
             return;
         }
-        match self.line.once(&|| self.line.client.ack(*cursor)).await {
+        crash_point!("worker/send/ack");
+        let answer = self.line.once(&|| self.line.client.ack(*cursor)).await;
+        crash_point!("worker/answer/ack");
+        match answer {
             Ok(_) => *acked = Acked { cursor: Some(*cursor), at: Some(now) },
             Err(error) => tracing::debug!(%error, "not acknowledged yet"),
         }

@@ -16,6 +16,7 @@ use super::input::Input;
 use super::lease::Lease;
 use crate::client::{LockRequest, RelayClient};
 use crate::edge::{Apart, Clock, Tasks};
+use crate::points::crash_point;
 use crate::protocol::JobId;
 
 /// Wishes that may wait: each is handled in microseconds.
@@ -156,7 +157,10 @@ async fn renew(renewal: &Renewal, job: JobId, token: Option<u64>) -> Renewed {
         ttl_seconds: renewal.ttl.as_secs(),
         payment_tx_hash: None,
     };
-    match renewal.client.lock(&job, &wish).await {
+    crash_point!("worker/send/renew");
+    let answer = renewal.client.lock(&job, &wish).await;
+    crash_point!("worker/answer/renew");
+    match answer {
         Ok(renewed) if token.is_some_and(|token| renewed.lock_token != token) => {
             Renewed::No(format!("its token is {} now", renewed.lock_token))
         }

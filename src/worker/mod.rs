@@ -36,6 +36,8 @@ pub mod keeper;
 
 pub mod executor;
 
+mod boundaries;
+
 mod nodes;
 
 mod calls;

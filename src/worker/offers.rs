@@ -13,6 +13,7 @@ use super::settings::OfferSettings;
 use super::terms::Terms;
 use crate::client::{CallError, OffersQuery, Pace};
 use crate::edge::Entropy;
+use crate::points::crash_point;
 use crate::protocol::OfferId;
 use crate::protocol::limits::OFFERS_PER_PAGE_MAX;
 use crate::store::{Batch, Store, StoreError};
@@ -110,8 +111,10 @@ async fn register_one(
         Some(RegisteredOffer { offer_id: Some(id), terms: told, .. }) if told == terms => Ok(id),
         Some(RegisteredOffer { offer_id: Some(id), key, .. }) => {
             let changes = json!(offer.public);
+            crash_point!("worker/send/change");
             match line.once(&|| line.client.patch_offer(&id, &changes)).await {
                 Ok(_) => {
+                    crash_point!("worker/answer/change");
                     remember(store, &offer.name, RegisteredOffer { offer_id: Some(id), key, terms }).await?;
                     Ok(id)
                 }
@@ -165,11 +168,13 @@ async fn create(
     let terms = json!(offer.public).to_string();
     let pending = RegisteredOffer { offer_id: None, key: key.clone(), terms: terms.clone() };
     remember(store, &offer.name, pending).await?;
+    crash_point!("worker/send/offer");
     let client = line.client.with_key(key.clone());
     let created = line
         .once(&|| client.create_offer(&offer.public))
         .await
         .map_err(|source| OfferError::Call { name: offer.name.clone(), source })?;
+    crash_point!("worker/answer/offer");
     let done = RegisteredOffer { offer_id: Some(created.offer_id), key, terms };
     remember(store, &offer.name, done).await?;
     tracing::info!(offer = offer.name, offer_id = %created.offer_id, "offer registered");
@@ -186,8 +191,10 @@ async fn withdraw_others(line: &Line, store: &Store, offers: &[OfferSettings]) -
     let inactive = json!({ "active": false });
     for (name, offer) in gone {
         let Some(id) = offer.offer_id else { continue };
+        crash_point!("worker/send/withdrawal");
         match line.once(&|| line.client.patch_offer(&id, &inactive)).await {
             Ok(_) => {
+                crash_point!("worker/answer/withdrawal");
                 tracing::info!(offer = name, "offer withdrawn");
                 let mut batch = Batch::default();
                 OFFERS.remove(&mut batch, &name);
@@ -206,7 +213,9 @@ async fn remember(store: &Store, name: &str, offer: RegisteredOffer) -> Result<(
     }
     let mut batch = Batch::default();
     OFFERS.put(&mut batch, &name, &offer)?;
-    store.commit_durable(batch).await
+    store.commit(batch)?;
+    crash_point!("worker/offer/written");
+    store.durable().await
 }
 
 fn new_key(entropy: &Entropy) -> String {

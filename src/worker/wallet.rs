@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use nano_currency::{Account, Seed};
 
 use super::memory::{self, INVOICES, IssuedInvoice, fact};
+use crate::points::crash_point;
 use crate::protocol::JobId;
 use crate::store::{Batch, Store, StoreError};
 
@@ -125,6 +126,7 @@ impl Wallet {
             self.advance(batch, index)?;
         }
         INVOICES.put(batch, &memory::account_key(account), &IssuedInvoice { index, job_id: Some(job) })?;
+        crash_point!("worker/index/recognised");
         Ok(Some(index))
     }
 

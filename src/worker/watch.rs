@@ -15,6 +15,7 @@ use super::engine::Heard;
 use super::nodes::Gate;
 use super::payment::{BlockFact, Facts, Invoice, Submitted};
 use crate::edge::Clock;
+use crate::points::crash_point;
 use crate::protocol::{JobId, Timestamp};
 
 /// Jobs looked at in one round: what a node answers in one call.
@@ -228,7 +229,12 @@ impl List {
 
 /// One round, if the nodes are on the right network; otherwise all is unknown.
 async fn ask_through(gate: Arc<Gate>, rpc: Rpc, questions: Vec<Question>) -> Vec<(JobId, Facts)> {
-    let Some(why) = gate.closed().await else { return ask(rpc, questions).await };
+    crash_point!("worker/send/payment");
+    let Some(why) = gate.closed().await else {
+        let facts = ask(rpc, questions).await;
+        crash_point!("worker/answer/payment");
+        return facts;
+    };
     let unknown = |question: &Question| Facts {
         submitted: Submitted::NotFound,
         found: Vec::new(),

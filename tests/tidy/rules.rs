@@ -55,7 +55,7 @@ const LAYERS: &[Layer] = &[
     Layer { of: "protocol", never: IO },
     Layer {
         of: "protocol",
-        never: &["buyer", "cli", "client", "config", "edge", "relay", "store", "worker"],
+        never: &["buyer", "cli", "client", "config", "edge", "points", "relay", "store", "worker"],
     },
     Layer { of: "protocol::lifecycle", never: &["nano", "protocol"] },
     Layer {
@@ -65,11 +65,11 @@ const LAYERS: &[Layer] = &[
     Layer { of: "client", never: &["buyer", "cli", "config", "relay", "store", "worker"] },
     Layer { of: "worker", never: &["buyer", "cli", "mock_nano_rpc", "relay"] },
     Layer { of: "worker::machine", never: IO },
-    Layer { of: "worker::machine", never: &["client", "edge", "store"] },
+    Layer { of: "worker::machine", never: &["client", "edge", "points", "store"] },
     Layer { of: "worker::payment", never: IO },
-    Layer { of: "worker::payment", never: &["client", "edge", "store"] },
+    Layer { of: "worker::payment", never: &["client", "edge", "points", "store"] },
     Layer { of: "worker::lease", never: IO },
-    Layer { of: "worker::lease", never: &["client", "edge", "store"] },
+    Layer { of: "worker::lease", never: &["client", "edge", "points", "store"] },
     Layer {
         of: "relay",
         never: &[
@@ -91,6 +91,22 @@ const LAYERS: &[Layer] = &[
     Layer { of: "relay::storage::postgres", never: &["relay::storage::embedded", "store"] },
     Layer { of: "buyer", never: &["cli", "mock_nano_rpc", "relay", "worker"] },
     Layer { of: "edge", never: &["buyer", "cli", "client", "config", "relay", "store", "worker"] },
+    Layer {
+        of: "points",
+        never: &[
+            "buyer",
+            "cli",
+            "client",
+            "config",
+            "edge",
+            "mock_nano_rpc",
+            "nano",
+            "protocol",
+            "relay",
+            "store",
+            "worker",
+        ],
+    },
     Layer { of: "config", never: &["cli", "client", "mock_nano_rpc", "store"] },
     Layer { of: "cli", never: &[] },
     Layer {

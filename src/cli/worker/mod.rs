@@ -43,6 +43,7 @@ pub fn main() -> ExitCode {
     if let Some(ended) = demo::parts::Part::of_this_process().and_then(demo::parts::Part::play) {
         return ended;
     }
+    crate::points::arm();
     // Whatever is made from here on is for its owner alone.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let args = Args::parse();

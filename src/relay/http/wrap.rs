@@ -12,6 +12,7 @@ use super::super::server::App;
 use super::super::service::unavailable;
 use super::reply::Refused;
 use crate::edge::monotonic;
+use crate::points::crash_point;
 use crate::protocol::limits::REQUEST_ID_CHARS_MAX;
 use crate::protocol::{Code, Refusal};
 
@@ -50,8 +51,14 @@ async fn guarded(app: &App, route: &str, request: Request, next: Next) -> Respon
         return Refused::from(Refusal::new(Code::Unavailable, "the relay is draining")).into_response();
     }
     let response = next.run(request).await;
+    if touches_storage {
+        crash_point!("relay/answer/made");
+    }
     if touches_storage && let Err(error) = app.storage.durable().await {
         return Refused::from(unavailable(&error)).into_response();
+    }
+    if touches_storage {
+        crash_point!("relay/answer/durable");
     }
     response
 }

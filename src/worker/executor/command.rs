@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::{OUTPUT_BYTES_MAX, Run, RunError, strays};
+use crate::points::crash_point;
 use crate::protocol::JobId;
 
 /// Bytes of a handler's errors that are logged; what follows is read and dropped.
@@ -27,6 +28,7 @@ pub(super) async fn run(
     stop: &CancellationToken,
 ) -> Result<Vec<u8>, RunError> {
     let mut child = start(program, arguments, directory, run).map_err(RunError::Start)?;
+    crash_point!("worker/handler/started");
     let group = child.id();
     let input = feed(&mut child, run.request.clone());
     let log = log_errors(&mut child, run.job_id);

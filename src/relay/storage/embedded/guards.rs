@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::Embedded;
 use super::keys::{ANSWERS, ANSWERS_BY_END, AnswerBody, AnswerRecord, NONCES};
+use crate::points::crash_point;
 use crate::protocol::{PublicKey, Refusal, Timestamp};
 use crate::relay::model::{Claim, Claimed, Receipt, Reply, ReplyBody};
 use crate::store::{Batch, StoreError};
@@ -55,7 +56,9 @@ impl Embedded {
         key.0 = window(now);
         let mut batch = Batch::default();
         NONCES.put(&mut batch, &key, &now)?;
+        crash_point!("relay/nonce/decided");
         self.store.commit(batch)?;
+        crash_point!("relay/nonce/committed");
         Ok(true)
     }
 
@@ -77,6 +80,7 @@ impl Embedded {
             Some(answer) => self.reply(answer).map(Claimed::Answered),
             None => {
                 running.insert(key, Run { request_hash: claim.request_hash.clone(), until: now.plus(lease) });
+                crash_point!("relay/claim/made");
                 Ok(Claimed::Fresh)
             }
         }
@@ -96,7 +100,10 @@ impl Embedded {
         let _turn = self.store.writer();
         let mut batch = Batch::default();
         put_answer(&mut batch, receipt, AnswerBody::Refused(refusal.clone()))?;
-        self.store.commit(batch)
+        crash_point!("relay/refusal/decided");
+        self.store.commit(batch)?;
+        crash_point!("relay/refusal/committed");
+        Ok(())
     }
 
     pub(super) fn forget_nonces(&self, horizon: Timestamp, limit: usize) -> Result<bool, StoreError> {

@@ -10,6 +10,7 @@ use super::keys::{
     AnswerBody, COUNTERS, DUE, EVENTS, EVENTS_OF_PARTY, INVOICES, JOB_COUNTS, JOBS, JOBS_BY_CREATION,
     JOBS_BY_UPDATE, JobRecord, PAYMENTS, REQUESTS, RESULTS, Shelf, side,
 };
+use crate::points::crash_point;
 use crate::protocol::apply::{Rules, Unique, expires_at};
 use crate::protocol::{EventId, Job, JobId, Status, Timestamp};
 use crate::relay::model::{Committed, JobCommit, JobOrder, JobPage, JobQuery, LogEntry, Role};
@@ -78,7 +79,9 @@ impl Embedded {
             put_answer(&mut batch, receipt, AnswerBody::Job(Box::new(record)))?;
         }
         COUNTERS.put(&mut batch, &(), &counters)?;
+        crash_point!("relay/job/decided");
         self.store.commit(batch)?;
+        crash_point!("relay/job/committed");
         self.set_counters(counters);
         Ok(Committed::Done(Box::new(job)))
     }

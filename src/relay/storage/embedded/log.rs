@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::Embedded;
 use super::guards::put_answer;
 use super::keys::{ACKED, AnswerBody, EVENTS, EVENTS_OF_PARTY, FORGOTTEN, JOBS};
+use crate::points::crash_point;
 use crate::protocol::{EventId, EventType, Job, PublicKey, Timestamp};
 use crate::relay::model::{Cursor, EventQuery, LogEntry, LogState, Receipt};
 use crate::store::{Batch, StoreError};
@@ -69,7 +70,9 @@ impl Embedded {
         if let Some(receipt) = receipt {
             put_answer(&mut batch, receipt, AnswerBody::Acked(acked))?;
         }
+        crash_point!("relay/ack/decided");
         self.store.commit(batch)?;
+        crash_point!("relay/ack/committed");
         Ok(acked)
     }
 

@@ -19,6 +19,7 @@ use tokio::sync::watch;
 
 use super::{Answer, Storage, StorageError};
 use crate::edge::Entropy;
+use crate::points::crash_point;
 use crate::protocol::apply::Rules;
 use crate::protocol::{Epoch, EventId, Job, JobId, Offer, OfferId, PublicKey, Refusal, Timestamp};
 use crate::relay::model::{
@@ -71,6 +72,7 @@ impl Embedded {
                 let mut batch = Batch::default();
                 NOTES.put(&mut batch, &name, &epoch)?;
                 store.commit(batch)?;
+                crash_point!("relay/start/noted");
                 store.durable_blocking()?;
                 epoch
             }

@@ -3,6 +3,7 @@
 use super::Embedded;
 use super::guards::put_answer;
 use super::keys::{AnswerBody, OFFERS, OFFERS_BY_CREATION, OFFERS_OF_SELLER};
+use crate::points::crash_point;
 use crate::protocol::OfferId;
 use crate::relay::model::{OfferPage, OfferQuery, OfferSave};
 use crate::store::{Batch, StoreError};
@@ -24,7 +25,9 @@ impl Embedded {
         if let Some(receipt) = save.receipt {
             put_answer(&mut batch, receipt, AnswerBody::Offer(offer.clone()))?;
         }
+        crash_point!("relay/offer/decided");
         self.store.commit(batch)?;
+        crash_point!("relay/offer/committed");
         Ok(true)
     }
 
