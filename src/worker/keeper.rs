@@ -25,6 +25,10 @@ const WISHES_MAX: usize = 1_024;
 /// The longest sleep: after the machine itself has slept, a lost lease is noticed this soon.
 const LOOK: Duration = Duration::from_secs(2);
 
+/// The thread's place in the schedule: clearly before the rest of the daemon, behind what a machine
+/// itself needs.
+const NICE: i32 = -5;
+
 /// A wish of the machine's.
 #[derive(Debug)]
 pub enum Wish {
@@ -65,9 +69,10 @@ impl Keeper {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (wishes, receiver) = mpsc::channel(WISHES_MAX);
         let renewal = Renewal { client, holder, ttl, heard };
-        let thread = std::thread::Builder::new()
-            .name("lease-keeper".to_owned())
-            .spawn(move || runtime.block_on(run(renewal, receiver, shutdown)))?;
+        let thread = std::thread::Builder::new().name("lease-keeper".to_owned()).spawn(move || {
+            rise();
+            runtime.block_on(run(renewal, receiver, shutdown));
+        })?;
         Ok(Self { wishes, thread: Some(thread) })
     }
 
@@ -83,6 +88,14 @@ impl Keeper {
             // A panic there has already lost the leases, which the machine was told or will see.
             drop(thread.join());
         }
+    }
+}
+
+/// Puts this thread above everybody else's, where the system permits it. Handlers are below the
+/// daemon in any case.
+fn rise() {
+    if let Err(error) = rustix::process::setpriority_process(None, NICE) {
+        tracing::debug!(%error, "renewal runs at the daemon's own priority");
     }
 }
 
