@@ -129,6 +129,10 @@ pub struct Tasks {
     spawn: Option<Arc<Spawn>>,
 }
 
+/// A thread's place in the schedule: clearly before the rest of the daemon, behind what a machine
+/// itself needs.
+const NICE: i32 = -5;
+
 /// A task that shares nothing with the others of its process; see [`Tasks::apart`].
 #[derive(Debug)]
 pub struct Apart(Option<JoinHandle<()>>);
@@ -165,8 +169,10 @@ impl Tasks {
             return Ok(Apart(None));
         }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let thread =
-            std::thread::Builder::new().name(name.to_owned()).spawn(move || runtime.block_on(task))?;
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+            rise();
+            runtime.block_on(task);
+        })?;
         Ok(Apart(Some(thread)))
     }
 
@@ -178,6 +184,14 @@ impl Tasks {
     /// Waits until all tasks have ended, after [`Tasks::close`].
     pub async fn wait(&self) {
         self.tracker.wait().await;
+    }
+}
+
+/// Puts this thread above everybody else's, where the system permits it. Handlers are below the
+/// daemon in any case.
+fn rise() {
+    if let Err(error) = rustix::process::setpriority_process(None, NICE) {
+        tracing::debug!(%error, "a thread apart runs at the daemon's own priority");
     }
 }
 

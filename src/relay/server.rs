@@ -41,7 +41,11 @@ const HEAD_BYTES_MAX: usize = 64 * 1_024;
 /// How long requests that run may go on after the end was asked for.
 const DRAIN_MAX: Duration = Duration::from_secs(9);
 /// How long a new connection has for its first request while the relay drains.
-const FIRST_REQUEST_GRACE: Duration = Duration::from_millis(500);
+/// Clients send it at once, but one on a busy machine may be kept from it for a while.
+const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(2);
+/// How much longer, so that what has come is looked at once more: a process that was stopped finds all
+/// its timers over before it has looked at a single socket.
+const LAST_LOOK: Duration = Duration::from_millis(50);
 /// How long to wait when the system refuses another connection, for lack of descriptors say.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -244,7 +248,9 @@ async fn connection(stream: TcpStream, peer: Peer, app: App, router: Router) {
         .serve_connection(TokioIo::new(Patient::new(stream)), service)
         .with_upgrades();
     let mut connection = std::pin::pin!(connection);
+    // What has arrived is read first: after a pause of the machine both may be true at once.
     let result = tokio::select! {
+        biased;
         result = connection.as_mut() => result,
         () = finished(&app, &spoken) => {
             connection.as_mut().graceful_shutdown();
@@ -262,6 +268,7 @@ async fn finished(app: &App, spoken: &AtomicBool) {
     app.shutdown.cancelled().await;
     if !spoken.load(Ordering::Relaxed) {
         tokio::time::sleep(FIRST_REQUEST_GRACE).await;
+        tokio::time::sleep(LAST_LOOK).await;
     }
 }
 

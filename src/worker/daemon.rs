@@ -1,7 +1,7 @@
 //! The one loop, and the order in which its tasks begin and end.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::calls::Line;
 use super::effects::{Desk, Hands, Services};
 use super::engine::{Effects, Engine, EngineError, Heard};
+use super::executor::Cage;
 use super::ingest::{Ingest, Page};
 use super::input::Effect;
 use super::keeper::Keeper;
@@ -285,6 +286,7 @@ impl Daemon {
             drain: drain.clone(),
             stop: stop.clone(),
             desk: Arc::new(Desk::default()),
+            cage: Arc::new(cage(settings.launcher.clone(), &settings.offers)),
         };
         // A wall clock that is set back would put all looks off; this one never jumps.
         let steady = Clock::from_fn(move || Timestamp::default().plus(rpc_clock()));
@@ -517,6 +519,21 @@ fn answer_questions(state_dir: &Path, store: &Arc<Store>, tasks: &Tasks, stop: &
         Ok(control) => tasks.spawn(control.serve(Arc::clone(store), stop.clone())),
         Err(error) => tracing::warn!(%error, path = %path.display(), "no questions can be asked"),
     }
+}
+
+/// Limits that cannot be kept here are said at the start, not when a handler has broken them.
+fn cage(launcher: Option<PathBuf>, offers: &[OfferSettings]) -> Cage {
+    let cage = Cage::find(launcher);
+    for offer in offers.iter().filter(|_| !cage.has_groups()) {
+        let limits = offer.handler.limits;
+        if limits.cpu_percent.is_some() || limits.tasks_max.is_some() {
+            tracing::warn!(
+                offer = offer.name,
+                "cpu_percent and tasks_max need a delegated control group, as the systemd unit gives; they are not kept"
+            );
+        }
+    }
+    cage
 }
 
 fn serve(services: &Services, offers: &HashMap<OfferId, OfferSettings>) {

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::calls::Line;
 use super::engine::Heard;
-use super::executor::{self, Handler, HandlerKind, Purpose, Run};
+use super::executor::{self, Cage, Handler, HandlerKind, Purpose, Run};
 use super::input::{Call, Effect, Input, Outcome, Rejection};
 use super::lease::Lease;
 use super::memory::{self, JOBS, REQUESTS};
@@ -63,6 +63,7 @@ pub(super) struct Hands {
     /// Everything stops.
     pub(super) stop: CancellationToken,
     pub(super) desk: Arc<Desk>,
+    pub(super) cage: Arc<Cage>,
 }
 
 /// What is in progress, by job.
@@ -310,7 +311,7 @@ impl Hands {
             let outcome = match (hands.service_of(job), hands.run_of(job, attempt, token, Purpose::Execute)) {
                 (Some(service), Some(run)) => {
                     crash_point!("worker/handler/start");
-                    executor::run(&service.handler, &run, &stop).await
+                    executor::run(&hands.cage, &service.handler, &run, &stop).await
                 }
                 _ => unserved(),
             };
@@ -356,7 +357,7 @@ impl Hands {
             return Some(Heard::Input(job, Input::PriceRefused("the offer is no longer served".to_owned())));
         };
         let _place = acquire(Some(service.pricing_places)).await;
-        let outcome = executor::run(&service.handler, &run, &self.stop).await;
+        let outcome = executor::run(&self.cage, &service.handler, &run, &self.stop).await;
         crash_point!("worker/handler/priced");
         Some(Heard::Input(job, price_of(job, outcome)))
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use nano_currency::{Amount, Network, Seed};
 
 use self::raw::{Raw, RawHandler, RawOffer};
-use super::executor::{Handler, HandlerKind};
+use super::executor::{Handler, HandlerKind, Limits};
 use super::input::Pricing;
 use super::terms::Terms;
 use crate::config::{Document, Env, Field, Problems, Secret, secret};
@@ -26,6 +26,15 @@ const HANDLER_SECONDS_MAX: u64 = 86_400;
 
 /// Handlers of one offer at the same time at most: more than any one machine runs well.
 const PARALLEL_MAX: u64 = 1_024;
+
+/// The largest limit of a handler's memory: 16 TiB, more than a machine has.
+const MEMORY_MIB_MAX: u64 = 16 << 20;
+
+/// The most processors that a handler may be given, as many as a kernel is built for.
+const PROCESSORS_MAX: u64 = 8_192;
+
+/// The largest limit of a handler's processes: the kernel's own for the whole machine.
+const TASKS_MAX: u64 = 4_194_304;
 
 /// Offers of one worker at most: each costs a request at every start.
 const OFFERS_MAX: usize = 100;
@@ -59,6 +68,8 @@ pub struct Settings {
     pub drain: Duration,
     /// What is offered.
     pub offers: Vec<OfferSettings>,
+    /// This very program, if it can be the launcher of handlers; not a setting, so absent here.
+    pub launcher: Option<PathBuf>,
 }
 
 /// One offer.
@@ -140,6 +151,7 @@ impl Resolver<'_> {
                 quote_ttl: quote_ttl.map(Duration::from_secs),
                 drain: Duration::from_secs(drain),
                 offers: offers?,
+                launcher: None,
             })
         })();
         self.problems.finish(settings)
@@ -362,6 +374,7 @@ impl Resolver<'_> {
 
     fn handler(&mut self, path: &str, raw: RawHandler) -> Option<Handler> {
         let at = |name: &str| format!("{path}.handler.{name}");
+        let limits = self.limits(path, &raw);
         let seconds =
             self.problems.number(&at("timeout_seconds"), raw.timeout_seconds, 600, 1..=HANDLER_SECONDS_MAX);
         let kind = match (raw.command, raw.url) {
@@ -385,7 +398,32 @@ impl Resolver<'_> {
                 return None;
             }
         };
-        Some(Handler { kind, timeout: Duration::from_secs(seconds) })
+        Some(Handler { kind, timeout: Duration::from_secs(seconds), limits })
+    }
+
+    fn limits(&mut self, path: &str, raw: &RawHandler) -> Limits {
+        let fields = [
+            ("nice", &raw.nice, 0..=19),
+            ("memory_max_mib", &raw.memory_max_mib, 1..=MEMORY_MIB_MAX),
+            ("cpu_percent", &raw.cpu_percent, 1..=100 * PROCESSORS_MAX),
+            ("tasks_max", &raw.tasks_max, 1..=TASKS_MAX),
+        ];
+        let [nice, memory, cpu_percent, tasks_max] = fields.map(|(name, field, range)| {
+            let path = format!("{path}.handler.{name}");
+            if field.is_some() && raw.url.is_some() {
+                self.problems.add(path, "limits a program that is started here; a url has none");
+                return None;
+            }
+            let least = *range.start();
+            field.clone().map(|field| self.problems.number(&path, Some(field), least, range))
+        });
+        let usual = Limits::default();
+        Limits {
+            nice: nice.and_then(|nice| u8::try_from(nice).ok()).unwrap_or(usual.nice),
+            memory_max: memory.map(|mib| mib << 20),
+            cpu_percent,
+            tasks_max,
+        }
     }
 
     /// The program is looked up now, because the handler's own environment has no `PATH`.

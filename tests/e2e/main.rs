@@ -11,6 +11,7 @@ mod world;
 
 mod crashes;
 mod handlers;
+mod leases;
 mod locks;
 mod outages;
 mod payments;

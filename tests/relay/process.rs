@@ -164,6 +164,38 @@ async fn a_signal_drains_and_a_second_process_is_refused() {
     assert!(status.success(), "{status}");
 }
 
+/// A relay that the machine kept from running finds, when it wakes, that the time for first requests
+/// is over and that they have come. They have come.
+#[tokio::test]
+async fn a_drain_answers_what_came_while_the_relay_could_not_run() {
+    use tokio::io::AsyncWriteExt as _;
+    const CLIENTS: usize = 16;
+    let dir = tempfile::tempdir().unwrap();
+    let program = Program::start(dir.path(), &[]);
+    // So that the drain has something to wait for.
+    let slow = half_a_request(&program.addr).await;
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        clients.push(tokio::net::TcpStream::connect(&program.addr).await.unwrap());
+    }
+    // All are taken when a later one has been answered.
+    exchange(&program.addr, "GET", "/readyz", b"", &[]).await.expect(200);
+    program.signal(Signal::TERM);
+    while exchange(&program.addr, "GET", "/readyz", b"", &[]).await.status != 503 {}
+    program.signal(Signal::STOP);
+    for client in &mut clients {
+        client.write_all(b"GET /readyz HTTP/1.1\r\nHost: r\r\nConnection: close\r\n\r\n").await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    program.signal(Signal::CONT);
+    for client in &mut clients {
+        let mut answer = String::new();
+        drop(client.read_to_string(&mut answer).await);
+        assert!(answer.starts_with("HTTP/1.1 503"), "{answer:?}");
+    }
+    drop(slow);
+}
+
 async fn half_a_request(addr: &str) -> tokio::net::TcpStream {
     use tokio::io::AsyncWriteExt as _;
     let mut stream = tokio::net::TcpStream::connect(addr).await.unwrap();

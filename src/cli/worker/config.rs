@@ -113,6 +113,10 @@ fn offer(offer: &OfferSettings) -> Value {
         "timeout_seconds": offer.handler.timeout.as_secs(),
         "max_parallel": offer.max_parallel,
         "handler": handler,
+        "nice": offer.handler.limits.nice,
+        "memory_max_mib": offer.handler.limits.memory_max.map(|bytes| bytes >> 20),
+        "cpu_percent": offer.handler.limits.cpu_percent,
+        "tasks_max": offer.handler.limits.tasks_max,
     })
 }
 

@@ -36,11 +36,18 @@ use clap::Parser as _;
 use self::args::{Args, Command};
 use self::exit::{Exit, Failure};
 use self::output::Output;
+use crate::worker::executor::{LAUNCHER, launch};
+
+/// What a launcher that could not do its part ends with; few programs use it otherwise.
+const NOT_LAUNCHED: u8 = 125;
 
 /// Parses, dispatches, ends.
 #[must_use]
 pub fn main() -> ExitCode {
     if let Some(ended) = demo::parts::Part::of_this_process().and_then(demo::parts::Part::play) {
+        return ended;
+    }
+    if let Some(ended) = launch_handler() {
         return ended;
     }
     crate::points::arm();
@@ -54,6 +61,17 @@ pub fn main() -> ExitCode {
         failure.exit
     });
     ExitCode::from(exit.code())
+}
+
+/// The part of a handler's launcher, if this process was started as one.
+fn launch_handler() -> Option<ExitCode> {
+    #[expect(clippy::disallowed_methods, reason = "no argument of a launcher is one that clap knows")]
+    let mut arguments = std::env::args_os();
+    if arguments.next()? != LAUNCHER {
+        return None;
+    }
+    output::warn(format_args!("the handler cannot be started: {}", launch(arguments)));
+    Some(ExitCode::from(NOT_LAUNCHED))
 }
 
 fn dispatch(args: Args, out: Output) -> Result<Exit, Failure> {

@@ -9,7 +9,7 @@ use super::ask::is_store;
 use super::exit::{Exit, Failure};
 use super::files;
 use super::output::Output;
-use super::run::{on_signal, parts};
+use super::run::{launcher, on_signal, parts};
 use crate::store::{OpenError, Store};
 use crate::worker::recover::{self, Decision, Place};
 use crate::worker::{Settings, memory, recover_once};
@@ -27,7 +27,8 @@ struct Outcome {
 }
 
 pub(super) fn run(config: &Path, dry_run: bool, patience: u64, out: Output) -> Result<Exit, Failure> {
-    let settings = files::settings(config)?;
+    let mut settings = files::settings(config)?;
+    settings.launcher = launcher();
     let dir = settings.state_dir.clone();
     if !is_store(&dir) {
         out.answer(

@@ -1,6 +1,6 @@
 //! `run`: the daemon.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -11,13 +11,19 @@ use crate::worker::{self, Parts};
 
 /// Runs until SIGTERM or Ctrl-C, which end it cleanly.
 pub(super) fn run(config: &Path) -> Result<Exit, Failure> {
-    let settings = files::settings(config)?;
+    let mut settings = files::settings(config)?;
+    settings.launcher = launcher();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     runtime.map_err(Failure::other)?.block_on(async {
         let shutdown = on_signal()?;
         worker::run(settings, parts(), shutdown).await?;
         Ok(Exit::Done)
     })
+}
+
+/// This program, also when its file has been replaced meanwhile.
+pub(super) fn launcher() -> Option<PathBuf> {
+    Some(PathBuf::from("/proc/self/exe"))
 }
 
 /// The machine's own clock and randomness.

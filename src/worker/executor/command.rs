@@ -1,7 +1,8 @@
 //! A program in a process group of its own, which does not outlive its job.
 
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
@@ -9,6 +10,8 @@ use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::cage::{Cage, Limits};
+use super::groups::JobGroup;
 use super::{OUTPUT_BYTES_MAX, Run, RunError, strays};
 use crate::points::crash_point;
 use crate::protocol::JobId;
@@ -19,15 +22,39 @@ const STDERR_BYTES_MAX: usize = 64 * 1_024;
 /// How long output may still come once the program has ended and its group is dead.
 const LAST_OUTPUT: Duration = Duration::from_secs(2);
 
+/// What is started, and within which limits.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Start<'a> {
+    pub(super) program: &'a Path,
+    pub(super) arguments: &'a [String],
+    pub(super) directory: &'a Path,
+    pub(super) limits: Limits,
+}
+
 pub(super) async fn run(
-    program: &Path,
-    arguments: &[String],
-    directory: &Path,
+    cage: &Cage,
+    start: &Start<'_>,
     timeout: Duration,
     run: &Run,
     stop: &CancellationToken,
 ) -> Result<Vec<u8>, RunError> {
-    let mut child = start(program, arguments, directory, run).map_err(RunError::Start)?;
+    let group = cage.group(run.job_id, start.limits);
+    let output = run_in(cage, group.as_ref(), start, timeout, run, stop).await;
+    if let Some(group) = group {
+        group.close().await;
+    }
+    output
+}
+
+async fn run_in(
+    cage: &Cage,
+    job_group: Option<&JobGroup>,
+    start: &Start<'_>,
+    timeout: Duration,
+    run: &Run,
+    stop: &CancellationToken,
+) -> Result<Vec<u8>, RunError> {
+    let mut child = start.spawn(cage, job_group, run).map_err(RunError::Start)?;
     crash_point!("worker/handler/started");
     let group = child.id();
     let input = feed(&mut child, run.request.clone());
@@ -38,7 +65,7 @@ pub(super) async fn run(
             Ok(status) if status.success() => Ok(()),
             Ok(status) => {
                 tracing::warn!(job_id = %run.job_id, %status, "handler exited");
-                Err(RunError::Failed)
+                Err(reason(status, job_group))
             }
             Err(error) => Err(RunError::Start(error)),
         },
@@ -48,6 +75,7 @@ pub(super) async fn run(
     };
     // Also after a success: what the program left behind must not outlive the job.
     strays::kill_group(group);
+    job_group.inspect(|group| group.kill());
     drop(child.wait().await);
     strays::kill_strays_among_children(run.job_id);
     input.abort();
@@ -62,23 +90,34 @@ pub(super) async fn run(
     }
 }
 
-fn start(program: &Path, arguments: &[String], directory: &Path, run: &Run) -> std::io::Result<Child> {
-    let mut command = Command::new(program);
-    command
-        .args(arguments)
-        .current_dir(directory)
-        .env_clear()
-        .env("JOB_ID", run.job_id.to_string())
-        .env("OFFER_ID", run.offer_id.to_string())
-        .env("ATTEMPT", run.attempt.to_string())
-        .env("PURPOSE", run.purpose.name())
-        .env("LOCK_TOKEN", run.lock_token.map(|token| token.to_string()).unwrap_or_default())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .process_group(0)
-        .kill_on_drop(true);
-    command.spawn()
+/// Why a run that ended by itself has no result.
+fn reason(status: ExitStatus, group: Option<&JobGroup>) -> RunError {
+    match status.signal() {
+        _ if group.is_some_and(JobGroup::ran_out_of_memory) => RunError::OutOfMemory,
+        Some(signal) => RunError::Killed(signal),
+        None => RunError::Failed,
+    }
+}
+
+impl Start<'_> {
+    fn spawn(&self, cage: &Cage, group: Option<&JobGroup>, run: &Run) -> std::io::Result<Child> {
+        let mut command = Command::from(cage.command(self.program, self.limits, group));
+        command
+            .args(self.arguments)
+            .current_dir(self.directory)
+            .env_clear()
+            .env("JOB_ID", run.job_id.to_string())
+            .env("OFFER_ID", run.offer_id.to_string())
+            .env("ATTEMPT", run.attempt.to_string())
+            .env("PURPOSE", run.purpose.name())
+            .env("LOCK_TOKEN", run.lock_token.map(|token| token.to_string()).unwrap_or_default())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .kill_on_drop(true);
+        command.spawn()
+    }
 }
 
 /// A handler need not read its input, so a broken pipe is no error.

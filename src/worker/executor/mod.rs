@@ -1,6 +1,8 @@
 //! Runs the seller's handler: one command or one HTTP call per job, within bounds.
 
+mod cage;
 mod command;
+mod groups;
 mod http;
 mod strays;
 
@@ -18,6 +20,7 @@ use crate::protocol::job::JobError;
 use crate::protocol::limits::RESULT_PAYLOAD_BYTES_MAX;
 use crate::protocol::{JobId, OfferId};
 
+pub use cage::{Cage, LAUNCHER, Limits, launch};
 pub use strays::{adopt_orphans, kill_strays};
 
 /// Bytes that are read of a handler's output: the largest result as JSON, with room for white space
@@ -31,6 +34,8 @@ pub struct Handler {
     pub kind: HandlerKind,
     /// How long one run may take.
     pub timeout: Duration,
+    /// How much of the machine a program may have.
+    pub limits: Limits,
 }
 
 /// A program or a service.
@@ -123,6 +128,10 @@ enum RunError {
     Start(#[source] std::io::Error),
     #[error("the handler failed")]
     Failed,
+    #[error("the handler was killed by signal {0}")]
+    Killed(i32),
+    #[error("the handler ran out of memory")]
+    OutOfMemory,
     #[error("the handler did not finish within {0} seconds")]
     TimedOut(u64),
     #[error("the handler's result is larger than {RESULT_PAYLOAD_BYTES_MAX} bytes")]
@@ -133,13 +142,25 @@ enum RunError {
     Unreachable(#[source] reqwest::Error),
 }
 
+impl RunError {
+    /// What programs are told beside the text.
+    fn details(&self) -> Value {
+        match self {
+            Self::Killed(signal) => json!({ "reason": "killed", "signal": signal }),
+            Self::OutOfMemory => json!({ "reason": "out_of_memory" }),
+            _ => Value::Null,
+        }
+    }
+}
+
 /// Runs the handler and waits until nothing of it is left.
 ///
 /// `stop` kills it. The outcome is what the buyer is to get.
-pub async fn run(handler: &Handler, run: &Run, stop: &CancellationToken) -> Outcome {
+pub async fn run(cage: &Cage, handler: &Handler, run: &Run, stop: &CancellationToken) -> Outcome {
     let output = match &handler.kind {
         HandlerKind::Command { program, arguments, directory } => {
-            command::run(program, arguments, directory, handler.timeout, run, stop).await
+            let start = command::Start { program, arguments, directory, limits: handler.limits };
+            command::run(cage, &start, handler.timeout, run, stop).await
         }
         HandlerKind::Url(url) => http::run(url, handler.timeout, run, stop).await,
         HandlerKind::Function(function) => function.run(handler.timeout, run, stop).await,
@@ -151,7 +172,7 @@ pub async fn run(handler: &Handler, run: &Run, stop: &CancellationToken) -> Outc
             Outcome::Error(JobError {
                 code: "handler_failed".to_owned(),
                 message: error.to_string(),
-                details: Value::Null,
+                details: error.details(),
             })
         }
     }

@@ -11,6 +11,7 @@ fn shell(script: &str, seconds: u64) -> Handler {
             directory: std::env::temp_dir(),
         },
         timeout: Duration::from_secs(seconds),
+        limits: Limits::default(),
     }
 }
 
@@ -26,7 +27,7 @@ fn job(request: &str) -> Run {
 }
 
 async fn check(script: &str, request: &str) -> Outcome {
-    run(&shell(script, 10), &job(request), &CancellationToken::new()).await
+    run(&Cage::default(), &shell(script, 10), &job(request), &CancellationToken::new()).await
 }
 
 fn failure(outcome: Outcome) -> String {
@@ -58,9 +59,20 @@ async fn a_failure_tells_the_buyer_nothing_of_the_machine() {
             directory: "/".into(),
         },
         timeout: Duration::from_secs(1),
+        limits: Limits::default(),
     };
-    let outcome = run(&missing, &job("1"), &CancellationToken::new()).await;
+    let outcome = run(&Cage::default(), &missing, &job("1"), &CancellationToken::new()).await;
     assert_eq!(failure(outcome), "the handler could not be started");
+}
+
+#[tokio::test]
+async fn a_handler_that_is_killed_says_by_what() {
+    let Outcome::Error(error) = check("kill -9 $$", "1").await else { panic!("a result") };
+    assert_eq!(
+        (error.code.as_str(), error.message.as_str()),
+        ("handler_failed", "the handler was killed by signal 9")
+    );
+    assert_eq!(error.details, json!({ "reason": "killed", "signal": 9 }));
 }
 
 #[tokio::test]
@@ -81,7 +93,8 @@ async fn the_environment_holds_only_what_is_promised() {
 #[tokio::test]
 async fn a_handler_that_hangs_is_killed_with_its_children() {
     let started = monotonic();
-    let outcome = run(&shell("sleep 60 & sleep 60", 1), &job("1"), &CancellationToken::new()).await;
+    let outcome =
+        run(&Cage::default(), &shell("sleep 60 & sleep 60", 1), &job("1"), &CancellationToken::new()).await;
     assert_eq!(failure(outcome), "the handler did not finish within 1 seconds");
     assert!(monotonic() - started < Duration::from_secs(10));
 }
@@ -103,7 +116,7 @@ async fn stray_children_do_not_outlive_a_success() {
     adopt_orphans();
     let run_of = job("1");
     let script = "sleep 61 & setsid sleep 62 & setsid sh -c 'sleep 63 & sleep 64' & sleep 0.2; echo ok";
-    let outcome = run(&shell(script, 20), &run_of, &CancellationToken::new()).await;
+    let outcome = run(&Cage::default(), &shell(script, 20), &run_of, &CancellationToken::new()).await;
     assert!(matches!(outcome, Outcome::Result(_) | Outcome::Error(_)));
     // Killing is immediate, dying takes a moment.
     for _ in 0..100 {
@@ -130,7 +143,8 @@ fn living(job: JobId) -> usize {
 async fn a_stop_ends_it_at_once() {
     let stop = CancellationToken::new();
     let (handler, run_of) = (shell("sleep 60", 60), job("1"));
-    let (outcome, ()) = tokio::join!(run(&handler, &run_of, &stop), async {
+    let cage = Cage::default();
+    let (outcome, ()) = tokio::join!(run(&cage, &handler, &run_of, &stop), async {
         tokio::time::sleep(Duration::from_millis(100)).await;
         stop.cancel();
     });

@@ -93,4 +93,8 @@ pub(super) struct RawHandler {
     pub(super) timeout_seconds: Option<Field<u64>>,
     pub(super) idempotent: Option<Field<bool>>,
     pub(super) max_parallel: Option<Field<u64>>,
+    pub(super) nice: Option<Field<u64>>,
+    pub(super) memory_max_mib: Option<Field<u64>>,
+    pub(super) cpu_percent: Option<Field<u64>>,
+    pub(super) tasks_max: Option<Field<u64>>,
 }

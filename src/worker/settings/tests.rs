@@ -54,6 +54,20 @@ fn check_text(text: &str, extra: &[(&str, &str)], path: &str) {
 }
 
 #[test]
+fn a_command_has_limits_and_a_url_has_none() {
+    let limits =
+        |text: &str| read(&WHOLE.replace("command = [\"sh\"]", text), &[]).unwrap().offers[0].handler.limits;
+    assert_eq!(limits("command = [\"sh\"]"), Limits::default());
+    let all = "command = [\"sh\"]\nnice = 0\nmemory_max_mib = 64\ncpu_percent = 150\ntasks_max = 32";
+    let expected =
+        Limits { nice: 0, memory_max: Some(64 << 20), cpu_percent: Some(150), tasks_max: Some(32) };
+    assert_eq!(limits(all), expected);
+    check("command = [\"sh\"]", "command = [\"sh\"]\nnice = 20", "offers[0].handler.nice");
+    check("command = [\"sh\"]", "command = [\"sh\"]\nmemory_max_mib = 0", "offers[0].handler.memory_max_mib");
+    check("command = [\"sh\"]", "url = \"http://a\"\ncpu_percent = 50", "offers[0].handler.cpu_percent");
+}
+
+#[test]
 fn the_whole_configuration_is_read() {
     let settings = read(WHOLE, &[]).unwrap();
     assert_eq!(settings.network, Network::Dev);
