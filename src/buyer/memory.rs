@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::order::{Order, OrderId, Signed};
 use crate::protocol::JobId;
-use crate::store::{Batch, Keyspace, OpenError, Options, Store, StoreError};
+use crate::store::{Batch, Blobs, Keyspace, OpenError, Options, Store, StoreError};
 
 /// The version of this list.
 const SCHEMA: u32 = 1;
@@ -21,8 +21,8 @@ const CACHE_BYTES: u64 = 4 << 20;
 const ORDERS: Keyspace<OrderId, Order> = Keyspace::new(1, "orders", 1);
 /// Which purchase a job is.
 const BY_JOB: Keyspace<JobId, OrderId> = Keyspace::new(2, "by-job", 1);
-/// What was asked for, until the relay has named the job.
-const PAYLOADS: Keyspace<OrderId, Value> = Keyspace::new(3, "payloads", 1);
+/// What was asked for, as JSON, until the relay has named the job.
+const PAYLOADS: Blobs<OrderId> = Blobs::new(6, "payloads");
 /// The one block that was signed for each place in each chain: account, and the block before.
 const SIGNED: Keyspace<([u8; 32], BlockHash), Kept> = Keyspace::new(4, "signed", 1);
 /// The purchases that may be interrupted.
@@ -77,7 +77,8 @@ impl Memory {
     /// # Errors
     /// If the store fails.
     pub fn payload(&self, id: &OrderId) -> Result<Option<Value>, StoreError> {
-        PAYLOADS.get(&self.store, id)
+        let bytes = PAYLOADS.get(&self.store, id)?;
+        bytes.map(|bytes| serde_json::from_slice(&bytes).map_err(|error| unreadable(&error))).transpose()
     }
 
     /// The purchases that were interrupted, oldest first.
@@ -122,8 +123,8 @@ impl Memory {
     /// # Errors
     /// If the store fails.
     pub async fn begin(&self, order: &Order, payload: &Value) -> Result<(), StoreError> {
-        let mut batch = put(order)?;
-        PAYLOADS.put(&mut batch, &order.id, payload)?;
+        let mut batch = self.put(order)?;
+        PAYLOADS.put(&mut batch, &order.id, payload.to_string().as_bytes());
         self.store.commit_durable(batch).await
     }
 
@@ -132,7 +133,7 @@ impl Memory {
     /// # Errors
     /// If the store fails.
     pub async fn save(&self, order: &Order) -> Result<(), StoreError> {
-        self.store.commit_durable(put(order)?).await
+        self.store.commit_durable(self.put(order)?).await
     }
 
     /// Writes a purchase that may be lost again: what it says can be found out once more.
@@ -140,7 +141,7 @@ impl Memory {
     /// # Errors
     /// If the store fails.
     pub fn note(&self, order: &Order) -> Result<(), StoreError> {
-        self.store.commit(put(order)?)
+        self.store.commit(self.put(order)?)
     }
 
     /// Waits until all that was noted would survive a power cut.
@@ -157,26 +158,30 @@ impl Memory {
     /// If the store fails.
     pub async fn keep(&self, block: &Signed, order: Option<&Order>) -> Result<(), StoreError> {
         let mut batch = match order {
-            Some(order) => put(order)?,
+            Some(order) => self.put(order)?,
             None => Batch::default(),
         };
         let place = (*block.0.fields.account.as_bytes(), block.0.fields.previous);
         SIGNED.put(&mut batch, &place, &Kept { block: *block, order: order.map(|order| order.id) })?;
         self.store.commit_durable(batch).await
     }
+
+    fn put(&self, order: &Order) -> Result<Batch, StoreError> {
+        let mut batch = Batch::default();
+        ORDERS.put(&mut batch, &order.id, order)?;
+        if let Some(job_id) = &order.job_id {
+            BY_JOB.put(&mut batch, job_id, &order.id)?;
+            PAYLOADS.remove(&self.store, &mut batch, &order.id)?;
+        }
+        if order.is_interrupted() {
+            OPEN.put(&mut batch, &order.id, &())?;
+        } else {
+            OPEN.remove(&mut batch, &order.id);
+        }
+        Ok(batch)
+    }
 }
 
-fn put(order: &Order) -> Result<Batch, StoreError> {
-    let mut batch = Batch::default();
-    ORDERS.put(&mut batch, &order.id, order)?;
-    if let Some(job_id) = &order.job_id {
-        BY_JOB.put(&mut batch, job_id, &order.id)?;
-        PAYLOADS.remove(&mut batch, &order.id);
-    }
-    if order.is_interrupted() {
-        OPEN.put(&mut batch, &order.id, &())?;
-    } else {
-        OPEN.remove(&mut batch, &order.id);
-    }
-    Ok(batch)
+fn unreadable(error: &serde_json::Error) -> StoreError {
+    StoreError::Record { keyspace: "payloads", reason: error.to_string() }
 }
