@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::order::{Order, OrderId, Signed};
 use crate::points::crash_point;
 use crate::protocol::JobId;
-use crate::store::{Batch, Keyspace, OpenError, Options, Store, StoreError};
+use crate::store::{Batch, Blobs, Keyspace, OpenError, Options, Store, StoreError};
 
 /// The version of this list.
 const SCHEMA: u32 = 1;
@@ -22,8 +22,8 @@ const CACHE_BYTES: u64 = 4 << 20;
 const ORDERS: Keyspace<OrderId, Order> = Keyspace::new(1, "orders", 1);
 /// Which purchase a job is.
 const BY_JOB: Keyspace<JobId, OrderId> = Keyspace::new(2, "by-job", 1);
-/// What was asked for, until the relay has named the job.
-const PAYLOADS: Keyspace<OrderId, Value> = Keyspace::new(3, "payloads", 1);
+/// What was asked for, as JSON, until the relay has named the job.
+const PAYLOADS: Blobs<OrderId> = Blobs::new(6, "payloads");
 /// The one block that was signed for each place in each chain: account, and the block before.
 const SIGNED: Keyspace<([u8; 32], BlockHash), Kept> = Keyspace::new(4, "signed", 1);
 /// The purchases that may be interrupted.
@@ -78,7 +78,8 @@ impl Memory {
     /// # Errors
     /// If the store fails.
     pub fn payload(&self, id: &OrderId) -> Result<Option<Value>, StoreError> {
-        PAYLOADS.get(&self.store, id)
+        let bytes = PAYLOADS.get(&self.store, id)?;
+        bytes.map(|bytes| serde_json::from_slice(&bytes).map_err(|error| unreadable(&error))).transpose()
     }
 
     /// The purchases that were interrupted, oldest first.
@@ -123,8 +124,8 @@ impl Memory {
     /// # Errors
     /// If the store fails.
     pub async fn begin(&self, order: &Order, payload: &Value) -> Result<(), StoreError> {
-        let mut batch = put(order)?;
-        PAYLOADS.put(&mut batch, &order.id, payload)?;
+        let mut batch = self.put(order)?;
+        PAYLOADS.put(&mut batch, &order.id, payload.to_string().as_bytes());
         crash_point!("buyer/journal/begin");
         self.store.commit_durable(batch).await?;
         crash_point!("buyer/journal/begun");
@@ -137,7 +138,7 @@ impl Memory {
     /// If the store fails.
     pub async fn save(&self, order: &Order) -> Result<(), StoreError> {
         crash_point!("buyer/journal/save");
-        self.store.commit_durable(put(order)?).await?;
+        self.store.commit_durable(self.put(order)?).await?;
         crash_point!("buyer/journal/saved");
         Ok(())
     }
@@ -148,7 +149,7 @@ impl Memory {
     /// If the store fails.
     pub fn note(&self, order: &Order) -> Result<(), StoreError> {
         crash_point!("buyer/journal/note");
-        self.store.commit(put(order)?)?;
+        self.store.commit(self.put(order)?)?;
         crash_point!("buyer/journal/noted");
         Ok(())
     }
@@ -167,7 +168,7 @@ impl Memory {
     /// If the store fails.
     pub async fn keep(&self, block: &Signed, order: Option<&Order>) -> Result<(), StoreError> {
         let mut batch = match order {
-            Some(order) => put(order)?,
+            Some(order) => self.put(order)?,
             None => Batch::default(),
         };
         let place = (*block.0.fields.account.as_bytes(), block.0.fields.previous);
@@ -177,19 +178,23 @@ impl Memory {
         crash_point!("buyer/journal/kept");
         Ok(())
     }
+
+    fn put(&self, order: &Order) -> Result<Batch, StoreError> {
+        let mut batch = Batch::default();
+        ORDERS.put(&mut batch, &order.id, order)?;
+        if let Some(job_id) = &order.job_id {
+            BY_JOB.put(&mut batch, job_id, &order.id)?;
+            PAYLOADS.remove(&self.store, &mut batch, &order.id)?;
+        }
+        if order.is_interrupted() {
+            OPEN.put(&mut batch, &order.id, &())?;
+        } else {
+            OPEN.remove(&mut batch, &order.id);
+        }
+        Ok(batch)
+    }
 }
 
-fn put(order: &Order) -> Result<Batch, StoreError> {
-    let mut batch = Batch::default();
-    ORDERS.put(&mut batch, &order.id, order)?;
-    if let Some(job_id) = &order.job_id {
-        BY_JOB.put(&mut batch, job_id, &order.id)?;
-        PAYLOADS.remove(&mut batch, &order.id);
-    }
-    if order.is_interrupted() {
-        OPEN.put(&mut batch, &order.id, &())?;
-    } else {
-        OPEN.remove(&mut batch, &order.id);
-    }
-    Ok(batch)
+fn unreadable(error: &serde_json::Error) -> StoreError {
+    StoreError::Record { keyspace: "payloads", reason: error.to_string() }
 }

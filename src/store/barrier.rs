@@ -47,8 +47,8 @@ pub(super) struct Barrier {
 impl Barrier {
     pub(super) fn start(db: sled::Db, dir: &Path) -> io::Result<Self> {
         let data = File::open(dir.join("db"))?;
-        // Without this the directory's entry for a new data file could be lost.
-        File::open(dir)?.sync_all()?;
+        // sled syncs neither its settings nor the names of its files.
+        super::place::settle(dir)?;
         let written = Arc::new(AtomicU64::new(0));
         let flushes = Arc::new(AtomicU64::new(0));
         let (publish, progress) = watch::channel(Progress { durable: 0, failure: None });

@@ -11,10 +11,12 @@ mod blob;
 mod key;
 mod keyspace;
 mod memory;
+mod place;
 mod tree;
 
 use std::fmt;
 use std::io;
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -28,9 +30,15 @@ use barrier::Barrier;
 use memory::Memory;
 use tree::Tree;
 
-/// A value's bytes at most: sled keeps values near its segment size of 512 KiB in separate files
-/// that the barrier would not cover. Larger things are cut into [`Blobs`].
-pub const VALUE_BYTES_MAX: usize = 128 * 1_024;
+/// A value's bytes at most; larger things are cut into [`Blobs`]. sled moves a *page* of more than a
+/// quarter of a segment to a file of its own, which no barrier covers, and a page holds up to twenty
+/// values: 17 before it is split, and the three of a neighbour that is merged into it. Twenty of
+/// these, with keys, are well under a quarter of [`SEGMENT_BYTES`].
+pub const VALUE_BYTES_MAX: usize = 32 * 1_024;
+
+/// Bytes of one segment of sled's log. sled's own 512 KiB would allow values of 6 KiB, and an offer
+/// has 16; each doubling makes the file and the tail that is cleared at each start larger.
+const SEGMENT_BYTES: usize = 4 * 1_024 * 1_024;
 
 /// How often a directory that is in use is tried: half a second in all.
 const LOCK_TRIES_MAX: u32 = 10;
@@ -166,7 +174,7 @@ impl Store {
     /// # Errors
     /// If the directory is unusable, in use, another program's, or of a later version.
     pub fn open(dir: &Path, options: Options<'_>) -> Result<Self, OpenError> {
-        make_private_dir(dir).map_err(|source| OpenError::Directory { dir: dir.to_owned(), source })?;
+        place::make_private(dir).map_err(|source| OpenError::Directory { dir: dir.to_owned(), source })?;
         let db = open_db(dir, options)?;
         let tree =
             db.open_tree("state").map_err(|source| OpenError::Unreadable { dir: dir.to_owned(), source })?;
@@ -287,12 +295,14 @@ fn open_db(dir: &Path, options: Options<'_>) -> Result<sled::Db, OpenError> {
     let config = sled::Config::new()
         .path(dir)
         .cache_capacity(options.cache_bytes)
+        // A store keeps the segments it was made with.
+        .segment_size(place::segment_bytes(dir).unwrap_or(SEGMENT_BYTES))
         // The barrier flushes when somebody waits for it; a timer would only add writes.
         .flush_every_ms(None)
         .mode(sled::Mode::HighThroughput);
     let mut tries = 0;
     loop {
-        let error = match config.open() {
+        let error = match recover(&config) {
             Ok(db) => return Ok(db),
             Err(source) => open_error(dir, source),
         };
@@ -300,33 +310,16 @@ fn open_db(dir: &Path, options: Options<'_>) -> Result<sled::Db, OpenError> {
         match error {
             _ if tries >= LOCK_TRIES_MAX => return Err(error),
             OpenError::InUse(_) => std::thread::park_timeout(LOCK_PAUSE),
-            OpenError::Unreadable { .. } if remove_half_snapshots(dir).unwrap_or(false) => {}
+            OpenError::Unreadable { .. } if place::remove_half_files(dir).unwrap_or(false) => {}
             error => return Err(error),
         }
     }
 }
 
-/// Removes snapshots that a killed process was still writing, and says whether there were any.
-///
-/// sled takes such a file for its newest snapshot and refuses to open; without it, it reads the one
-/// before, or the whole log. Done under sled's own lock on the data file, since a living process may
-/// be writing one.
-fn remove_half_snapshots(dir: &Path) -> io::Result<bool> {
-    let data = std::fs::File::open(dir.join("db"))?;
-    if data.try_lock().is_err() {
-        return Ok(false);
-    }
-    let mut removed = false;
-    for entry in std::fs::read_dir(dir)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        if name.starts_with("snap.") && name.ends_with(".generating") {
-            std::fs::remove_file(entry.path())?;
-            removed = true;
-        }
-    }
-    Ok(removed)
+/// What sled makes of its files. Of some damage it makes a panic, which is an answer as well.
+fn recover(config: &sled::Config) -> sled::Result<sled::Db> {
+    std::panic::catch_unwind(AssertUnwindSafe(|| config.open()))
+        .unwrap_or_else(|_| Err(sled::Error::ReportableBug("its files contradict each other".to_owned())))
 }
 
 fn open_error(dir: &Path, source: sled::Error) -> OpenError {
@@ -335,17 +328,6 @@ fn open_error(dir: &Path, source: sled::Error) -> OpenError {
         return OpenError::InUse(dir.to_owned());
     }
     OpenError::Unreadable { dir: dir.to_owned(), source }
-}
-
-fn make_private_dir(dir: &Path) -> io::Result<()> {
-    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-    let mut builder = std::fs::DirBuilder::new();
-    builder.recursive(true).mode(0o700).create(dir)?;
-    let mode = std::fs::metadata(dir)?.permissions().mode();
-    if mode & 0o077 != 0 {
-        std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700))?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

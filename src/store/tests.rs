@@ -107,6 +107,31 @@ fn a_value_that_sled_would_move_to_a_file_of_its_own_is_refused() {
 }
 
 #[test]
+fn no_page_of_the_largest_values_is_moved_to_a_file_of_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let large = "x".repeat(VALUE_BYTES_MAX - 3);
+    let mut ids = 1u64;
+    for round in 0..12 {
+        let mut batch = Batch::default();
+        for _ in 0..40 {
+            ids = ids.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            OTHERS.put(&mut batch, &(ids >> 56), &large).unwrap();
+            if round % 3 == 2 {
+                OTHERS.remove(&mut batch, &(ids >> 40 & 0xff));
+            }
+        }
+        BLOBS.put(&mut batch, &round, &[7; 300_000]);
+        store.commit(batch).unwrap();
+    }
+    store.durable_blocking().unwrap();
+    drop(store);
+    drop(open(dir.path()));
+    let files: Vec<_> = std::fs::read_dir(dir.path().join("blobs")).unwrap().collect();
+    assert!(files.is_empty(), "{files:?}");
+}
+
+#[test]
 fn a_snapshot_that_a_killed_process_left_half_written_is_no_obstacle() {
     let dir = tempfile::tempdir().unwrap();
     {

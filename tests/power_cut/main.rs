@@ -1,0 +1,14 @@
+//! The loss of power, and a disk that fails: what a real process writes and syncs is recorded call by
+//! call, and the disk is rebuilt as it could look at any moment of it.
+
+#![expect(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "tests wait for processes by the clock, and stop where they fail"
+)]
+
+mod disk;
+mod recorder;
+mod tape;
+
+mod store;
