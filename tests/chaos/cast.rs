@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::dice::Dice;
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 
 /// Between an end that nobody asked for and the next start, as a service manager would leave.
@@ -190,9 +191,16 @@ pub(crate) fn faketime() -> Option<&'static str> {
     FAKETIME.into_iter().find(|path| Path::new(path).exists())
 }
 
-/// Free a moment ago: a relay has to come back to the same address.
-pub(crate) fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+/// An address that a relay can come back to: below the range from which the kernel gives ports to
+/// those who do not care, or somebody would have it while the relay is away.
+pub(crate) fn free_address(dice: &mut Dice) -> SocketAddr {
+    loop {
+        let port = u16::try_from(dice.within(10_000..30_000)).unwrap();
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        if TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
 }
 
 fn configure(part: Part, number: usize, place: &Place) {

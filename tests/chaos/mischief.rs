@@ -96,7 +96,7 @@ impl Mischief {
             self.actors.iter_mut().for_each(Actor::look_after);
             self.undo_what_is_due();
             if Instant::now() >= self.next {
-                self.next = Instant::now() + Duration::from_millis(self.dice.within(150..1_200));
+                self.next = Instant::now() + Duration::from_millis(self.dice.within(200..2_000));
                 self.harm();
             }
             tokio::time::sleep(LOOK).await;
