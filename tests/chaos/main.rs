@@ -46,9 +46,9 @@ use crate::shop::{Market, Sale};
 const SECONDS: u64 = 40;
 
 /// Buyers at the same time.
-const LANES: u64 = 48;
+const LANES: u64 = 120;
 
-/// Four offers: two of each seller.
+/// Two of each seller.
 const OFFERS: usize = 4;
 
 /// How long a healed world may take until every paid job has ended, though one lock period is the
@@ -119,6 +119,8 @@ async fn run(plan: &Plan, dir: &Path, disk: Option<Disk>) -> Vec<String> {
     let looker = client(&format!("http://{relay}"), 99);
     let mut mischief = Mischief::new(&place, lines, Arc::clone(&node), disk, plan.seed);
     offers(&mut mischief, &looker, OFFERS / 2).await;
+    mischief.actors[1].kill(Duration::ZERO);
+    cast::make_twin(dir);
     mischief.complete(&place);
     let market = Arc::new(Market {
         node,

@@ -83,7 +83,7 @@ impl Mischief {
         }
     }
 
-    /// The rest of the cast, once the offers of the first worker are known: its twin must find them.
+    /// The rest of the cast, once the first worker has registered what its twin offers too.
     pub(crate) fn complete(&mut self, place: &Place) {
         self.actors.extend(PARTS[2..].iter().map(|&part| Actor::new(part, place)));
     }
