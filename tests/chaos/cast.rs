@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::dice::Dice;
+use nano_worker::store::{Batch, Keyspace};
+use nano_worker::worker::memory;
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 
 /// Between an end that nobody asked for and the next start, as a service manager would leave.
@@ -186,13 +189,46 @@ impl Drop for Actor {
     }
 }
 
+/// Gives worker 1 the offers of worker 0, and nothing else that makes it another process: both serve
+/// the same jobs of the same seller, and only the relay's lock stands between them.
+pub(crate) fn make_twin(dir: &Path) {
+    const FACTS: Keyspace<String, String> = Keyspace::new(1, "facts", 1);
+    copy(&dir.join("state-0"), &dir.join("state-1"));
+    let store = memory::open(&dir.join("state-1")).unwrap();
+    let mut batch = Batch::default();
+    FACTS.remove(&mut batch, &"holder".to_owned());
+    store.commit(batch).unwrap();
+    store.durable_blocking().unwrap();
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    fs::set_permissions(to, fs::Permissions::from_mode(0o700)).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let kind = entry.file_type().unwrap();
+        let to = to.join(entry.file_name());
+        if kind.is_dir() {
+            copy(&entry.path(), &to);
+        } else if kind.is_file() {
+            fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}
+
 pub(crate) fn faketime() -> Option<&'static str> {
     FAKETIME.into_iter().find(|path| Path::new(path).exists())
 }
 
-/// Free a moment ago: a relay has to come back to the same address.
-pub(crate) fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+/// An address that a relay can come back to: below the range from which the kernel gives ports to
+/// those who do not care, or somebody would have it while the relay is away.
+pub(crate) fn free_address(dice: &mut Dice) -> SocketAddr {
+    loop {
+        let port = u16::try_from(dice.within(10_000..30_000)).unwrap();
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        if TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
 }
 
 fn configure(part: Part, number: usize, place: &Place) {

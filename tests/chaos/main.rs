@@ -35,6 +35,7 @@ use nano_worker::protocol::{Job, JobId, Offer, Status};
 use tokio_util::sync::CancellationToken;
 
 use crate::cast::{Part, Place};
+use crate::dice::Dice;
 use crate::disk::Disk;
 use crate::link::Link;
 use crate::mischief::{DISK_OWNER, Lines, Mischief};
@@ -45,9 +46,9 @@ use crate::shop::{Market, Sale};
 const SECONDS: u64 = 40;
 
 /// Buyers at the same time.
-const LANES: u64 = 20;
+const LANES: u64 = 120;
 
-/// Four offers: two of each seller.
+/// Two of each seller.
 const OFFERS: usize = 4;
 
 /// How long a healed world may take until every paid job has ended, though one lock period is the
@@ -102,7 +103,7 @@ fn small_disk(dir: &Path) -> Option<Disk> {
 async fn run(plan: &Plan, dir: &Path, disk: Option<Disk>) -> Vec<String> {
     let node = Arc::new(MockNode::start(Config::default()).await.unwrap());
     node.confirmation_delay(80);
-    let relay = cast::free_address();
+    let relay = cast::free_address(&mut Dice::of(Entropy::system().number(), 0));
     let lines = Lines {
         worker_relay: Link::to(relay).await,
         worker_node: Link::to(node.rpc_address()).await,
@@ -118,6 +119,8 @@ async fn run(plan: &Plan, dir: &Path, disk: Option<Disk>) -> Vec<String> {
     let looker = client(&format!("http://{relay}"), 99);
     let mut mischief = Mischief::new(&place, lines, Arc::clone(&node), disk, plan.seed);
     offers(&mut mischief, &looker, OFFERS / 2).await;
+    mischief.actors[1].kill(Duration::ZERO);
+    cast::make_twin(dir);
     mischief.complete(&place);
     let market = Arc::new(Market {
         node,

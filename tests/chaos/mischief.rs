@@ -83,7 +83,7 @@ impl Mischief {
         }
     }
 
-    /// The rest of the cast, once the offers of the first worker are known: its twin must find them.
+    /// The rest of the cast, once the first worker has registered what its twin offers too.
     pub(crate) fn complete(&mut self, place: &Place) {
         self.actors.extend(PARTS[2..].iter().map(|&part| Actor::new(part, place)));
     }
@@ -96,7 +96,7 @@ impl Mischief {
             self.actors.iter_mut().for_each(Actor::look_after);
             self.undo_what_is_due();
             if Instant::now() >= self.next {
-                self.next = Instant::now() + Duration::from_millis(self.dice.within(150..1_200));
+                self.next = Instant::now() + Duration::from_millis(self.dice.within(200..2_000));
                 self.harm();
             }
             tokio::time::sleep(LOOK).await;
