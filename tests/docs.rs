@@ -8,19 +8,37 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use nano_worker::protocol::lifecycle::{markdown, mermaid};
+use nano_worker::protocol::{lifecycle, v0};
 
 #[test]
 fn the_lifecycle_is_the_table() {
-    let text = format!(
-        "# The life of a job\n\n\
-         Printed from `TRANSITIONS` in `src/protocol/lifecycle.rs`; change that, then run\n\
-         `UPDATE_DOCS=1 cargo test --test docs`.\n\n\
-         ```mermaid\n{}```\n\n{}",
-        mermaid(),
-        markdown()
+    let text = table(
+        "The life of a job",
+        "src/protocol/lifecycle.rs",
+        &lifecycle::mermaid(),
+        &lifecycle::markdown(),
     );
     check("docs/job-lifecycle.md", &text);
+}
+
+#[test]
+fn the_lifecycle_of_v0_is_its_table() {
+    let text = table(
+        "The life of a /v0 job",
+        "src/protocol/v0/lifecycle.rs",
+        &v0::lifecycle::mermaid(),
+        &v0::lifecycle::markdown(),
+    );
+    check("docs/job-lifecycle-v0.md", &text);
+}
+
+fn table(title: &str, file: &str, mermaid: &str, markdown: &str) -> String {
+    format!(
+        "# {title}\n\n\
+         Printed from `TRANSITIONS` in `{file}`; change that, then run\n\
+         `UPDATE_DOCS=1 cargo test --test docs`.\n\n\
+         ```mermaid\n{mermaid}```\n\n{markdown}"
+    )
 }
 
 #[test]

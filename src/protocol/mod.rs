@@ -1,4 +1,5 @@
-//! What both sides agree on, byte for byte: the /v1 contract as types and decisions.
+//! What both sides agree on, byte for byte: the /v1 contract as types and decisions, and beside it
+//! in `v0` the dialect of the deployed relays.
 //!
 //! Architecture invariant: no I/O, no clock, no randomness, and no name from the worker, the relay
 //! or anything else to the right. `now` is an argument. The relay writes by these rules, the worker
@@ -23,6 +24,8 @@ pub mod limits;
 pub mod time;
 
 pub mod ids;
+
+pub mod v0;
 
 pub use apply::{Caller, Change, Command, Context, apply, lapse};
 pub use event::{Event, EventType};

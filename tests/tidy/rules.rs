@@ -58,6 +58,8 @@ const LAYERS: &[Layer] = &[
         never: &["buyer", "cli", "client", "config", "edge", "points", "relay", "store", "worker"],
     },
     Layer { of: "protocol::lifecycle", never: &["nano", "protocol"] },
+    Layer { of: "protocol::v0", never: &["getrandom", "rand"] },
+    Layer { of: "protocol::v0::lifecycle", never: &["nano", "protocol"] },
     Layer {
         of: "store",
         never: &["buyer", "cli", "client", "config", "nano", "protocol", "relay", "worker"],
@@ -159,7 +161,7 @@ pub(crate) fn rust(path: &str, text: &str) -> Vec<Finding> {
         found.extend(clock(path, &paths(&shipped, &module)));
         found.extend(awaits(path, &shipped, &module));
     }
-    if path == "src/protocol/limits.rs" {
+    if matches!(path, "src/protocol/limits.rs" | "src/protocol/v0/limits.rs") {
         found.extend(reasons(path, text));
     }
     found
