@@ -1,6 +1,7 @@
 //! Nano, the currency: what a block, an address and an amount are, and how to ask a node.
 //!
-//! Reading order: [`amount`], [`account`], [`seed`], [`block`], [`work`], [`network`], then
+//! Reading order: [`amount`], [`account`], [`seed`], [`block`], [`work`], [`network`],
+//! [`proof`], then
 //! [`rpc`], the only module here that waits for anything.
 //!
 //! Architecture invariant: nothing in this crate knows what a job, an offer or a relay is, and
@@ -18,6 +19,8 @@ pub mod block;
 pub mod work;
 
 pub mod network;
+
+pub mod proof;
 
 pub mod rpc;
 
