@@ -1,15 +1,14 @@
 //! Blocks of all five kinds, legacy ones included, as a node reads, hashes and prints them.
 //!
-//! The currency crate reads what a seller must understand; a ledger must also follow the four
-//! legacy kinds, which live on in every long chain.
+//! The kinds are the currency crate's; how a node reads and writes them is told here, for it is
+//! more lenient than a client may be.
 
-use nano_currency::block::{LegacySend, StateBlock, StateFields};
+pub use nano_currency::block::{LegacyChange, LegacyOpen, LegacyReceive, LegacySend};
+
+use nano_currency::block::{StateBlock, StateFields};
 use nano_currency::seed::Signature;
 use nano_currency::work::Work;
 use nano_currency::{Account, Amount, BlockHash};
-
-use blake2::Blake2b;
-use blake2::digest::{Digest, consts::U32};
 
 use crate::tree::Tree;
 
@@ -28,47 +27,6 @@ pub enum Block {
     Change(LegacyChange),
 }
 
-/// A legacy `receive`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LegacyReceive {
-    /// The block before it.
-    pub previous: BlockHash,
-    /// The send it takes.
-    pub source: BlockHash,
-    /// By the receiver.
-    pub signature: Signature,
-    /// Its proof of work.
-    pub work: Work,
-}
-
-/// A legacy `open`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LegacyOpen {
-    /// The send it takes; for a genesis block, the account itself.
-    pub source: BlockHash,
-    /// Who votes with the balance.
-    pub representative: Account,
-    /// Whose chain it begins.
-    pub account: Account,
-    /// By that account.
-    pub signature: Signature,
-    /// Its proof of work.
-    pub work: Work,
-}
-
-/// A legacy `change`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LegacyChange {
-    /// The block before it.
-    pub previous: BlockHash,
-    /// Who votes from now on.
-    pub representative: Account,
-    /// By the account.
-    pub signature: Signature,
-    /// Its proof of work.
-    pub work: Work,
-}
-
 impl Block {
     /// Its name.
     #[must_use]
@@ -76,11 +34,9 @@ impl Block {
         match self {
             Self::State(block) => block.hash(),
             Self::Send(block) => block.hash(),
-            Self::Receive(block) => digest(&[block.previous.as_bytes(), block.source.as_bytes()]),
-            Self::Open(block) => {
-                digest(&[block.source.as_bytes(), block.representative.as_bytes(), block.account.as_bytes()])
-            }
-            Self::Change(block) => digest(&[block.previous.as_bytes(), block.representative.as_bytes()]),
+            Self::Receive(block) => block.hash(),
+            Self::Open(block) => block.hash(),
+            Self::Change(block) => block.hash(),
         }
     }
 
@@ -240,14 +196,6 @@ pub fn parse_padded_hash(text: &str) -> Option<BlockHash> {
         return None;
     }
     BlockHash::parse(&format!("{text:0>64}")).ok()
-}
-
-fn digest(parts: &[&[u8; 32]]) -> BlockHash {
-    let mut hasher = Blake2b::<U32>::new();
-    for part in parts {
-        hasher.update(part);
-    }
-    BlockHash::from_bytes(hasher.finalize().into())
 }
 
 fn read_state(json: &Tree, signature: Signature, work: Work) -> Option<StateBlock> {

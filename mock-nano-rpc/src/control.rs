@@ -162,6 +162,8 @@ fn lie(node: &mut Node, call: &Call<'_>) -> Result<Tree, ControlError> {
         destination: call.0.get("destination").map(|_| call.account("destination")).transpose()?,
         subtype: call.0.text_of("subtype").map(str::to_owned),
         confirmed: call.0.get("confirmed").map(|_| call.flag("confirmed", true)).transpose()?,
+        account: call.0.get("account").map(|_| call.account("account")).transpose()?,
+        balance: call.0.get("balance_raw").map(|_| call.amount("balance_raw")).transpose()?,
     };
     node.lies.tell(call.hash()?, lie);
     Ok(done())

@@ -143,6 +143,10 @@ pub struct Lie {
     pub subtype: Option<String>,
     /// Another state of confirmation.
     pub confirmed: Option<bool>,
+    /// Another account beside the block.
+    pub account: Option<Account>,
+    /// Another balance inside the block.
+    pub balance: Option<Amount>,
 }
 
 /// All that the node does not tell as it is.

@@ -117,7 +117,10 @@ impl<'de> Deserialize<'de> for Signed {
         let value = Value::deserialize(deserializer)?;
         match Block::from_json(&value).map_err(serde::de::Error::custom)? {
             Block::State(block) => Ok(Self(block)),
-            Block::LegacySend(_) | Block::LegacyOther => Err(serde::de::Error::custom("not a state block")),
+            Block::LegacySend(_)
+            | Block::LegacyReceive(_)
+            | Block::LegacyOpen(_)
+            | Block::LegacyChange(_) => Err(serde::de::Error::custom("not a state block")),
         }
     }
 }

@@ -1,5 +1,8 @@
 //! Blocks: what an account says about itself, hashed and signed.
 
+mod legacy;
+mod subtype;
+
 use std::fmt;
 use std::str::FromStr;
 
@@ -11,6 +14,9 @@ use serde_json::{Value, json};
 use crate::seed::Signature;
 use crate::work::Work;
 use crate::{Account, Amount, PrivateKey};
+
+pub use legacy::{LegacyChange, LegacyOpen, LegacyReceive, LegacySend};
+pub use subtype::{Subtype, UnknownSubtype};
 
 /// Before the fields of a state block: 32 bytes with the value 6 (Nano documentation, "Blocks").
 const STATE_PREAMBLE: [u8; 32] = {
@@ -160,54 +166,106 @@ impl StateBlock {
     }
 }
 
-/// A `send` from before state blocks. Still on the ledger, still a payment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LegacySend {
-    /// The block before it.
-    pub previous: BlockHash,
-    /// Who is paid.
-    pub destination: Account,
-    /// The sender's balance after it; 32 hex digits on the wire.
-    pub balance: Amount,
-    /// By the sender, who is named only beside the block.
-    pub signature: Signature,
-    /// Its proof of work.
-    pub work: Work,
-}
-
-impl LegacySend {
-    /// Blake2b-256 over previous, destination, balance (big-endian); without a preamble.
-    #[must_use]
-    pub fn hash(&self) -> BlockHash {
-        let hash = Blake2b::<U32>::new()
-            .chain_update(self.previous.as_bytes())
-            .chain_update(self.destination.as_bytes())
-            .chain_update(self.balance.raw().to_be_bytes())
-            .finalize();
-        BlockHash(hash.into())
-    }
-}
-
-/// A block's contents, as far as a seller has to understand them.
+/// A block's contents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Block {
     /// Every block since 2018.
     State(StateBlock),
     /// The one older kind that pays somebody.
     LegacySend(LegacySend),
-    /// A legacy `receive`, `open` or `change`: never a payment.
-    LegacyOther,
+    /// Takes a payment.
+    LegacyReceive(LegacyReceive),
+    /// Takes a payment as an account's first block.
+    LegacyOpen(LegacyOpen),
+    /// Names another representative.
+    LegacyChange(LegacyChange),
 }
 
 impl Block {
-    /// Its hash, recomputed; `None` for the legacy kinds that we do not read.
+    /// Its hash, recomputed.
     #[must_use]
-    pub fn hash(&self) -> Option<BlockHash> {
+    pub fn hash(&self) -> BlockHash {
         match self {
-            Self::State(block) => Some(block.hash()),
-            Self::LegacySend(block) => Some(block.hash()),
-            Self::LegacyOther => None,
+            Self::State(block) => block.hash(),
+            Self::LegacySend(block) => block.hash(),
+            Self::LegacyReceive(block) => block.hash(),
+            Self::LegacyOpen(block) => block.hash(),
+            Self::LegacyChange(block) => block.hash(),
         }
+    }
+
+    /// The block before it; [`BlockHash::ZERO`] for an account's first.
+    #[must_use]
+    pub const fn previous(&self) -> BlockHash {
+        match self {
+            Self::State(block) => block.fields.previous,
+            Self::LegacySend(block) => block.previous,
+            Self::LegacyReceive(block) => block.previous,
+            Self::LegacyOpen(_) => BlockHash::ZERO,
+            Self::LegacyChange(block) => block.previous,
+        }
+    }
+
+    /// Its signature.
+    #[must_use]
+    pub const fn signature(&self) -> &Signature {
+        match self {
+            Self::State(block) => &block.signature,
+            Self::LegacySend(block) => &block.signature,
+            Self::LegacyReceive(block) => &block.signature,
+            Self::LegacyOpen(block) => &block.signature,
+            Self::LegacyChange(block) => &block.signature,
+        }
+    }
+
+    /// Its proof of work.
+    #[must_use]
+    pub const fn work(&self) -> Work {
+        match self {
+            Self::State(block) => block.work,
+            Self::LegacySend(block) => block.work,
+            Self::LegacyReceive(block) => block.work,
+            Self::LegacyOpen(block) => block.work,
+            Self::LegacyChange(block) => block.work,
+        }
+    }
+
+    /// What its work is computed for: the block before it, or the account's key for a first block.
+    #[must_use]
+    pub fn work_root(&self) -> &[u8; 32] {
+        match self {
+            Self::State(block) => block.fields.work_root(),
+            Self::LegacySend(block) => block.previous.as_bytes(),
+            Self::LegacyReceive(block) => block.previous.as_bytes(),
+            Self::LegacyOpen(block) => block.account.as_bytes(),
+            Self::LegacyChange(block) => block.previous.as_bytes(),
+        }
+    }
+
+    /// Whose chain it is on, if the block itself says so: of the legacy kinds only `open` does.
+    #[must_use]
+    pub const fn account(&self) -> Option<Account> {
+        match self {
+            Self::State(block) => Some(block.fields.account),
+            Self::LegacyOpen(block) => Some(block.account),
+            Self::LegacySend(_) | Self::LegacyReceive(_) | Self::LegacyChange(_) => None,
+        }
+    }
+
+    /// The balance after it, if the block itself says so.
+    #[must_use]
+    pub const fn balance(&self) -> Option<Amount> {
+        match self {
+            Self::State(block) => Some(block.fields.balance),
+            Self::LegacySend(block) => Some(block.balance),
+            Self::LegacyReceive(_) | Self::LegacyOpen(_) | Self::LegacyChange(_) => None,
+        }
+    }
+
+    /// Whether `account` signed it.
+    #[must_use]
+    pub fn is_signed_by(&self, account: &Account) -> bool {
+        self.signature().verifies(account, self.hash().as_bytes())
     }
 
     /// Reads the `contents` of `block_info`: an object, or a string that holds one (a proxy may
@@ -227,8 +285,10 @@ impl Block {
             }
             Value::Object(_) => match text_field(contents, "type")? {
                 "state" => state_from_json(contents).map(Self::State),
-                "send" => legacy_send_from_json(contents).map(Self::LegacySend),
-                "receive" | "open" | "change" => Ok(Self::LegacyOther),
+                "send" => LegacySend::from_json(contents).map(Self::LegacySend),
+                "receive" => LegacyReceive::from_json(contents).map(Self::LegacyReceive),
+                "open" => LegacyOpen::from_json(contents).map(Self::LegacyOpen),
+                "change" => LegacyChange::from_json(contents).map(Self::LegacyChange),
                 _ => Err(BlockError("type")),
             },
             _ => Err(BlockError("contents")),
@@ -272,10 +332,15 @@ fn field<T>(
 }
 
 fn state_from_json(contents: &Value) -> Result<StateBlock, BlockError> {
+    let spelled = field(contents, "link_as_account", |text| text.parse::<Account>().ok());
     let link = match contents.get("link").and_then(Value::as_str) {
         Some(link) => *BlockHash::parse(link).map_err(|_| BlockError("link"))?.as_bytes(),
-        None => *field(contents, "link_as_account", |text| text.parse::<Account>().ok())?.as_bytes(),
+        None => *spelled?.as_bytes(),
     };
+    // Who reads the one and signs or trusts the other would pay somebody else.
+    if spelled.is_ok_and(|spelled| *spelled.as_bytes() != link) {
+        return Err(BlockError("link_as_account"));
+    }
     Ok(StateBlock {
         fields: StateFields {
             account: field(contents, "account", |text| text.parse().ok())?,
@@ -292,18 +357,4 @@ fn state_from_json(contents: &Value) -> Result<StateBlock, BlockError> {
 /// A first block's `previous` is written `0` by some wallets.
 fn previous_from_text(text: &str) -> Option<BlockHash> {
     if text == "0" { Some(BlockHash::ZERO) } else { text.parse().ok() }
-}
-
-fn legacy_send_from_json(contents: &Value) -> Result<LegacySend, BlockError> {
-    Ok(LegacySend {
-        previous: field(contents, "previous", |text| text.parse().ok())?,
-        destination: field(contents, "destination", |text| text.parse().ok())?,
-        balance: field(contents, "balance", |text| {
-            let mut bytes = [0u8; 16];
-            hex::decode_to_slice(text, &mut bytes).ok()?;
-            Some(Amount::from_raw(u128::from_be_bytes(bytes)))
-        })?,
-        signature: field(contents, "signature", Signature::parse)?,
-        work: field(contents, "work", Work::parse)?,
-    })
 }

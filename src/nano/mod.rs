@@ -1,7 +1,8 @@
 //! Nano, the currency: what a block, an address and an amount are, and how to ask a node.
 //!
-//! Reading order: [`amount`], [`account`], [`seed`], [`block`], [`work`], [`network`], then
-//! [`rpc`], the only module here that waits for anything.
+//! Reading order: [`amount`], [`account`], [`seed`], [`block`], [`work`], [`network`],
+//! [`proof`], [`quorum`], then
+//! [`rpc`] and [`stream`], the only modules here that wait for anything.
 //!
 //! Architecture invariant: nothing in this crate knows what a job, an offer or a relay is, and
 //! nothing but the RPC client does I/O. It is a crate of its own, not only a folder, because two
@@ -19,7 +20,13 @@ pub mod work;
 
 pub mod network;
 
+pub mod proof;
+
+pub mod quorum;
+
 pub mod rpc;
+
+pub mod stream;
 
 pub use account::Account;
 pub use amount::Amount;

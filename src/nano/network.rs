@@ -5,8 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::BlockHash;
 use crate::work::Difficulty;
+use crate::{Account, BlockHash};
 
 /// One of Nano's networks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -32,6 +32,15 @@ pub struct WorkThresholds {
     /// For receives and epoch blocks; also the entry check of every state block.
     pub receive: Difficulty,
 }
+
+/// Owner of the live network's first block.
+const LIVE_GENESIS_ACCOUNT: &str = "nano_3t6k35gi95xu6tergt6p69ck76ogmitsa8mnijtpxm9fkcm736xtoncuohr3";
+
+/// Signed the live network's second epoch.
+const LIVE_EPOCH_2_SIGNER: &str = "nano_3qb6o6i1tkzr6jwr5s7eehfxwg9x6eemitdinbpi7u8bjjwsgqfj4wzser3x";
+
+/// Owner of the development network's first block; its key is public.
+const DEV_GENESIS_ACCOUNT: &str = "nano_3e3j5tkog48pnny9dmfzj1r16pg8t1e76dz5tmac6iq689wyjfpiij4txtdo";
 
 impl Network {
     /// All of them, the one with real money first.
@@ -71,6 +80,25 @@ impl Network {
         BlockHash::parse(text).ok()
     }
 
+    /// What its blocks are tested by. Work is not tested unless the caller asks for it.
+    ///
+    /// The live network's first epoch was signed by its genesis account, the second by a key of
+    /// its own; the development network's genesis account signs both (`nano/secure/common.cpp` of
+    /// the C++ node). The other networks were begun anew more than once, so nothing is fixed.
+    #[must_use]
+    pub fn rules(self) -> Rules {
+        let signers = match self {
+            Self::Live => [Some(LIVE_GENESIS_ACCOUNT), Some(LIVE_EPOCH_2_SIGNER)],
+            Self::Dev => [Some(DEV_GENESIS_ACCOUNT); 2],
+            Self::Beta | Self::Test => [None; 2],
+        };
+        Rules {
+            genesis: self.genesis(),
+            epoch_signers: signers.map(|signer| signer.and_then(|text| text.parse().ok())),
+            work_min: None,
+        }
+    }
+
     /// Its name, as a node's `version` and our configuration write it.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -82,6 +110,30 @@ impl Network {
         }
     }
 }
+
+/// What a network's blocks are tested by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rules {
+    /// The hash of its first block, which alone holds money from nowhere.
+    pub genesis: Option<BlockHash>,
+    /// Who signs the blocks that raise accounts to epochs 1 and 2, where that is known.
+    pub epoch_signers: [Option<Account>; 2],
+    /// The least work of any block that pays, if that is to be tested too. A block that the
+    /// network confirmed has it, so this only tells a clumsy forgery earlier.
+    pub work_min: Option<Difficulty>,
+}
+
+impl Rules {
+    /// Who signs the epoch that a link stands for; `None` if it stands for none.
+    #[must_use]
+    pub fn epoch_of(&self, link: &[u8; 32]) -> Option<Option<Account>> {
+        let epoch = EPOCH_LINKS.iter().position(|text| link[..14] == text[..] && link[14..] == [0; 18])?;
+        Some(self.epoch_signers[epoch])
+    }
+}
+
+/// The links of epoch blocks: texts, padded with zeros.
+const EPOCH_LINKS: [&[u8; 14]; 2] = [b"epoch v1 block", b"epoch v2 block"];
 
 impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,6 +1,6 @@
 //! What the node says about blocks.
 
-use nano_currency::BlockHash;
+use nano_currency::{Account, BlockHash};
 
 use super::{Answer, Args, RpcError};
 use crate::block::{Block, parse_padded_hash};
@@ -77,7 +77,7 @@ pub(super) fn block_confirm(node: &mut Node, args: &Args<'_>, now_ms: u64) -> An
 /// One block in full, lies included.
 fn describe(node: &Node, hash: &BlockHash, stored: &Stored, json_block: bool) -> Tree {
     let mut info = Tree::object()
-        .with("block_account", Tree::text(stored.account))
+        .with("block_account", Tree::text(named_account(node, hash, stored)))
         .with("amount", Tree::text(node.lies.amount(hash, stored.amount)))
         .with("balance", Tree::text(stored.balance))
         .with("height", Tree::text(stored.height))
@@ -107,20 +107,25 @@ pub(super) fn block_text(block: &Tree) -> Tree {
     Tree::from(block.write(Style::Pretty))
 }
 
-/// The block with the destination that is told for it.
-fn told(node: &Node, hash: &BlockHash, block: Block) -> Block {
-    let Some(destination) = node.lies.about(hash).and_then(|lie| lie.destination) else { return block };
-    match block {
-        Block::State(mut state) => {
-            state.fields.link = *destination.as_bytes();
-            Block::State(state)
+fn named_account(node: &Node, hash: &BlockHash, stored: &Stored) -> Account {
+    node.lies.about(hash).and_then(|lie| lie.account).unwrap_or(stored.account)
+}
+
+/// The block with the destination and balance that are told for it.
+fn told(node: &Node, hash: &BlockHash, mut block: Block) -> Block {
+    let Some(lie) = node.lies.about(hash) else { return block };
+    match &mut block {
+        Block::State(state) => {
+            state.fields.link = lie.destination.map_or(state.fields.link, |told| *told.as_bytes());
+            state.fields.balance = lie.balance.unwrap_or(state.fields.balance);
         }
-        Block::Send(mut send) => {
-            send.destination = destination;
-            Block::Send(send)
+        Block::Send(send) => {
+            send.destination = lie.destination.unwrap_or(send.destination);
+            send.balance = lie.balance.unwrap_or(send.balance);
         }
-        other => other,
+        Block::Receive(_) | Block::Open(_) | Block::Change(_) => {}
     }
+    block
 }
 
 /// The block that took a payment, once it is final.

@@ -1,70 +1,20 @@
 //! What a node says about a block.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::str::FromStr;
 
 use serde_json::Value;
 
 use super::Failure;
 use super::answer::{absent, entries, flag, optional, required, text};
 use crate::block::Block;
+pub use crate::block::{Subtype, UnknownSubtype};
+use crate::proof::Claim;
 use crate::{Account, Amount, BlockHash};
-
-/// What a state block does, in a node's words. Legacy blocks have none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Subtype {
-    /// Money leaves the account.
-    Send,
-    /// Money arrives, in an account's first block too.
-    Receive,
-    /// An account's first block; some programs name it so.
-    Open,
-    /// Only the representative changes.
-    Change,
-    /// The network's own upgrade mark on the account.
-    Epoch,
-}
-
-impl Subtype {
-    const ALL: [Self; 5] = [Self::Send, Self::Receive, Self::Open, Self::Change, Self::Epoch];
-
-    /// Its name on the wire.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Send => "send",
-            Self::Receive => "receive",
-            Self::Open => "open",
-            Self::Change => "change",
-            Self::Epoch => "epoch",
-        }
-    }
-}
-
-impl fmt::Display for Subtype {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-/// The text is no subtype's name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a subtype is one of send, receive, open, change and epoch")]
-pub struct UnknownSubtype;
-
-impl FromStr for Subtype {
-    type Err = UnknownSubtype;
-
-    fn from_str(text: &str) -> Result<Self, UnknownSubtype> {
-        Self::ALL.into_iter().find(|subtype| subtype.name() == text).ok_or(UnknownSubtype)
-    }
-}
 
 /// One block, as a node describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BlockInfo {
-    /// The hash that was asked for. Where we can recompute it, `contents` hash to it.
+    /// The hash that was asked for; `contents` hash to it.
     pub hash: BlockHash,
     /// Whose chain it is on: the payer of a send.
     pub block_account: Account,
@@ -108,40 +58,46 @@ impl BlockInfo {
                 Account::from_bytes(block.fields.link)
             }
             Block::LegacySend(block) => block.destination,
-            Block::State(_) | Block::LegacyOther => return None,
+            Block::State(_) | Block::LegacyReceive(_) | Block::LegacyOpen(_) | Block::LegacyChange(_) => {
+                return None;
+            }
         };
         Some(Payment { payer: self.block_account, destination, amount: self.amount? })
     }
 
-    /// Whether the payer signed it. A node cannot forge this, as it can `confirmed` and `amount`.
+    /// Whether the account signed it. A node cannot forge this, as it can `confirmed` and `amount`.
     ///
-    /// Epoch blocks are signed by the network's key and legacy blocks other than sends are not
-    /// read, so this is `false` for both.
+    /// Epoch blocks are signed by the network's key, so this is `false` for them.
     #[must_use]
     pub fn is_signed(&self) -> bool {
-        match &self.contents {
-            Block::State(block) => block.is_signed(),
-            Block::LegacySend(block) => {
-                block.signature.verifies(&self.block_account, block.hash().as_bytes())
-            }
-            Block::LegacyOther => false,
+        self.contents.is_signed_by(&self.block_account)
+    }
+
+    /// What the node says, to be tested: [`crate::proof::prove`].
+    #[must_use]
+    pub const fn claim(&self) -> Claim {
+        Claim {
+            hash: self.hash,
+            block: self.contents,
+            account: self.block_account,
+            amount: self.amount,
+            subtype: self.subtype,
         }
     }
 
     fn read(hash: BlockHash, value: &Value) -> Result<Self, Failure> {
         let contents = value.get("contents").ok_or(Failure::Malformed("contents"))?;
         let contents = Block::from_json(contents).map_err(|error| Failure::Malformed(error.0))?;
-        if contents.hash().is_some_and(|recomputed| recomputed != hash) {
-            return Err(Failure::Malformed("contents that belong to the hash"));
+        if contents.hash() != hash {
+            return Err(Failure::Malformed(FORGED_CONTENTS));
         }
         let block_account: Account = required(value, "block_account")?;
-        let balance = match &contents {
-            Block::State(block) if block.fields.account != block_account => {
-                return Err(Failure::Malformed("block_account"));
-            }
-            Block::State(block) => block.fields.balance,
-            Block::LegacySend(block) => block.balance,
-            Block::LegacyOther => required(value, "balance")?,
+        if contents.account().is_some_and(|account| account != block_account) {
+            return Err(Failure::Malformed(FORGED_ACCOUNT));
+        }
+        let balance = match contents.balance() {
+            Some(balance) => balance,
+            None => required(value, "balance")?,
         };
         Ok(Self {
             hash,
@@ -168,7 +124,20 @@ pub enum Lookup {
     Unclear(&'static str),
 }
 
+/// What a node cannot give when it says something else than the block it names.
+const FORGED_CONTENTS: &str = "contents that belong to the hash";
+
+/// What a node cannot give when it ascribes a block to a stranger.
+const FORGED_ACCOUNT: &str = "block_account that is the contents' own";
+
 impl Lookup {
+    /// Whether the node contradicted itself: named a block and described another one, or ascribed
+    /// it to an account that is not in it. An honest node never does.
+    #[must_use]
+    pub fn is_forged(&self) -> bool {
+        matches!(self, Self::Unclear(what) if *what == FORGED_CONTENTS || *what == FORGED_ACCOUNT)
+    }
+
     /// The block, if it was found.
     #[must_use]
     pub fn found(&self) -> Option<&BlockInfo> {

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::answer::absent;
 use super::blocks::{BLOCK_NOT_FOUND, read_block_info, read_blocks_info};
+use super::budget::Budget;
 use super::config::Clock;
 use super::endpoint::{Endpoint, Request};
 use super::process::read_processed;
@@ -50,7 +51,8 @@ impl Rpc {
         let way = Node::way(config)?;
         let endpoint = |(index, url): (usize, &String)| {
             let node = Node::new(way.clone(), url, config).ok_or(RpcSetupError::Url { index })?;
-            Ok(Arc::new(Endpoint::new(node)))
+            let budget = config.requests_per_second.and_then(|most| Budget::per_second(most.get()));
+            Ok(Arc::new(Endpoint::new(node, budget)))
         };
         Ok(Self {
             endpoints: config.urls.iter().enumerate().map(endpoint).collect::<Result<_, RpcSetupError>>()?,
@@ -294,7 +296,9 @@ impl Rpc {
                 Err(failure) => failure,
             };
             tracing::debug!(node = endpoint.node.name(), %failure, "a nano node gave no usable answer");
-            let resting = |error: &RpcError| matches!(error.failure, Failure::Resting { .. });
+            let resting = |error: &RpcError| {
+                matches!(error.failure, Failure::Resting { .. } | Failure::OverBudget { .. })
+            };
             if reported.as_ref().is_none_or(resting) {
                 reported = Some(RpcError { node: endpoint.node.name().to_owned(), failure });
             }

@@ -1,5 +1,6 @@
 //! What a client is told before its first call.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,6 +35,8 @@ pub struct RpcConfig {
     pub work_timeout: Duration,
     /// The largest answer that is read.
     pub response_bytes_max: usize,
+    /// The most requests per second to each node, on average; no bound if absent.
+    pub requests_per_second: Option<NonZeroU32>,
     /// The clock by which nodes that failed are left alone.
     pub clock: Clock,
     /// What carries requests in place of sockets.
@@ -54,6 +57,7 @@ impl RpcConfig {
             connect_timeout: CONNECT_TIMEOUT,
             work_timeout: WORK_TIMEOUT,
             response_bytes_max: RESPONSE_BYTES_MAX,
+            requests_per_second: None,
             clock: Arc::new(clock),
             wire: None,
         }
@@ -69,6 +73,7 @@ impl std::fmt::Debug for RpcConfig {
             .field("connect_timeout", &self.connect_timeout)
             .field("work_timeout", &self.work_timeout)
             .field("response_bytes_max", &self.response_bytes_max)
+            .field("requests_per_second", &self.requests_per_second)
             .finish_non_exhaustive()
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::breaker::Breaker;
+use super::budget::{Budget, PATIENCE};
 use super::config::Clock;
 use super::{Failure, Node};
 
@@ -14,6 +15,7 @@ use super::{Failure, Node};
 pub(super) struct Endpoint {
     pub(super) node: Node,
     breaker: Mutex<Breaker>,
+    budget: Option<Mutex<Budget>>,
 }
 
 /// A request, and another spelling of it for nodes that refuse the first.
@@ -48,8 +50,8 @@ impl Request {
 }
 
 impl Endpoint {
-    pub(super) fn new(node: Node) -> Self {
-        Self { node, breaker: Mutex::default() }
+    pub(super) fn new(node: Node, budget: Option<Budget>) -> Self {
+        Self { node, breaker: Mutex::default(), budget: budget.map(Mutex::new) }
     }
 
     /// One call to this node, or two if it wants the other spelling.
@@ -68,6 +70,7 @@ impl Endpoint {
         if !self.record(|breaker| breaker.may_ask(now)) {
             return Err(Failure::Resting { wait: self.record(|breaker| breaker.wait(now)) });
         }
+        self.wait_for_turn(now).await?;
         let answer = self.node.ask(body, request.timeout).await;
         let now = clock();
         self.record(|breaker| match &answer {
@@ -77,6 +80,20 @@ impl Endpoint {
             Ok(_) | Err(_) => breaker.succeeded(),
         });
         answer
+    }
+
+    /// Keeps to the budget, if there is one.
+    async fn wait_for_turn(&self, now: Duration) -> Result<(), Failure> {
+        let Some(budget) = &self.budget else { return Ok(()) };
+        let turn = budget.lock().unwrap_or_else(PoisonError::into_inner).take(now, PATIENCE);
+        match turn {
+            Ok(Duration::ZERO) => Ok(()),
+            Ok(wait) => {
+                tokio::time::sleep(wait).await;
+                Ok(())
+            }
+            Err(wait) => Err(Failure::OverBudget { wait }),
+        }
     }
 
     /// The record is three plain values, valid after a panic elsewhere too.

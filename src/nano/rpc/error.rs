@@ -37,6 +37,12 @@ pub enum Failure {
     /// The time was over before the answer was whole.
     #[error("did not answer within {} s", .0.as_secs_f32())]
     Timeout(Duration),
+    /// Our own bound on requests per second is used up for longer than a call waits.
+    #[error("is asked too often already; the next turn is in {} s", .wait.as_secs_f32())]
+    OverBudget {
+        /// Until the next turn.
+        wait: Duration,
+    },
     /// Status 429.
     #[error("asks to be asked less often")]
     RateLimited {
@@ -90,6 +96,7 @@ impl Failure {
             Self::Transport(_)
             | Self::Broken
             | Self::Timeout(_)
+            | Self::OverBudget { .. }
             | Self::RateLimited { .. }
             | Self::Status { .. }
             | Self::NotJson { .. }
@@ -102,7 +109,7 @@ impl Failure {
     pub const fn wait(&self) -> Option<Duration> {
         match self {
             Self::RateLimited { wait } => *wait,
-            Self::Resting { wait } => Some(*wait),
+            Self::Resting { wait } | Self::OverBudget { wait } => Some(*wait),
             _ => None,
         }
     }

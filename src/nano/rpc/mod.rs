@@ -2,7 +2,8 @@
 //!
 //! Reading order: [`config`] what a client may do, [`error`] how a call can fail, [`client`] the
 //! calls, then the answers: [`blocks`], [`receivable`], [`accounts`], [`process`], [`status`].
-//! Below them: [`breaker`] when a node is left alone, `endpoint` a node with its breaker,
+//! Below them: [`panel`] asks several nodes at once.
+//! [`breaker`] when a node is left alone, [`budget`] how often it is asked, `endpoint` a node with its breaker,
 //! `listing` how long lists are collected,
 //! `transport` the one place that does I/O, `wire` what stands in for it, `answer` how loosely written JSON is read.
 //!
@@ -28,7 +29,11 @@ pub mod process;
 
 pub mod status;
 
+pub mod panel;
+
 pub mod breaker;
+
+pub mod budget;
 
 mod answer;
 mod endpoint;
@@ -41,6 +46,7 @@ pub use blocks::{BlockInfo, Lookup, Payment, Subtype};
 pub use client::Rpc;
 pub use config::RpcConfig;
 pub use error::{Failure, RpcError, RpcSetupError};
+pub use panel::{Panel, PanelConfig};
 pub use process::Processed;
 pub use receivable::{Receivable, Receivables};
 pub use status::{BlockCount, Finding, Health, Quorum, Telemetry, Version};

@@ -160,8 +160,7 @@ fn same_block(body: &Value, info: &BlockInfo) -> Checked {
     let paid = info.payment();
     ensure(paid.map(|paid| paid.destination.to_string()).as_deref() == destination, "destination")?;
     ensure(paid.is_none_or(|paid| paid.payer == info.block_account), "payer")?;
-    let readable = matches!(text(&inner, "type"), "send" | "state") && body["subtype"] != "epoch";
-    ensure(info.is_signed() == readable, "signature")
+    ensure(info.is_signed() == (body["subtype"] != "epoch"), "signature")
 }
 
 async fn block_confirm(rpc: &Rpc, entry: &Value) -> Checked {
