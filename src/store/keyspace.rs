@@ -145,7 +145,9 @@ impl<K: Key, V: Serialize + DeserializeOwned> Scan<'_, K, V> {
     fn read(&self, entry: sled::Result<(sled::IVec, sled::IVec)>) -> Result<(K, V), StoreError> {
         let (key, value) = entry?;
         let mut bytes = key.get(1..).unwrap_or_default();
-        let key = K::decode(&mut bytes).ok_or_else(|| self.keyspace.unreadable(&"its key is malformed"))?;
+        // Whatever is left would be lost when the record is written again.
+        let key = K::decode(&mut bytes).filter(|_| bytes.is_empty());
+        let key = key.ok_or_else(|| self.keyspace.unreadable(&"its key is malformed"))?;
         Ok((key, self.keyspace.decode(&value)?))
     }
 }
