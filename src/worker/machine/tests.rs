@@ -377,3 +377,57 @@ fn what_was_paid_and_then_ended_is_on_record() {
         }
     }
 }
+
+#[test]
+fn a_deadline_that_has_not_come_changes_nothing() {
+    let until = Timestamp::from_seconds(50);
+    let ending = Ending::Expired { paid: false };
+    for (stage, expected) in [
+        (Stage::Blocked { plan: plans().remove(3), until }, "locking(deliver:2) [TakeLock]"),
+        (Stage::Lapsed { invoice: invoice(1), submitted: None, ending, until }, "ended(expired) [Unwatch]"),
+    ] {
+        assert_eq!(next_deadline(&stage, &context(0, false)), Some(until));
+        check_in(stage.clone(), Input::Due, &context(49, false), "-");
+        check_in(stage, Input::Due, &context(50, false), expected);
+    }
+}
+
+#[test]
+fn a_verdict_is_noted_once() {
+    let not_found = Verdict::Unpaid(PaymentError::NotFound);
+    let stage = awaiting(Some("AB"), Some(not_found.clone()));
+    check(stage.clone(), Input::Judged(not_found), "-");
+    for other in [Verdict::Unpaid(PaymentError::Unconfirmed), Verdict::Unknown("down".to_owned())] {
+        let after = step(stage.clone(), Input::Judged(other.clone()), &context(60, false));
+        assert!(!after.ignored);
+        assert_eq!(after.stage, awaiting(Some("AB"), Some(other)));
+    }
+}
+
+#[test]
+fn a_quote_on_the_relay_is_ours_only_with_our_address() {
+    let quoting = Stage::Quoting { invoice: invoice(1), tries: 1 };
+    let quoted = |invoice| Input::Seen(Sighting { invoice, ..seen(Status::Quoted) });
+    check(quoting.clone(), quoted(None), "ended(elsewhere) []");
+    for (shown, kept) in
+        [(invoice(5), invoice(5)), (Invoice { price: Amount::from_raw(1), ..invoice(1) }, invoice(1))]
+    {
+        let after = step(quoting.clone(), quoted(Some(shown)), &context(60, false));
+        assert_eq!(after.stage, Stage::Quoted { invoice: kept });
+    }
+}
+
+#[test]
+fn a_refusal_is_one_that_the_relay_takes() {
+    let told =
+        |said: &str| match step(Stage::Pricing, Input::PriceRefused(said.to_owned()), &context(60, false))
+            .stage
+        {
+            Stage::Refusing { reason } => reason,
+            other => panic!("{other:?}"),
+        };
+    assert_eq!(told("too hard"), "too hard");
+    assert_eq!(told("a\0b"), "a b");
+    assert_eq!(told(""), "the seller does not take this request");
+    assert_eq!(told(&"ä".repeat(1_000)), "ä".repeat(REASON_CHARS_MAX));
+}
