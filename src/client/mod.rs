@@ -16,6 +16,9 @@ pub mod socket;
 
 pub mod pace;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
+
 pub use calls::{EventsQuery, Health, JobPage, JobsQuery, LockRequest, OfferPage, OffersQuery};
 pub use error::{CallError, Refused};
 pub use pace::Pace;

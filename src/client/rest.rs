@@ -76,7 +76,7 @@ pub(super) enum Signed {
 pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) date: Option<Timestamp>,
-    body: Vec<u8>,
+    pub(super) body: Vec<u8>,
 }
 
 impl RelayClient {
@@ -247,7 +247,7 @@ impl fmt::Debug for RelayClient {
     }
 }
 
-fn parse_base(url: &str) -> Result<Url, RelayUrlError> {
+pub(super) fn parse_base(url: &str) -> Result<Url, RelayUrlError> {
     let mut base: Url = url.trim().parse().map_err(|_| RelayUrlError::NotHttp)?;
     if !matches!(base.scheme(), "http" | "https") || base.host_str().is_none() {
         return Err(RelayUrlError::NotHttp);

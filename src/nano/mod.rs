@@ -21,6 +21,10 @@ pub mod network;
 
 pub mod rpc;
 
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
+
 pub use account::Account;
 pub use amount::Amount;
 pub use block::BlockHash;

@@ -1,5 +1,8 @@
 //! One kind of record: its number, its key, its value, its version.
 
+#[cfg(any(test, fuzzing))]
+mod fuzzing;
+
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Bound;

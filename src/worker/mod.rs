@@ -56,5 +56,8 @@ pub mod poll;
 
 mod daemon;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
+
 pub use daemon::{Parts, StartError, recover_once, run};
 pub use settings::Settings;

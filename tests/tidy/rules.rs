@@ -93,6 +93,7 @@ const LAYERS: &[Layer] = &[
     Layer { of: "edge", never: &["buyer", "cli", "client", "config", "relay", "store", "worker"] },
     Layer { of: "config", never: &["cli", "client", "mock_nano_rpc", "store"] },
     Layer { of: "cli", never: &[] },
+    Layer { of: "fuzzing", never: &[] },
     Layer {
         of: "bin",
         never: &["buyer", "client", "config", "edge", "nano", "protocol", "relay", "store", "worker"],

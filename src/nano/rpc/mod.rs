@@ -30,6 +30,9 @@ pub mod status;
 
 pub mod breaker;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
+
 mod answer;
 mod endpoint;
 mod listing;

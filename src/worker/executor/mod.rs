@@ -1,6 +1,8 @@
 //! Runs the seller's handler: one command or one HTTP call per job, within bounds.
 
 mod command;
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzzing;
 mod http;
 mod strays;
 
