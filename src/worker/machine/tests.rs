@@ -431,3 +431,60 @@ fn a_refusal_is_one_that_the_relay_takes() {
     assert_eq!(told(""), "the seller does not take this request");
     assert_eq!(told(&"ä".repeat(1_000)), "ä".repeat(REASON_CHARS_MAX));
 }
+
+#[test]
+fn a_hash_that_comes_later_is_watched_for() {
+    let submitted = Some("CD".to_owned());
+    let paid_for = Input::Seen(Sighting { submitted: submitted.clone(), ..seen(Status::Accepted) });
+    let after = step(awaiting(None, None), paid_for.clone(), &context(60, false));
+    let Stage::Awaiting { submitted: known, since, .. } = &after.stage else { panic!("{after:?}") };
+    assert_eq!((known, *since), (&submitted, Timestamp::from_seconds(60)));
+    assert_eq!(after.effects, [watch(invoice(1), submitted, false)]);
+    // Only once: a relay that changes a hash that was submitted is not followed.
+    check(awaiting(Some("AB"), None), paid_for, "-");
+    check(awaiting(None, None), Input::Seen(seen(Status::Accepted)), "-");
+}
+
+#[test]
+fn a_lock_of_our_own_is_no_other_holder() {
+    let running = |locked_by_us, until: i64| {
+        let lock_expires_at = Some(Timestamp::from_seconds(until));
+        Input::Seen(Sighting { locked_by_us, lock_expires_at, ..seen(Status::Running) })
+    };
+    let queued = || Stage::Queued { paid: paid(true) };
+    check(queued(), running(true, 400), "-");
+    check(queued(), running(false, 400), "blocked(fail:worker_interrupted) [FreePlace]");
+    let until = Timestamp::from_seconds(50);
+    let blocked = || Stage::Blocked { plan: plans().remove(0), until };
+    check(blocked(), running(true, 400), "-");
+    for until in [49, 50] {
+        check(blocked(), running(false, until), "-");
+    }
+    let after = step(blocked(), running(false, 51), &context(40, false)).stage;
+    assert_eq!(after, Stage::Blocked { plan: plans().remove(0), until: Timestamp::from_seconds(51) });
+}
+
+#[test]
+fn a_running_job_of_an_earlier_life_is_only_repeated_where_that_is_safe() {
+    let running = |invoice| Input::Seen(Sighting { invoice, ..seen(Status::Running) });
+    let fails = "blocked(fail:worker_interrupted) []";
+    for (shown, idempotent, expected) in [
+        (Some(invoice(1)), true, "awaiting [Watch]"),
+        (Some(invoice(1)), false, fails),
+        (Some(Invoice { price: Amount::from_raw(999), ..invoice(1) }), true, fails),
+        (None, true, fails),
+    ] {
+        check_in(Stage::Fresh, running(shown), &context(60, idempotent), expected);
+    }
+    let stops = "blocked(fail:worker_interrupted) [Unwatch]";
+    for (idempotent, expected) in [(true, "-"), (false, stops)] {
+        check_in(awaiting(None, None), running(None), &context(60, idempotent), expected);
+    }
+}
+
+/// The first start of all was another holder's; a later one is ours, and was decided about before.
+#[test]
+fn only_the_first_start_asks_who_had_the_lock_before() {
+    let again = Stage::Locking { plan: Plan::Run { paid: started(true), placed: true } };
+    check(again, Input::Locked(lock(2)), "running(2) [Hold Execute]");
+}
