@@ -39,6 +39,14 @@ bench:
 deny:
     cargo deny check
 
+# Fuzz everything that reads, for SECONDS over all targets (fuzz/, docs/testing.md)
+fuzz SECONDS="780":
+    .ci/fuzz {{SECONDS}}
+
+# Test the tests by mutation: of AREAs, or of all that decides about money (docs/testing.md)
+mutants *AREAS:
+    .ci/mutants {{AREAS}}
+
 # Everything that continuous integration does
 ci:
     .ci/run

@@ -33,3 +33,7 @@ pub mod buyer;
 pub mod config;
 
 pub mod cli;
+
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;

@@ -1,5 +1,8 @@
 //! The journal: the buyer's keyspaces, in one list; their numbers are for ever.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
+
 use std::path::Path;
 use std::sync::Arc;
 

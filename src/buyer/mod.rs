@@ -29,6 +29,9 @@ pub mod paying;
 
 pub mod buying;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use memory::fuzzing;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex};

@@ -5,6 +5,9 @@ mod progress;
 mod settings;
 mod text;
 
+#[cfg(any(test, fuzzing))]
+pub(super) use settings::fuzzing;
+
 use std::io::{self, Write as _};
 use std::path::Path;
 

@@ -9,6 +9,12 @@ pub mod relay;
 
 pub mod worker;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing {
+    //! The readers of this folder, for `crate::fuzzing`.
+    pub(crate) use super::buyer::fuzzing::buyer_settings;
+}
+
 use std::fmt;
 use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;

@@ -3,6 +3,9 @@
 //! Answers are read leniently: unknown fields are ignored, the additions may be missing, and one
 //! job of a page that cannot be read does not hide the others.
 
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzzing;
+
 use std::time::Duration;
 
 use reqwest::Method;

@@ -18,6 +18,9 @@ pub mod pace;
 
 pub mod wire;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
+
 pub use calls::{EventsQuery, Health, JobPage, JobsQuery, LockRequest, OfferPage, OffersQuery};
 pub use error::{CallError, Refused};
 pub use pace::Pace;

@@ -83,7 +83,7 @@ pub(super) enum Signed {
 pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) date: Option<Timestamp>,
-    body: Vec<u8>,
+    pub(super) body: Vec<u8>,
 }
 
 impl RelayClient {
@@ -324,7 +324,7 @@ fn target(url: &Url) -> String {
     }
 }
 
-fn parse_base(url: &str) -> Result<Url, RelayUrlError> {
+pub(super) fn parse_base(url: &str) -> Result<Url, RelayUrlError> {
     let mut base: Url = url.trim().parse().map_err(|_| RelayUrlError::NotHttp)?;
     if !matches!(base.scheme(), "http" | "https") || base.host_str().is_none() {
         return Err(RelayUrlError::NotHttp);

@@ -1,5 +1,8 @@
 //! Hints over `/ws/seller`: connected for ever, never relied upon.
 
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzzing;
+
 use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};

@@ -28,6 +28,10 @@ pub mod rpc;
 
 pub mod stream;
 
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
+
 pub use account::Account;
 pub use amount::Amount;
 pub use block::BlockHash;

@@ -35,3 +35,6 @@ pub use lifecycle::{Actor, Status, Verb};
 pub use offer::Offer;
 pub use refusal::{Code, Refusal};
 pub use time::Timestamp;
+
+#[cfg(test)]
+mod tests;

@@ -35,5 +35,8 @@ mod patience;
 
 pub mod server;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
+
 pub use config::Config;
 pub use server::{Relay, RunError, run};

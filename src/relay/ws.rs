@@ -1,5 +1,8 @@
 //! `/ws/seller`: hints that there is something to fetch. REST is the truth.
 
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzzing;
+
 use std::time::Duration;
 
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};

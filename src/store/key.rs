@@ -96,7 +96,9 @@ impl Key for Timestamp {
     }
 
     fn decode(bytes: &mut &[u8]) -> Option<Self> {
-        u64::decode(bytes).map(|micros| Self::from_micros(micros.cast_signed()))
+        let micros = u64::decode(bytes)?.cast_signed();
+        // A moment outside the calendar would be moved into it, and be another key.
+        Some(Self::from_micros(micros)).filter(|moment| moment.micros() == micros)
     }
 }
 

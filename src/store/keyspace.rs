@@ -1,5 +1,8 @@
 //! One kind of record: its number, its key, its value, its version.
 
+#[cfg(any(test, fuzzing))]
+mod fuzzing;
+
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Bound;
@@ -146,7 +149,9 @@ impl<K: Key, V: Serialize + DeserializeOwned> Scan<'_, K, V> {
     fn read(&self, entry: Result<(Bytes, Bytes), StoreError>) -> Result<(K, V), StoreError> {
         let (key, value) = entry?;
         let mut bytes = key.get(1..).unwrap_or_default();
-        let key = K::decode(&mut bytes).ok_or_else(|| self.keyspace.unreadable(&"its key is malformed"))?;
+        // Whatever is left would be lost when the record is written again.
+        let key = K::decode(&mut bytes).filter(|_| bytes.is_empty());
+        let key = key.ok_or_else(|| self.keyspace.unreadable(&"its key is malformed"))?;
         Ok((key, self.keyspace.decode(&value)?))
     }
 }

@@ -167,3 +167,18 @@ proptest! {
         prop_assert_eq!(<(u8, u64)>::decode(&mut bytes(&a).as_slice()), Some(a));
     }
 }
+
+#[test]
+fn bytes_that_are_no_key_are_not_read_as_another() {
+    let mut beyond: &[u8] = &[0xff; 8];
+    assert_eq!(<crate::protocol::Timestamp as Key>::decode(&mut beyond), None);
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let (long, short): (Keyspace<[u8; 9], u8>, Keyspace<[u8; 8], u8>) =
+        (Keyspace::new(1, "long", 1), Keyspace::new(1, "short", 1));
+    let mut batch = Batch::default();
+    long.put(&mut batch, &[7; 9], &1).unwrap();
+    store.commit(batch).unwrap();
+    assert!(long.all(&store).all(|entry| entry.is_ok()));
+    assert!(short.all(&store).all(|entry| matches!(entry, Err(StoreError::Record { .. }))));
+}

@@ -2,6 +2,9 @@
 //!
 //! Nothing here decides. What an effect leads to goes back to the loop as the next input.
 
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzzing;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;

@@ -3,6 +3,9 @@
 //! Every page is handed to the loop together with the position behind it; only when both are
 //! durable is the page acknowledged, or the next one asked for.
 
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzzing;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;

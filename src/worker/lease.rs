@@ -62,6 +62,18 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn the_moments_of_a_lease_are_pinned() {
+        let seconds = Duration::from_secs;
+        let lease = Lease { since: seconds(1_000), ttl: seconds(300) };
+        assert_eq!((lease.renew_at(), lease.lost_at()), (seconds(1_100), seconds(1_270)));
+        assert!(
+            !lease.is_lost(seconds(1_269)) && lease.is_lost(seconds(1_270)) && lease.is_lost(seconds(9_999))
+        );
+        assert_eq!(lease.retry_at(seconds(1_100)), seconds(1_110));
+        assert_eq!(lease.call_timeout(), seconds(60));
+    }
+
     proptest! {
         #[test]
         fn a_lease_is_renewed_long_before_it_is_lost_and_lost_before_it_ends(

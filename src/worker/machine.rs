@@ -156,7 +156,7 @@ fn quoting(stage: Stage, input: Input) -> Step {
         (Stage::Pricing, Input::Priced(price)) => {
             Step::to(Stage::Indexing { price, tries: 1 }, vec![Effect::TakeIndex { price }])
         }
-        (Stage::Fresh | Stage::Pricing, Input::PriceRefused(reason)) => refuse(reason),
+        (Stage::Fresh | Stage::Pricing, Input::PriceRefused(reason)) => refuse(&reason),
         (Stage::Indexing { tries, .. }, Input::IndexTaken(invoice)) => {
             Step::to(Stage::Quoting { invoice, tries }, vec![Effect::SendQuote(invoice)])
         }
@@ -303,10 +303,10 @@ fn rejected(stage: Stage, call: Call, why: Rejection, context: &Context) -> Step
             Step::to(Stage::Indexing { price, tries: tries + 1 }, vec![Effect::TakeIndex { price }])
         }
         (Stage::Quoting { .. }, Call::Quote, Rejection::AddressUsed) => {
-            refuse("the seller found no unused invoice address".to_owned())
+            refuse("the seller found no unused invoice address")
         }
         (Stage::Quoting { .. }, Call::Quote, Rejection::Invalid(reason)) => {
-            refuse(format!("the relay did not take the quote: {reason}"))
+            refuse(&format!("the relay did not take the quote: {reason}"))
         }
         // Not for other calls: a look that is refused must not ask for the next one.
         (stage @ Stage::Quoting { .. }, Call::Quote, _)
@@ -396,8 +396,9 @@ fn unpaid_error(reason: &PaymentError) -> JobError {
     JobError { code: reason.code().to_owned(), message: reason.to_string(), details: Value::Null }
 }
 
-/// A handler may say a lot; what the relay takes is what is kept.
-fn refuse(reason: String) -> Step {
+/// A handler may say a lot, or nothing; what the relay takes is what is kept.
+fn refuse(reason: &str) -> Step {
+    let reason = if reason.is_empty() { "the seller does not take this request" } else { reason };
     let reason: String = reason.replace('\0', " ").chars().take(REASON_CHARS_MAX).collect();
     let effects = vec![Effect::SendRefusal(reason.clone())];
     Step::to(Stage::Refusing { reason }, effects)

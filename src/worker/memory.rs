@@ -1,5 +1,8 @@
 //! The worker's keyspaces, in one list; their numbers are for ever.
 
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzzing;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 

@@ -58,5 +58,8 @@ pub mod poll;
 
 mod daemon;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
+
 pub use daemon::{Parts, StartError, Wires, recover_once, run, run_on};
 pub use settings::Settings;

@@ -111,6 +111,7 @@ const LAYERS: &[Layer] = &[
     },
     Layer { of: "config", never: &["cli", "client", "mock_nano_rpc", "store"] },
     Layer { of: "cli", never: &[] },
+    Layer { of: "fuzzing", never: &[] },
     Layer {
         of: "bin",
         never: &["buyer", "client", "config", "edge", "nano", "protocol", "relay", "store", "worker"],

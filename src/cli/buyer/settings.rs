@@ -1,5 +1,8 @@
 //! The buyer's settings: defaults, file, environment, flags, in rising order.
 
+#[cfg(any(test, fuzzing))]
+pub(in crate::cli) mod fuzzing;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 

@@ -35,6 +35,9 @@ pub mod breaker;
 
 pub mod budget;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
+
 mod answer;
 mod endpoint;
 mod listing;

@@ -319,3 +319,43 @@ fn without_nano_checks_addresses_hashes_and_prices_are_opaque() {
     let change = apply(&job(Status::Accepted), Caller::Party(BUYER), &pay("Opaque"), &context).unwrap();
     assert_eq!((change.job.payment_tx_hash.as_deref(), change.unique), (Some("Opaque"), None));
 }
+
+#[test]
+fn what_is_due_lapses_and_nothing_else_does() {
+    let rules = Rules::default();
+    let lapse = |status: Status, seconds: i64| {
+        let context = Context { now: at(seconds), rules: &rules, fixed_price_raw: None };
+        super::lapse(&job(status), &context).map(|change| (change.job.status, change.event))
+    };
+    assert_eq!((lapse(Status::Quoted, 199), lapse(Status::Running, 100_000)), (None, None));
+    assert_eq!(lapse(Status::Quoted, 200), Some((Status::Expired, Some(EventType::Expired))));
+    let due = |status| expires_at(&job(status), &rules);
+    assert_eq!((due(Status::Quoted), due(Status::Accepted)), (Some(at(200)), Some(at(1_900))));
+    for status in [Status::Requested, Status::Running, Status::Delivered] {
+        assert_eq!(due(status), None);
+    }
+}
+
+#[test]
+fn a_lock_without_an_owner_is_nobodys() {
+    let free = Job { lock_owner: None, ..job(Status::Running) };
+    let unlock = Command::Unlock { holder: "a".to_owned(), lock_token: 1 };
+    refused(seller(&free, &unlock, 150), Code::LockLost);
+    // Who comes back to a lock that was given up is its next holder.
+    assert_eq!(seller(&free, &lock(Some("a"), None), 500).unwrap().job.lock_token, 2);
+}
+
+#[test]
+fn a_submitted_hash_is_enough_for_a_lock() {
+    let submitted = Job { payment_tx_hash: Some("CD".repeat(32)), ..job(Status::Accepted) };
+    let change = seller(&submitted, &lock(None, None), 150).unwrap();
+    assert_eq!((change.job.lock_owner, change.job.lock_token), (Some(SELLER), 1));
+}
+
+#[test]
+fn a_refused_party_is_told_whether_it_is_one() {
+    let told =
+        |key| run(&job(Status::Quoted), Caller::Party(key), &Command::Accept, 150).unwrap_err().message;
+    assert_eq!(told(SELLER), "accept is the other party's move");
+    assert_eq!(told(STRANGER), "you are not a party to this job");
+}

@@ -16,7 +16,7 @@ const KEY_CHARS_SHOWN: usize = 64;
 
 /// A body's fields.
 #[derive(Debug)]
-pub(super) struct Fields(Map<String, Value>);
+pub(super) struct Fields(pub(super) Map<String, Value>);
 
 impl Fields {
     /// Reads a body; an empty one has no fields.

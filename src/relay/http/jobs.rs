@@ -42,7 +42,7 @@ pub(super) async fn list(State(app): State<App>, signed: Signed) -> Handled {
     Ok(ok(&body))
 }
 
-fn query(party: PublicKey, params: &Params) -> Result<JobQuery, Refusal> {
+pub(super) fn query(party: PublicKey, params: &Params) -> Result<JobQuery, Refusal> {
     let statuses = params.list("status").into_iter().map(|name| {
         Status::parse(name).ok_or_else(|| Refusal::field("status", format!("there is no status {name:?}")))
     });
@@ -69,7 +69,7 @@ fn query(party: PublicKey, params: &Params) -> Result<JobQuery, Refusal> {
 }
 
 /// A cursor is the `updated_at` of the last job seen, which no two jobs share; opaque to clients.
-fn parse_cursor(text: &str) -> Result<Timestamp, Refusal> {
+pub(super) fn parse_cursor(text: &str) -> Result<Timestamp, Refusal> {
     if text == "start" {
         return Ok(Timestamp::default());
     }

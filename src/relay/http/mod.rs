@@ -12,6 +12,9 @@ mod request;
 mod system;
 mod wrap;
 
+#[cfg(any(test, fuzzing))]
+pub(super) use request::fuzzing;
+
 use axum::Router;
 use axum::handler::Handler;
 use axum::routing::{MethodFilter, MethodRouter, on};

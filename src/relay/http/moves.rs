@@ -15,18 +15,11 @@ use crate::protocol::apply::Outcome;
 use crate::protocol::{Code, Command, Refusal};
 
 pub(super) async fn quote(State(app): State<App>, signed: Signed) -> Handled {
-    make(app, signed, |fields| {
-        let (amount, invoice) =
-            (fields.needed_text("quote_amount_raw"), fields.needed_text("quote_invoice_address"));
-        let expires_at = fields.parsed("quote_expires_at");
-        Refusal::all_of([error(&amount), error(&invoice), error(&expires_at)].into_iter().flatten())?;
-        Ok(Command::Quote { amount_raw: amount?, invoice_address: invoice?, expires_at: expires_at? })
-    })
-    .await
+    make(app, signed, read_quote).await
 }
 
 pub(super) async fn refuse(State(app): State<App>, signed: Signed) -> Handled {
-    make(app, signed, |fields| Ok(Command::Refuse { reason: fields.needed_text("reason")? })).await
+    make(app, signed, read_refuse).await
 }
 
 pub(super) async fn accept(State(app): State<App>, signed: Signed) -> Handled {
@@ -34,47 +27,26 @@ pub(super) async fn accept(State(app): State<App>, signed: Signed) -> Handled {
 }
 
 pub(super) async fn pay(State(app): State<App>, signed: Signed) -> Handled {
-    make(app, signed, |fields| Ok(Command::Pay { payment_tx_hash: fields.needed_text("payment_tx_hash")? }))
-        .await
+    make(app, signed, read_pay).await
 }
 
 pub(super) async fn lock(State(app): State<App>, signed: Signed) -> Handled {
-    make(app, signed, |fields| {
-        Ok(Command::Lock {
-            holder: fields.text("holder")?,
-            ttl: fields.number("ttl_seconds")?.map(Duration::from_secs),
-            payment_tx_hash: fields.text("payment_tx_hash")?,
-        })
-    })
-    .await
+    make(app, signed, read_lock).await
 }
 
 pub(super) async fn unlock(State(app): State<App>, signed: Signed) -> Handled {
-    make(app, signed, |fields| {
-        let (holder, lock_token) = (fields.needed_text("holder"), fields.needed_number("lock_token"));
-        Refusal::all_of([error(&holder), error(&lock_token)].into_iter().flatten())?;
-        Ok(Command::Unlock { holder: holder?, lock_token: lock_token? })
-    })
-    .await
+    make(app, signed, read_unlock).await
 }
 
 pub(super) async fn deliver(State(app): State<App>, signed: Signed) -> Handled {
-    make(app, signed, |fields| {
-        let lock_token = fields.number("lock_token")?;
-        Ok(Command::Deliver { outcome: outcome(fields)?, lock_token })
-    })
-    .await
+    make(app, signed, read_deliver).await
 }
 
 pub(super) async fn cancel(State(app): State<App>, signed: Signed) -> Handled {
-    make(app, signed, |fields| Ok(Command::Cancel { reason: fields.text("reason")? })).await
+    make(app, signed, read_cancel).await
 }
 
-async fn make(
-    app: App,
-    signed: Signed,
-    command: impl FnOnce(&mut Fields) -> Result<Command, Refusal>,
-) -> Handled {
+async fn make(app: App, signed: Signed, command: Reader) -> Handled {
     once(&app, &signed, 200, async |receipt| {
         let command = command(&mut Fields::parse(&signed.body)?)?;
         let id = signed.job_id()?;
@@ -82,6 +54,53 @@ async fn make(
         Ok(ReplyBody::Job(Box::new(job)))
     })
     .await
+}
+
+/// Reads a body as one command or another.
+type Reader = fn(&mut Fields) -> Result<Command, Refusal>;
+
+/// All of them, for fuzzing.
+#[cfg(any(test, fuzzing))]
+pub(super) const READERS: [Reader; 7] =
+    [read_quote, read_refuse, read_pay, read_lock, read_unlock, read_deliver, read_cancel];
+
+fn read_quote(fields: &mut Fields) -> Result<Command, Refusal> {
+    let (amount, invoice) =
+        (fields.needed_text("quote_amount_raw"), fields.needed_text("quote_invoice_address"));
+    let expires_at = fields.parsed("quote_expires_at");
+    Refusal::all_of([error(&amount), error(&invoice), error(&expires_at)].into_iter().flatten())?;
+    Ok(Command::Quote { amount_raw: amount?, invoice_address: invoice?, expires_at: expires_at? })
+}
+
+pub(super) fn read_refuse(fields: &mut Fields) -> Result<Command, Refusal> {
+    Ok(Command::Refuse { reason: fields.needed_text("reason")? })
+}
+
+fn read_pay(fields: &mut Fields) -> Result<Command, Refusal> {
+    Ok(Command::Pay { payment_tx_hash: fields.needed_text("payment_tx_hash")? })
+}
+
+fn read_lock(fields: &mut Fields) -> Result<Command, Refusal> {
+    Ok(Command::Lock {
+        holder: fields.text("holder")?,
+        ttl: fields.number("ttl_seconds")?.map(Duration::from_secs),
+        payment_tx_hash: fields.text("payment_tx_hash")?,
+    })
+}
+
+fn read_unlock(fields: &mut Fields) -> Result<Command, Refusal> {
+    let (holder, lock_token) = (fields.needed_text("holder"), fields.needed_number("lock_token"));
+    Refusal::all_of([error(&holder), error(&lock_token)].into_iter().flatten())?;
+    Ok(Command::Unlock { holder: holder?, lock_token: lock_token? })
+}
+
+pub(super) fn read_deliver(fields: &mut Fields) -> Result<Command, Refusal> {
+    let lock_token = fields.number("lock_token")?;
+    Ok(Command::Deliver { outcome: outcome(fields)?, lock_token })
+}
+
+fn read_cancel(fields: &mut Fields) -> Result<Command, Refusal> {
+    Ok(Command::Cancel { reason: fields.text("reason")? })
 }
 
 fn outcome(fields: &mut Fields) -> Result<Outcome, Refusal> {

@@ -99,7 +99,7 @@ fn pricing(mode: &str) -> Result<PricingMode, Refusal> {
     }
 }
 
-fn new_terms(fields: &mut Fields) -> Result<OfferTerms, Refusal> {
+pub(super) fn new_terms(fields: &mut Fields) -> Result<OfferTerms, Refusal> {
     let (title, description) = (fields.needed_text("title"), fields.needed_text("description"));
     let mode = fields.needed_text("pricing_mode").and_then(|mode| pricing(&mode));
     let (tags, price, active) =
@@ -118,7 +118,7 @@ fn new_terms(fields: &mut Fields) -> Result<OfferTerms, Refusal> {
 }
 
 /// What a seller changes; absent fields stay.
-struct Changes {
+pub(super) struct Changes {
     title: Option<String>,
     description: Option<String>,
     tags: Option<Vec<String>>,
@@ -129,7 +129,7 @@ struct Changes {
 }
 
 impl Changes {
-    fn parse(fields: &mut Fields) -> Result<Self, Refusal> {
+    pub(super) fn parse(fields: &mut Fields) -> Result<Self, Refusal> {
         let names_price = fields.has("fixed_price_raw");
         let price = fields.text("fixed_price_raw")?;
         Ok(Self {
@@ -142,7 +142,7 @@ impl Changes {
         })
     }
 
-    fn make(&self, terms: &mut OfferTerms) {
+    pub(super) fn make(&self, terms: &mut OfferTerms) {
         if let Some(title) = &self.title {
             terms.title.clone_from(title);
         }

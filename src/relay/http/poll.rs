@@ -11,21 +11,25 @@ use super::once::once;
 use super::reply::{Handled, ok};
 use super::request::Signed;
 use crate::protocol::limits::{EVENTS_PER_PAGE, EVENTS_PER_PAGE_MAX};
-use crate::protocol::{EventId, EventType, Refusal};
+use crate::protocol::{EventId, EventType, PublicKey, Refusal};
 
 pub(super) async fn poll(State(app): State<App>, signed: Signed) -> Handled {
     let params = Params::parse(signed.query.as_deref())?;
+    let request = request(signed.party, &params)?;
+    Ok(ok(&events::page(&*app.storage, &request).await?))
+}
+
+pub(super) fn request(party: PublicKey, params: &Params) -> Result<events::Request, Refusal> {
     let kinds = params.list("types").into_iter().map(|name| {
         EventType::parse(name).ok_or_else(|| Refusal::field("types", format!("there is no type {name:?}")))
     });
-    let request = events::Request {
-        party: signed.party,
-        since: parse_event_id(&params, "since_event_id")?,
+    Ok(events::Request {
+        party,
+        since: parse_event_id(params, "since_event_id")?,
         epoch: params.text("epoch").map(str::to_owned),
         kinds: kinds.collect::<Result<_, _>>()?,
         limit: params.limit(EVENTS_PER_PAGE, EVENTS_PER_PAGE_MAX)?,
-    };
-    Ok(ok(&events::page(&*app.storage, &request).await?))
+    })
 }
 
 pub(super) async fn ack(State(app): State<App>, signed: Signed) -> Handled {
@@ -58,6 +62,6 @@ fn parse_event_id(params: &Params, name: &str) -> Result<Option<EventId>, Refusa
     params.text(name).map(|text| parse_text(name, text)).transpose()
 }
 
-fn parse_text(name: &str, text: &str) -> Result<EventId, Refusal> {
+pub(super) fn parse_text(name: &str, text: &str) -> Result<EventId, Refusal> {
     text.parse().map(EventId).map_err(|_| Refusal::field(name, "a whole number, not negative"))
 }

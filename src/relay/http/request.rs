@@ -1,5 +1,8 @@
 //! A signed request, checked in the contract's order: size, headers, signature, skew, nonce, rate.
 
+#[cfg(any(test, fuzzing))]
+pub(in crate::relay) mod fuzzing;
+
 use std::net::IpAddr;
 use std::time::Duration;
 

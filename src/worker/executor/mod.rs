@@ -2,6 +2,8 @@
 
 mod cage;
 mod command;
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzzing;
 mod groups;
 mod http;
 mod strays;
@@ -17,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::input::Outcome;
 use crate::protocol::job::JobError;
-use crate::protocol::limits::RESULT_PAYLOAD_BYTES_MAX;
+use crate::protocol::limits::{JSON_DEPTH_MAX, RESULT_PAYLOAD_BYTES_MAX};
 use crate::protocol::{JobId, OfferId};
 
 pub use cage::{Cage, LAUNCHER, Limits, launch};
@@ -180,15 +182,29 @@ pub async fn run(cage: &Cage, handler: &Handler, run: &Run, stop: &CancellationT
 
 /// What parses as JSON is JSON, anything else becomes `{"text": …}`.
 ///
-/// A bare `null` would be no result on the wire, so it is a text too.
+/// A bare `null` would be no result on the wire, so it is a text too; and so is JSON that no relay
+/// would take, for the buyer has paid for it all the same.
 fn to_result(output: &[u8]) -> Result<Value, RunError> {
+    // A delivery is an object around it.
     let result = match serde_json::from_slice::<Value>(output) {
-        Ok(Value::Null) | Err(_) => {
-            json!({ "text": String::from_utf8_lossy(output).replace('\0', "\u{fffd}") })
-        }
-        Ok(value) => value,
+        Ok(value) if !value.is_null() && is_taken(&value, JSON_DEPTH_MAX - 1) => value,
+        _ => json!({ "text": String::from_utf8_lossy(output).replace('\0', "\u{fffd}") }),
     };
     if result.to_string().len() > RESULT_PAYLOAD_BYTES_MAX { Err(RunError::TooLarge) } else { Ok(result) }
+}
+
+/// Whether the contract carries it: no NUL characters, not too many levels.
+fn is_taken(value: &Value, levels_left: usize) -> bool {
+    let below = levels_left.checked_sub(1);
+    let taken = |value: &Value| below.is_some_and(|levels| is_taken(value, levels));
+    match value {
+        Value::String(text) => !text.contains('\0'),
+        Value::Array(values) => below.is_some() && values.iter().all(taken),
+        Value::Object(fields) => {
+            below.is_some() && fields.iter().all(|(key, value)| !key.contains('\0') && taken(value))
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => true,
+    }
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

@@ -49,6 +49,18 @@ async fn json_stays_json_and_all_else_becomes_a_text() {
     assert_eq!(check("exit 0", "1").await, Outcome::Result(json!({"text": ""})));
 }
 
+/// A relay refuses such JSON for good, and the paid job would have failed.
+#[test]
+fn what_no_relay_takes_becomes_a_text() {
+    let nested = |levels: usize| format!("{}1{}", "[".repeat(levels), "]".repeat(levels));
+    let as_text = |output: &str| to_result(output.as_bytes()).unwrap() == json!({ "text": output });
+    assert!(as_text(&nested(64)) && !as_text(&nested(63)));
+    for output in [r#""\u0000""#, r#"{"\u0000":1}"#, r#"[{"a":"b\u0000"}]"#] {
+        assert!(as_text(output), "{output}");
+    }
+    assert!(!as_text(r#"{"a":["b",null,1.5,true]}"#));
+}
+
 #[tokio::test]
 async fn a_failure_tells_the_buyer_nothing_of_the_machine() {
     assert_eq!(failure(check("echo /secret/path >&2; exit 3", "1").await), "the handler failed");

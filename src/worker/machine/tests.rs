@@ -377,3 +377,114 @@ fn what_was_paid_and_then_ended_is_on_record() {
         }
     }
 }
+
+#[test]
+fn a_deadline_that_has_not_come_changes_nothing() {
+    let until = Timestamp::from_seconds(50);
+    let ending = Ending::Expired { paid: false };
+    for (stage, expected) in [
+        (Stage::Blocked { plan: plans().remove(3), until }, "locking(deliver:2) [TakeLock]"),
+        (Stage::Lapsed { invoice: invoice(1), submitted: None, ending, until }, "ended(expired) [Unwatch]"),
+    ] {
+        assert_eq!(next_deadline(&stage, &context(0, false)), Some(until));
+        check_in(stage.clone(), Input::Due, &context(49, false), "-");
+        check_in(stage, Input::Due, &context(50, false), expected);
+    }
+}
+
+#[test]
+fn a_verdict_is_noted_once() {
+    let not_found = Verdict::Unpaid(PaymentError::NotFound);
+    let stage = awaiting(Some("AB"), Some(not_found.clone()));
+    check(stage.clone(), Input::Judged(not_found), "-");
+    for other in [Verdict::Unpaid(PaymentError::Unconfirmed), Verdict::Unknown("down".to_owned())] {
+        let after = step(stage.clone(), Input::Judged(other.clone()), &context(60, false));
+        assert!(!after.ignored);
+        assert_eq!(after.stage, awaiting(Some("AB"), Some(other)));
+    }
+}
+
+#[test]
+fn a_quote_on_the_relay_is_ours_only_with_our_address() {
+    let quoting = Stage::Quoting { invoice: invoice(1), tries: 1 };
+    let quoted = |invoice| Input::Seen(Sighting { invoice, ..seen(Status::Quoted) });
+    check(quoting.clone(), quoted(None), "ended(elsewhere) []");
+    for (shown, kept) in
+        [(invoice(5), invoice(5)), (Invoice { price: Amount::from_raw(1), ..invoice(1) }, invoice(1))]
+    {
+        let after = step(quoting.clone(), quoted(Some(shown)), &context(60, false));
+        assert_eq!(after.stage, Stage::Quoted { invoice: kept });
+    }
+}
+
+#[test]
+fn a_refusal_is_one_that_the_relay_takes() {
+    let told =
+        |said: &str| match step(Stage::Pricing, Input::PriceRefused(said.to_owned()), &context(60, false))
+            .stage
+        {
+            Stage::Refusing { reason } => reason,
+            other => panic!("{other:?}"),
+        };
+    assert_eq!(told("too hard"), "too hard");
+    assert_eq!(told("a\0b"), "a b");
+    assert_eq!(told(""), "the seller does not take this request");
+    assert_eq!(told(&"ä".repeat(1_000)), "ä".repeat(REASON_CHARS_MAX));
+}
+
+#[test]
+fn a_hash_that_comes_later_is_watched_for() {
+    let submitted = Some("CD".to_owned());
+    let paid_for = Input::Seen(Sighting { submitted: submitted.clone(), ..seen(Status::Accepted) });
+    let after = step(awaiting(None, None), paid_for.clone(), &context(60, false));
+    let Stage::Awaiting { submitted: known, since, .. } = &after.stage else { panic!("{after:?}") };
+    assert_eq!((known, *since), (&submitted, Timestamp::from_seconds(60)));
+    assert_eq!(after.effects, [watch(invoice(1), submitted, false)]);
+    // Only once: a relay that changes a hash that was submitted is not followed.
+    check(awaiting(Some("AB"), None), paid_for, "-");
+    check(awaiting(None, None), Input::Seen(seen(Status::Accepted)), "-");
+}
+
+#[test]
+fn a_lock_of_our_own_is_no_other_holder() {
+    let running = |locked_by_us, until: i64| {
+        let lock_expires_at = Some(Timestamp::from_seconds(until));
+        Input::Seen(Sighting { locked_by_us, lock_expires_at, ..seen(Status::Running) })
+    };
+    let queued = || Stage::Queued { paid: paid(true) };
+    check(queued(), running(true, 400), "-");
+    check(queued(), running(false, 400), "blocked(fail:worker_interrupted) [FreePlace]");
+    let until = Timestamp::from_seconds(50);
+    let blocked = || Stage::Blocked { plan: plans().remove(0), until };
+    check(blocked(), running(true, 400), "-");
+    for until in [49, 50] {
+        check(blocked(), running(false, until), "-");
+    }
+    let after = step(blocked(), running(false, 51), &context(40, false)).stage;
+    assert_eq!(after, Stage::Blocked { plan: plans().remove(0), until: Timestamp::from_seconds(51) });
+}
+
+#[test]
+fn a_running_job_of_an_earlier_life_is_only_repeated_where_that_is_safe() {
+    let running = |invoice| Input::Seen(Sighting { invoice, ..seen(Status::Running) });
+    let fails = "blocked(fail:worker_interrupted) []";
+    for (shown, idempotent, expected) in [
+        (Some(invoice(1)), true, "awaiting [Watch]"),
+        (Some(invoice(1)), false, fails),
+        (Some(Invoice { price: Amount::from_raw(999), ..invoice(1) }), true, fails),
+        (None, true, fails),
+    ] {
+        check_in(Stage::Fresh, running(shown), &context(60, idempotent), expected);
+    }
+    let stops = "blocked(fail:worker_interrupted) [Unwatch]";
+    for (idempotent, expected) in [(true, "-"), (false, stops)] {
+        check_in(awaiting(None, None), running(None), &context(60, idempotent), expected);
+    }
+}
+
+/// The first start of all was another holder's; a later one is ours, and was decided about before.
+#[test]
+fn only_the_first_start_asks_who_had_the_lock_before() {
+    let again = Stage::Locking { plan: Plan::Run { paid: started(true), placed: true } };
+    check(again, Input::Locked(lock(2)), "running(2) [Hold Execute]");
+}

@@ -188,3 +188,36 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_verdict_is_said_in_words() {
+    for (verdict, expected) in [
+        (
+            Verdict::Settled {
+                blocks: vec![block(1, 60).hash, block(2, 40).hash],
+                total: Amount::from_raw(100),
+            },
+            "paid 100 raw in 2 block(s)",
+        ),
+        (Verdict::Unpaid(PaymentError::NotSend), "payment.not_send: the block is not a send"),
+        (Verdict::Unknown("down".to_owned()), "wallet.rpc_unavailable: down"),
+    ] {
+        assert_eq!(verdict.to_string(), expected);
+    }
+}
+
+#[test]
+fn every_reason_has_its_code() {
+    let amount = PaymentError::AmountMismatch { paid: Amount::ZERO, price: Amount::from_raw(1) };
+    for (reason, code) in [
+        (PaymentError::NotFound, "not_found"),
+        (PaymentError::Unconfirmed, "unconfirmed"),
+        (PaymentError::NotSend, "not_send"),
+        (PaymentError::AddressMismatch(account(1)), "address_mismatch"),
+        (PaymentError::HashReused, "hash_reused"),
+        (amount, "amount_mismatch"),
+        (PaymentError::Late, "late"),
+    ] {
+        assert_eq!(reason.code(), format!("payment.{code}"));
+    }
+}

@@ -1,0 +1,4 @@
+//! See `nano_worker::fuzzing::events`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| nano_worker::fuzzing::events(data));
