@@ -7,6 +7,8 @@
     reason = "tests wait for processes by the clock, and stop where they fail"
 )]
 
+#[path = "../common/process.rs"]
+mod process;
 mod world;
 
 mod crashes;

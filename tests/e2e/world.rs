@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
-use std::net::{SocketAddr, TcpListener};
-use std::os::unix::fs::PermissionsExt as _;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use mock_nano_rpc::{Config, MockNode};
@@ -17,45 +16,10 @@ use nano_worker::protocol::signing::Signer;
 use nano_worker::protocol::{Job, JobId, Offer, Status};
 use serde_json::{Value, json};
 
-/// Long enough for a machine that does ten other things.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) use crate::process::{PATIENCE, Process};
+use crate::process::{free_address, secret};
 
 pub(crate) const PRICE: Amount = Amount::from_raw(1_000_000_000_000_000_000_000_000_000);
-
-/// A process that is killed when the test ends.
-pub(crate) struct Process {
-    child: Child,
-}
-
-impl Process {
-    pub(crate) fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-
-    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
-        let pid = rustix::process::Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
-        rustix::process::kill_process(pid, signal).unwrap();
-    }
-
-    pub(crate) fn wait(&mut self) -> std::process::ExitStatus {
-        let started = Instant::now();
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status;
-            }
-            assert!(started.elapsed() < PATIENCE, "the process does not end");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 pub(crate) struct World {
     pub(crate) dir: tempfile::TempDir,
@@ -317,14 +281,4 @@ pub(crate) fn raw(amount: u128) -> Amount {
 
 pub(crate) fn text(payload: &str) -> Value {
     json!({ "text": payload })
-}
-
-fn secret(path: &Path, text: &str) {
-    fs::write(path, text).unwrap();
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
-}
-
-/// Free a moment ago: a relay has to come back to the same address.
-fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
