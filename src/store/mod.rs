@@ -24,7 +24,7 @@ use std::time::Duration;
 pub use blob::Blobs;
 pub use key::Key;
 pub use keyspace::{Keyspace, Scan};
-pub use memory::{Disk, Writes};
+pub use memory::{Disk, Flushed, Writes};
 
 use barrier::Barrier;
 use memory::Memory;

@@ -1,0 +1,19 @@
+//! The whole system on one thread, with one clock and one network, and nothing of it by chance.
+//!
+//! What is real, what is simulated, and how a failure is replayed: docs/simulation.md.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a simulation that cannot go on has failed")]
+
+mod buyers;
+mod corpus;
+mod drive;
+mod life;
+mod log;
+mod net;
+mod oracle;
+mod plan;
+mod processes;
+mod proofs;
+mod rng;
+mod run;
+mod world;

@@ -1,0 +1,341 @@
+//! What must never happen, checked in the moment in which it would.
+//!
+//! It reads what is on the disks and what is on the wire, by the numbers of the keyspaces and the
+//! names of the fields, and shares no code with what it judges but the table of moves.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use mock_nano_rpc::ledger::Ledger;
+use nano_worker::client::wire::{Request, Response};
+use nano_worker::nano::{Account, Amount, BlockHash};
+use nano_worker::protocol::lifecycle::TRANSITIONS;
+use nano_worker::protocol::{Job, JobId, Status, Timestamp};
+use nano_worker::store::{Disk, Writes};
+use nano_worker::worker::executor::Run;
+use serde_json::Value;
+
+use crate::plan::{Host, Offer, Plan};
+use crate::world::World;
+
+/// The workers' keyspaces.
+mod worker {
+    pub(super) const FACTS: u8 = 1;
+    pub(super) const JOBS: u8 = 2;
+    pub(super) const OUTCOMES: u8 = 6;
+    pub(super) const CLAIMS: u8 = 8;
+    pub(super) const INVOICES: u8 = 9;
+}
+
+/// The relay's.
+mod relay {
+    pub(super) const JOBS: u8 = 3;
+    pub(super) const EVENTS: u8 = 15;
+}
+
+/// What has happened so far, as far as it matters.
+#[derive(Default)]
+pub(crate) struct Oracle {
+    /// Which job each block has paid for, over all workers.
+    claims: BTreeMap<Vec<u8>, JobId>,
+    /// For which job each worker has used each account.
+    accounts: BTreeMap<(usize, Vec<u8>), JobId>,
+    /// On which job each account was quoted, over all lives of the relay's storage.
+    quoted: BTreeMap<String, JobId>,
+    /// The jobs on the relay's disk.
+    pub(crate) jobs: BTreeMap<JobId, Job>,
+    /// Jobs that were lost with the relay's storage.
+    lost: BTreeSet<JobId>,
+    /// What anybody was told of a job last.
+    told: BTreeMap<JobId, Timestamp>,
+    running: BTreeMap<JobId, (usize, u64)>,
+    starts: BTreeMap<JobId, u32>,
+    /// Each worker's durable stages.
+    pub(crate) stages: BTreeMap<usize, BTreeMap<JobId, String>>,
+    pub(crate) handled: u32,
+    pub(crate) ended: u32,
+}
+
+impl Oracle {
+    pub(crate) fn new(plan: &Plan) -> Self {
+        Self { stages: (0..plan.workers).map(|index| (index, BTreeMap::new())).collect(), ..Self::default() }
+    }
+
+    /// A batch has become durable at a worker.
+    pub(crate) fn worker_wrote(&mut self, index: usize, writes: &Writes) -> Vec<String> {
+        let mut found = Vec::new();
+        for (key, value) in writes {
+            let Some(value) = value else { continue };
+            match key[0] {
+                worker::JOBS => {
+                    let record: Value = read(value);
+                    let stage = record["stage"]["stage"].as_str().unwrap_or_default().to_owned();
+                    let job = JobId::from_bytes(key[1..].try_into().unwrap());
+                    self.stages.entry(index).or_default().insert(job, stage);
+                }
+                worker::CLAIMS => {
+                    let job: JobId = read(value);
+                    let known = *self.claims.entry(key[1..].to_vec()).or_insert(job);
+                    if known != job {
+                        found.push(format!("block {} is claimed by {known} and {job}", hex(&key[1..])));
+                    }
+                }
+                worker::INVOICES => {
+                    let issued: Value = read(value);
+                    let Some(job) = issued["job_id"].as_str().and_then(|id| id.parse().ok()) else {
+                        continue;
+                    };
+                    let known = *self.accounts.entry((index, key[1..].to_vec())).or_insert(job);
+                    if known != job {
+                        found.push(format!(
+                            "worker {index} used index {} for {known} and {job}",
+                            issued["index"]
+                        ));
+                    }
+                }
+                _ => {}
+            }
+        }
+        found
+    }
+
+    /// A batch has become durable at the relay; whether there was an event in it.
+    pub(crate) fn relay_wrote(&mut self, writes: &Writes) -> (bool, Vec<String>) {
+        let mut found = Vec::new();
+        let mut news = false;
+        for (key, value) in writes {
+            let Some(value) = value else { continue };
+            match key[0] {
+                relay::EVENTS => news = true,
+                relay::JOBS => {
+                    let record: Value = read(value);
+                    let job: Job = serde_json::from_value(record["job"].clone()).unwrap();
+                    found.extend(self.moved(job));
+                }
+                _ => {}
+            }
+        }
+        (news, found)
+    }
+
+    fn moved(&mut self, job: Job) -> Vec<String> {
+        let mut found = Vec::new();
+        let id = job.job_id;
+        match self.jobs.get(&id) {
+            None if job.status != Status::Requested => {
+                found.push(format!("job {id} begins as {}", job.status))
+            }
+            None => {}
+            Some(before) => {
+                let (from, to) = (before.status, job.status);
+                if !TRANSITIONS.iter().any(|row| row.from == from && row.to == to) {
+                    found.push(format!("job {id} went from {from} to {to}"));
+                }
+                if job.updated_at <= before.updated_at {
+                    found.push(format!("job {id} changed without a later time"));
+                }
+                if before.payment_tx_hash.is_some() && before.payment_tx_hash != job.payment_tx_hash {
+                    found.push(format!("job {id} has another payment"));
+                }
+                if job.lock_token < before.lock_token {
+                    found.push(format!("job {id} has an older token"));
+                }
+            }
+        }
+        if let Some(address) = &job.quote_invoice_address {
+            let known = *self.quoted.entry(address.clone()).or_insert(id);
+            if known != id {
+                found.push(format!("{address} is quoted on {known} and {id}"));
+            }
+        }
+        if job.status.is_final() {
+            self.ended += 1;
+        }
+        self.jobs.insert(id, job);
+        found
+    }
+
+    pub(crate) fn relay_replaced(&mut self) {
+        self.lost.extend(std::mem::take(&mut self.jobs).into_keys());
+        self.told.clear();
+    }
+
+    /// A handler's first instant.
+    pub(crate) fn handler_starts(
+        &mut self,
+        index: usize,
+        life: u64,
+        offer: Offer,
+        run: &Run,
+        disk: &Disk,
+        ledger: &Ledger,
+    ) -> Vec<String> {
+        let mut found = Vec::new();
+        let id = run.job_id;
+        self.handled += 1;
+        if let Some((other, _)) = self.running.insert(id, (index, life)) {
+            found.push(format!("{id} runs at worker {other} and worker {index}"));
+        }
+        let starts = self.starts.entry(id).or_default();
+        *starts += 1;
+        if *starts > 1 && !offer.is_idempotent() {
+            found.push(format!("{id} must not be repeated and was started {starts} times"));
+        }
+        let record = disk.durable(&key(worker::JOBS, id.as_bytes()));
+        let stage = record.map(|bytes| read::<Value>(&bytes)["stage"].clone()).unwrap_or_default();
+        if stage["stage"] != "running" || stage["attempt"] != run.attempt {
+            found.push(format!("{id} runs though its durable stage is {}", stage["stage"]));
+            return found;
+        }
+        found.extend(self.unpaid(id, &stage["paid"], ledger));
+        found
+    }
+
+    /// What is wrong with the payment that a handler is run for.
+    fn unpaid(&self, id: JobId, paid: &Value, ledger: &Ledger) -> Option<String> {
+        let account: Account = serde_json::from_value(paid["invoice"]["account"].clone()).unwrap();
+        let price: Amount = serde_json::from_value(paid["invoice"]["price"].clone()).unwrap();
+        let blocks: Vec<BlockHash> = serde_json::from_value(paid["blocks"].clone()).unwrap();
+        let mut sum = Amount::ZERO;
+        for hash in blocks {
+            let Some(block) = ledger.block(&hash).filter(|block| block.confirmed) else {
+                return Some(format!("{id} runs for block {hash}, which is not confirmed"));
+            };
+            if block.destination != Some(account) {
+                return Some(format!("{id} runs for block {hash}, which pays somebody else"));
+            }
+            if self.claims.get(hash.as_bytes().as_slice()) != Some(&id) {
+                return Some(format!("{id} runs for block {hash}, which is not durably claimed"));
+            }
+            sum = sum.saturating_add(block.amount);
+        }
+        (sum < price).then(|| format!("{id} runs for {sum} of {price}"))
+    }
+
+    pub(crate) fn handler_ended(&mut self, job: JobId, worker: usize, life: u64) {
+        if self.running.get(&job) == Some(&(worker, life)) {
+            self.running.remove(&job);
+        }
+    }
+
+    /// What ran there has died too.
+    pub(crate) fn worker_died(&mut self, index: usize) {
+        self.running.retain(|_, (worker, _)| *worker != index);
+    }
+
+    fn answered_job(&mut self, path: &str, job: &Job, known: Option<Timestamp>) -> Option<String> {
+        let id = job.job_id;
+        if self.lost.contains(&id) {
+            return None;
+        }
+        let durable = self.jobs.get(&id).map(|job| job.updated_at);
+        if durable.is_none_or(|durable| durable < job.updated_at) {
+            return Some(format!("{path} told of {id} what was not durable"));
+        }
+        if known.is_some_and(|known| job.updated_at < known) {
+            return Some(format!("{path} took back what was told of {id}"));
+        }
+        let told = self.told.entry(id).or_default();
+        *told = job.updated_at.max(*told);
+        None
+    }
+}
+
+impl World {
+    /// A request leaves a process.
+    pub(crate) fn sent(&self, from: Host, request: &Request) {
+        let Host::Worker(index) = from else { return };
+        if let Some(what) = unkept_promise(self.worker_disk(index), request) {
+            self.violation(format!("worker {index}: {what}"));
+        }
+    }
+
+    /// What anybody had been told of a job when a request for it arrived.
+    pub(crate) fn known_by(&self, request: &Request) -> Option<Timestamp> {
+        self.lock_oracle().told.get(&job_in(&request.target)?).copied()
+    }
+
+    /// An answer leaves the relay.
+    pub(crate) fn answered(
+        &self,
+        from: Host,
+        request: &Request,
+        response: &Response,
+        known: Option<Timestamp>,
+    ) {
+        let path = request.target.as_str();
+        self.say(|| {
+            let text = String::from_utf8_lossy(&response.body);
+            format!("relay answers {from:?} {} {path} {} {:.300}", request.method, response.status, text)
+        });
+        if !path.starts_with("/v1/jobs/") {
+            return;
+        }
+        let mut oracle = self.lock_oracle();
+        let what = match response.status {
+            200..300 if !response.headers.contains_key("idempotency-replayed") => {
+                let body: Value = serde_json::from_slice(&response.body).unwrap_or_default();
+                let job = serde_json::from_value::<Job>(body["job"].clone()).ok();
+                job.and_then(|job| oracle.answered_job(path, &job, known))
+            }
+            404 if known.is_some() => Some(format!("{path} is not known any more")),
+            500 => Some(format!("{path} was answered with 500")),
+            _ => None,
+        };
+        drop(oracle);
+        if let Some(what) = what {
+            self.violation(what);
+        }
+    }
+}
+
+fn job_in(target: &str) -> Option<JobId> {
+    target.strip_prefix("/v1/jobs/")?.split(['/', '?']).next()?.parse().ok()
+}
+
+/// What a worker says before the state that says so is durable.
+fn unkept_promise(disk: &Disk, request: &Request) -> Option<String> {
+    let body = || serde_json::from_slice::<Value>(&request.body).unwrap_or_default();
+    if request.target == "/v1/poll/ack" {
+        let wanted = body()["up_to_event_id"].as_u64()?;
+        let durable = disk.durable(&key(worker::FACTS, b"cursor"))?;
+        let cursor: String = read(&durable);
+        let cursor: u64 = cursor.parse().ok()?;
+        return (wanted > cursor).then(|| format!("event {wanted} acknowledged, {cursor} durable"));
+    }
+    let (id, verb) = request.target.strip_prefix("/v1/jobs/")?.split_once('/')?;
+    let job: JobId = id.parse().ok()?;
+    let record = disk.durable(&key(worker::JOBS, job.as_bytes()));
+    match verb {
+        "quote" => {
+            let address = body()["quote_invoice_address"].as_str()?.parse::<Account>().ok()?;
+            let issued = disk.durable(&key(worker::INVOICES, address.as_bytes()));
+            let owner = issued.map(|bytes| read::<Value>(&bytes)["job_id"].clone());
+            (owner != Some(Value::String(id.to_owned())))
+                .then(|| format!("quoted {address} for {id}, which is not durably its own"))
+        }
+        "lock" => record.is_none().then(|| format!("locked {id}, of which nothing is durable")),
+        "deliver" => {
+            let record: Value = record.map(|bytes| read(&bytes))?;
+            let number = record["outcomes"].as_u64().unwrap_or(0);
+            let mut outcome = key(worker::OUTCOMES, job.as_bytes());
+            outcome.extend(u32::try_from(number).unwrap().to_be_bytes());
+            outcome.extend(0u16.to_be_bytes());
+            (number == 0 || disk.durable(&outcome).is_none())
+                .then(|| format!("delivered {id}, whose outcome is not durable"))
+        }
+        _ => None,
+    }
+}
+
+/// A record without its version.
+fn read<T: serde::de::DeserializeOwned>(value: &[u8]) -> T {
+    serde_json::from_slice(&value[1..]).expect("a record is a version and JSON")
+}
+
+fn key(keyspace: u8, key: &[u8]) -> Vec<u8> {
+    [&[keyspace], key].concat()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,243 @@
+//! One schedule from its beginning to its end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use nano_worker::nano::{Account, Amount};
+use nano_worker::protocol::Status;
+
+use crate::plan::{Bug, Fault, FaultKind, Host, Plan};
+use crate::processes::Doom;
+use crate::world::World;
+
+/// Between two looks whether all is done.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// What came of a schedule.
+#[derive(Debug, Clone)]
+pub(crate) struct Report {
+    pub(crate) violations: Vec<String>,
+    pub(crate) log: Vec<String>,
+    pub(crate) events: u64,
+    pub(crate) handled: u32,
+    pub(crate) ended: u32,
+    /// How long after everything was well the last paid job ended, in simulated time.
+    pub(crate) recovered: Duration,
+}
+
+/// Runs a schedule on this thread.
+pub(crate) fn run(plan: &Plan, keep_log: bool) -> Report {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        let world = World::new(plan.clone(), keep_log);
+        let recovered = story(&world).await;
+        let oracle = world.lock_oracle();
+        Report {
+            violations: world.log.violations(),
+            log: world.log.lines(),
+            events: world.log.events(),
+            handled: oracle.handled,
+            ended: oracle.ended,
+            recovered,
+        }
+    })
+}
+
+async fn story(world: &Arc<World>) -> Duration {
+    world.lock_troubles().node_down = world.has_bug(Bug::NeverPaid);
+    world.start_relay();
+    for index in 0..world.plan.workers {
+        world.prepare_worker(index);
+        world.start_worker(index);
+    }
+    for job in world.plan.jobs.clone() {
+        world.start_buyer(job);
+    }
+    for fault in world.plan.faults.clone() {
+        if world.has_failed() {
+            return Duration::ZERO;
+        }
+        sleep_until(world, fault.at_ms).await;
+        world.strike(fault);
+    }
+    while world.now_ms() < world.plan.heal_ms && !world.has_failed() {
+        tokio::time::sleep(LOOK).await;
+    }
+    world.heal();
+    recover(world).await
+}
+
+async fn sleep_until(world: &World, at_ms: u64) {
+    let left = at_ms.saturating_sub(world.now_ms());
+    tokio::time::sleep(Duration::from_millis(left)).await;
+}
+
+/// Waits until nothing is owed, which must not take longer than [`bound`].
+async fn recover(world: &Arc<World>) -> Duration {
+    let began = world.elapsed();
+    let bound = bound(&world.plan);
+    loop {
+        if world.has_failed() {
+            return Duration::ZERO;
+        }
+        let took = world.elapsed().saturating_sub(began);
+        let owed = world.owed();
+        if owed.is_empty() {
+            return took;
+        }
+        if took > bound {
+            for what in owed {
+                world.violation(format!("{what}, {} s after all was well", bound.as_secs()));
+            }
+            return took;
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// The longest that a paid job may take to end once everything is well.
+///
+/// A program that was down is up again, another holder's lock has run out, a call or a look that was
+/// put off for as long as is ever done has been made, a few times in a row; and every job has run
+/// as long as a handler may, one after the other.
+fn bound(plan: &Plan) -> Duration {
+    let lock = Duration::from_secs(plan.lock_ttl_s);
+    let handlers = Duration::from_secs(65) * u32::try_from(plan.jobs.len()).unwrap();
+    let put_off = Duration::from_secs(60) * 4;
+    let polls = Duration::from_millis(plan.poll_max_ms) * 2;
+    Duration::from_secs(90) + lock + lock + handlers + put_off + polls
+}
+
+impl World {
+    /// Whether to stop here. What follows from a bug that was put in is of interest too.
+    fn has_failed(&self) -> bool {
+        self.log.has_failed() && self.plan.bug.is_none()
+    }
+
+    fn strike(self: &Arc<Self>, fault: Fault) {
+        self.say(|| format!("fault {:?}", fault.kind));
+        let now_ms = self.now_ms();
+        match fault.kind {
+            FaultKind::Crash { host, after_effects, down_ms, spared } => {
+                let doom = Doom { down: Duration::from_millis(down_ms), spared, wipes: false };
+                match host {
+                    Host::Worker(index) => self.crash_worker(index, after_effects, doom),
+                    Host::Relay => self.crash_relay(after_effects, doom),
+                    Host::Node | Host::Buyers => {
+                        self.lock_troubles().node_down = true;
+                        self.after(down_ms, |world| world.lock_troubles().node_down = false);
+                    }
+                }
+            }
+            FaultKind::Stop { host: Host::Worker(index), down_ms } => {
+                self.stop_worker(index, Duration::from_millis(down_ms));
+            }
+            FaultKind::Stop { .. } => {}
+            FaultKind::Replace { after_effects, down_ms } => {
+                let doom = Doom { down: Duration::from_millis(down_ms), spared: 0, wipes: true };
+                self.crash_relay(after_effects, doom);
+            }
+            FaultKind::Partition { one, other, for_ms } => {
+                self.network.lock().unwrap().cut(one, other, now_ms + for_ms);
+            }
+            FaultKind::Clock { host, by_ms } => {
+                self.lock_troubles().clocks_ms.insert(host, by_ms);
+            }
+            FaultKind::Unsynced { for_ms } => {
+                self.with_node(|node, _| node.set_unsynced(true));
+                self.after(for_ms, |world| world.with_node(|node, _| node.set_unsynced(false)));
+            }
+            FaultKind::Unconfirmed { for_ms } => {
+                self.with_node(|node, _| node.settings.hold_confirmations = true);
+                self.after(for_ms, |world| {
+                    world.with_node(|node, _| node.settings.hold_confirmations = false);
+                });
+            }
+            FaultKind::NodeSlow { for_ms, delay_ms } => {
+                self.lock_troubles().node_delay_ms = delay_ms;
+                self.after(for_ms, |world| world.lock_troubles().node_delay_ms = 0);
+            }
+            FaultKind::NodeBroken { for_ms, how } => {
+                self.lock_troubles().node_broken = Some(how);
+                self.after(for_ms, |world| world.lock_troubles().node_broken = None);
+            }
+            FaultKind::SlowDisk { host, for_ms, flush_ms } => {
+                self.lock_troubles().flush_ms.insert(host, flush_ms);
+                self.after(for_ms, move |world| {
+                    world.lock_troubles().flush_ms.retain(|slow, _| *slow != host)
+                });
+            }
+        }
+    }
+
+    fn after(self: &Arc<Self>, ms: u64, act: impl FnOnce(&World) + Send + 'static) {
+        let me = self.me();
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(ms)).await;
+            if let Some(world) = me.upgrade() {
+                act(&world);
+            }
+        });
+    }
+
+    /// From now on nothing goes wrong any more.
+    fn heal(self: &Arc<Self>) {
+        self.say(|| "all is well from now on".to_owned());
+        self.network.lock().unwrap().heal();
+        {
+            let mut troubles = self.lock_troubles();
+            troubles.clocks_ms.clear();
+            troubles.flush_ms.clear();
+            troubles.node_down = self.has_bug(Bug::NeverPaid);
+            troubles.node_delay_ms = 0;
+            troubles.node_broken = None;
+            troubles.healed = true;
+        }
+        self.with_node(|node, _| {
+            node.set_unsynced(false);
+            node.settings.hold_confirmations = false;
+        });
+    }
+
+    /// What has not been done yet, though it could be.
+    fn owed(&self) -> Vec<String> {
+        let mut owed = Vec::new();
+        if !self.relay.lock().unwrap().is_up() {
+            owed.push("the relay is down".to_owned());
+        }
+        let jobs: Vec<_> = self.lock_oracle().jobs.values().cloned().collect();
+        for job in jobs {
+            let account = job.quote_invoice_address.as_deref().and_then(|text| Account::parse(text).ok());
+            let price = job.quote_amount_raw.as_deref().and_then(|text| Amount::parse_raw(text).ok());
+            let (Some(account), Some(price)) = (account, price) else { continue };
+            let open = matches!(job.status, Status::Accepted | Status::Running);
+            if open && self.confirmed(&account) >= price {
+                owed.push(format!("{} is paid and {}", job.job_id, job.status));
+            }
+        }
+        for (index, worker) in self.workers.iter().enumerate() {
+            if !worker.lock().unwrap().is_up() {
+                owed.push(format!("worker {index} is down"));
+            }
+            owed.extend(self.unfinished(index));
+        }
+        owed
+    }
+
+    fn confirmed(&self, account: &Account) -> Amount {
+        self.with_node(|node, _| {
+            let hashes: Vec<_> = node.ledger.receivables(account).map(|(hash, _)| *hash).collect();
+            let blocks = hashes.iter().filter_map(|hash| node.ledger.block(hash));
+            blocks.filter(|block| block.confirmed).map(|block| block.amount).sum()
+        })
+    }
+
+    /// Jobs for which a worker still has something to do that waits for nobody.
+    fn unfinished(&self, index: usize) -> Vec<String> {
+        let stages = self.lock_oracle().stages[&index].clone();
+        let waits = |stage: &str| matches!(stage, "fresh" | "quoted" | "awaiting" | "lapsed" | "ended");
+        let unfinished = stages.iter().filter(|(_, stage)| !waits(stage));
+        unfinished.map(|(job, stage)| format!("worker {index} owes {job} something: {stage}")).collect()
+    }
+}
