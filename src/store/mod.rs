@@ -11,6 +11,7 @@ mod blob;
 mod key;
 mod keyspace;
 mod place;
+mod room;
 
 use std::fmt;
 use std::io;
@@ -22,6 +23,7 @@ use std::time::Duration;
 pub use blob::Blobs;
 pub use key::Key;
 pub use keyspace::{Keyspace, Scan};
+pub use room::{RESERVE_BYTES, free_bytes, is_short, probe};
 
 use barrier::Barrier;
 

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::calls::Line;
+use super::control::{Answering, Source};
 use super::effects::{Desk, Hands, Services};
 use super::engine::{Effects, Engine, EngineError, Heard};
 use super::ingest::{Ingest, Page};
@@ -21,7 +22,7 @@ use super::recover::Recovery;
 use super::settings::{OfferSettings, Settings};
 use super::stage::Stage;
 use super::wallet::{Wallet, WalletError};
-use super::{control, executor, nodes, watch};
+use super::{executor, nodes, outage, watch};
 use crate::client::{RelayClient, RelayUrlError, socket};
 use crate::edge::{self, Clock, Entropy};
 use crate::protocol::{JobId, OfferId, Timestamp};
@@ -92,15 +93,36 @@ pub enum StartError {
     /// The relay refused an offer for good.
     #[error("an offer was refused")]
     Offer(String),
+    /// The disk had failed and is well again; only another process can open the store.
+    #[error("the disk takes writes again: start anew")]
+    Anew,
     /// A thread or a socket could not be made.
     #[error("the system refused a thread or a socket")]
     System(#[from] std::io::Error),
 }
 
+impl StartError {
+    /// Whether the disk refused: once it is well, another process can go on, and this one cannot.
+    #[must_use]
+    pub fn is_disk(&self) -> bool {
+        match self {
+            Self::Open(error) => error.is_disk(),
+            Self::Store(error)
+            | Self::Wallet(WalletError::Store(error))
+            | Self::Engine(EngineError::Store(error) | EngineError::Wallet(WalletError::Store(error))) => {
+                error.is_disk()
+            }
+            _ => false,
+        }
+    }
+}
+
 /// Runs the worker until `shutdown`, then drains it.
 ///
+/// If the disk fails, all work stops, and this waits until the disk is well.
+///
 /// # Errors
-/// If it cannot start, or its store failed.
+/// If it cannot start, or its store failed. After [`StartError::Anew`] another process can go on.
 pub async fn run(settings: Settings, parts: Parts, shutdown: CancellationToken) -> Result<(), StartError> {
     live(settings, parts, shutdown, None).await
 }
@@ -126,13 +148,40 @@ async fn live(
     shutdown: CancellationToken,
     recovery: Option<Recovery>,
 ) -> Result<(), StartError> {
+    let dir = settings.state_dir.clone();
+    let waits = recovery.is_none();
+    let mut answering = None;
+    let ended = until_stopped(settings, parts, &shutdown, recovery, &mut answering).await;
+    let result = match ended {
+        Err(error) if waits && error.is_disk() => outage::wait(&dir, error, &mut answering, &shutdown).await,
+        ended => ended,
+    };
+    if let Some(answering) = answering {
+        answering.end().await;
+    }
+    result
+}
+
+async fn until_stopped(
+    settings: Settings,
+    parts: Parts,
+    shutdown: &CancellationToken,
+    recovery: Option<Recovery>,
+    answering: &mut Option<Answering>,
+) -> Result<(), StartError> {
     let store = Arc::new(memory::open(&settings.state_dir)?);
     let holder = identify(&store, &settings, &parts)?;
     let wallet = Wallet::open(&store, settings.seed.clone(), settings.account_index_start)?;
     store.durable().await?;
+    *answering = Some(Answering::start(&settings.state_dir, Source::Store(Arc::clone(&store))));
+    let kept = Arc::clone(&store);
     let mut daemon = Daemon::start(settings, parts, store, holder, wallet, recovery).await?;
-    let ended = daemon.follow(&shutdown).await;
+    let ended = daemon.follow(shutdown).await;
     daemon.stop().await;
+    if ended.as_ref().is_err_and(StartError::is_disk) {
+        // Closing it would write and wait again, on a disk that has failed; the process ends soon.
+        std::mem::forget(kept);
+    }
     ended
 }
 
@@ -246,12 +295,6 @@ impl Daemon {
             tasks.spawn(socket::run(client()?, hint_sender, drain.clone()));
             tasks.spawn(begin(ingest, settings.offers, line, entropy, registering, drain.clone()));
         }
-        let socket_path = control::socket_path(&settings.state_dir);
-        match control::Control::bind(&socket_path) {
-            Ok(control) => drop(tasks.spawn(control.serve(Arc::clone(&store), stop.clone()))),
-            // The job goes on without it; a path over 107 bytes is the usual cause.
-            Err(error) => tracing::warn!(%error, path = %socket_path.display(), "no questions can be asked"),
-        }
         Ok(Self {
             engine,
             store,
@@ -339,7 +382,8 @@ impl Daemon {
     }
 
     fn tell_manager(&self, state: sd_notify::NotifyState<'_>) {
-        let status = format!("{} open jobs", self.engine.open_count());
+        let short = if crate::store::is_short(self.store.dir()) { ", little room on the disk" } else { "" };
+        let status = format!("{} open jobs{short}", self.engine.open_count());
         notify(&[state, sd_notify::NotifyState::Status(&status)]);
     }
 
@@ -450,7 +494,7 @@ fn serve(services: &Services, offers: &HashMap<OfferId, OfferSettings>) {
     }
 }
 
-fn notify(state: &[sd_notify::NotifyState<'_>]) {
+pub(super) fn notify(state: &[sd_notify::NotifyState<'_>]) {
     // Without a service manager there is nobody to tell.
     if let Err(error) = sd_notify::notify(state) {
         tracing::debug!(%error, "the service manager was not told");

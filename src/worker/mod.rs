@@ -56,5 +56,7 @@ pub mod poll;
 
 mod daemon;
 
+mod outage;
+
 pub use daemon::{Parts, StartError, recover_once, run};
 pub use settings::Settings;

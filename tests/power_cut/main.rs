@@ -11,4 +11,9 @@ mod disk;
 mod recorder;
 mod tape;
 
+#[path = "../e2e/world.rs"]
+#[expect(dead_code, reason = "whole sales use the rest of it")]
+mod world;
+
+mod failures;
 mod store;
