@@ -117,6 +117,7 @@ fn line(mut to: impl io::Write, text: impl fmt::Display) {
 /// ahead of the disk. Nothing of it is left in the new process, and its files are unlocked.
 fn start_anew() -> io::Error {
     use std::os::unix::process::CommandExt as _;
+    #[expect(clippy::disallowed_methods, reason = "they are not parsed here, only handed on")]
     let mut arguments = std::env::args_os();
     // Not by name: the file may have been replaced by a newer version, which a restart is for.
     let mut command = std::process::Command::new("/proc/self/exe");
