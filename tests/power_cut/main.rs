@@ -16,4 +16,5 @@ mod tape;
 mod world;
 
 mod failures;
+mod sale;
 mod store;

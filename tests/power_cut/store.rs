@@ -126,7 +126,7 @@ fn record(recorder: &Recorder, shape: Shape, blind: bool) -> Vec<Entry> {
 type Promised = [u64; LANES as usize];
 
 fn hear(promised: &mut Promised, entry: &Entry) {
-    if let Entry::Mark { text, .. } = entry {
+    if let Entry::Mark { text } = entry {
         let (lane, number) = std::str::from_utf8(text).unwrap().split_once(' ').unwrap();
         promised[lane.parse::<usize>().unwrap()] = number.parse().unwrap();
     }
