@@ -116,6 +116,23 @@ fn line(mut to: impl io::Write, text: impl fmt::Display) {
     let _ = to.flush();
 }
 
+/// Becomes a new process of the same program with the same arguments, under the same number, so that
+/// a service manager need not act. Returns only if that fails.
+///
+/// A store that has failed is not closed in order: its threads may wait for ever, and its memory is
+/// ahead of the disk. Nothing of it is left in the new process, and its files are unlocked.
+fn start_anew() -> io::Error {
+    use std::os::unix::process::CommandExt as _;
+    #[expect(clippy::disallowed_methods, reason = "they are not parsed here, only handed on")]
+    let mut arguments = std::env::args_os();
+    // Not by name: the file may have been replaced by a newer version, which a restart is for.
+    let mut command = std::process::Command::new("/proc/self/exe");
+    if let Some(name) = arguments.next() {
+        command.arg0(name);
+    }
+    command.args(arguments).exec()
+}
+
 /// Sends the log to standard error; `RUST_LOG` sets its level, `default` without it.
 pub fn init_log(default: &str) {
     use tracing_subscriber::EnvFilter;

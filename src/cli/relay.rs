@@ -13,8 +13,8 @@ use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
 use super::Exit;
-use crate::relay::Relay;
 use crate::relay::config::Settings;
+use crate::relay::{Relay, RunError, outage};
 
 /// The server that buyers and sellers meet at.
 #[derive(Debug, Parser)]
@@ -85,13 +85,40 @@ async fn run(settings: Settings) -> anyhow::Result<()> {
     let listener = TcpListener::bind(&settings.listen).await.with_context(|| {
         format!("cannot listen on {}; name a free port with --listen 127.0.0.1:PORT", settings.listen)
     })?;
-    let relay = Relay::open(settings.config)?;
-    announce(&format!("relay listening on http://{}", listener.local_addr()?))?;
-    notify(&[NotifyState::Ready, NotifyState::Status("serving")]);
+    let listener = listener.into_std()?;
+    let spare = TcpListener::from_std(listener.try_clone()?)?;
+    let dir = settings.config.data_dir.clone();
     let watchdog = tokio::spawn(watchdog());
-    let result = relay.serve(listener, shutdown).await;
-    watchdog.abort();
-    Ok(result?)
+    let result = serve(settings, TcpListener::from_std(listener)?, shutdown.clone()).await;
+    match result {
+        Err(error) if error.is_disk() => {
+            notify(&[NotifyState::Status("stopped, waiting for the disk")]);
+            if outage::wait(spare, &dir, &error, &shutdown).await {
+                return Err(super::start_anew()).context("cannot start anew");
+            }
+        }
+        ended => {
+            watchdog.abort();
+            ended?;
+        }
+    }
+    Ok(())
+}
+
+async fn serve(
+    settings: Settings,
+    listener: TcpListener,
+    shutdown: CancellationToken,
+) -> Result<(), RunError> {
+    let address = listener.local_addr();
+    let relay = Relay::open(settings.config)?;
+    if let Ok(address) = address
+        && let Err(error) = announce(&format!("relay listening on http://{address}"))
+    {
+        warn!(%error, "nobody reads what is printed");
+    }
+    notify(&[NotifyState::Ready, NotifyState::Status("serving")]);
+    relay.serve(listener, shutdown).await
 }
 
 fn settings(serve: &Serve) -> anyhow::Result<Settings> {

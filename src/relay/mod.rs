@@ -4,7 +4,7 @@
 //! the domain's words; [`service`] one move of a job, from load to commit; `events`, `presence` who is
 //! told, and who is there; `ratelimit`, `idempotency` what stands before a request; `http`, `ws`,
 //! `sse` how it all looks on the wire; `crowd`, `patience` what one connection may take; `sweeper` what happens without a request; [`server`] sockets,
-//! and the end.
+//! and the end; [`outage`] what is said while the disk refuses.
 //!
 //! Architecture invariants: nothing above [`storage`] assumes that this is the only process on it,
 //! and no answer leaves before everything it was read from is durable.
@@ -37,6 +37,8 @@ pub mod server;
 
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
+
+pub mod outage;
 
 pub use config::Config;
 pub use server::{Relay, RunError, run};

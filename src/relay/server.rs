@@ -60,6 +60,17 @@ pub enum RunError {
     Storage(#[from] StorageError),
 }
 
+impl RunError {
+    /// Whether the disk refused: once it is well, another process can go on, and this one cannot.
+    #[must_use]
+    pub fn is_disk(&self) -> bool {
+        match self {
+            Self::Open(error) => error.is_disk(),
+            Self::Storage(error) => error.is_disk(),
+        }
+    }
+}
+
 /// Opens the state, and serves on `listener` until `shutdown`, and then until running requests end.
 ///
 /// # Errors
@@ -110,7 +121,12 @@ impl Relay {
         crash_point!("relay/stop/drained");
         // What nobody waited for, such as used nonces, should be found again all the same.
         let last = app.storage.durable().await;
-        result.and(last).map_err(RunError::from)
+        let ended = result.and(last);
+        if ended.as_ref().is_err_and(StorageError::is_disk) {
+            // Closing it would write and wait again, on a disk that has failed; the process ends soon.
+            std::mem::forget(Arc::clone(&app.storage));
+        }
+        ended.map_err(RunError::from)
     }
 
     /// The relay without sockets: what answers requests, and what it does by itself until

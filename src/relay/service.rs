@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use tracing::error;
+use tracing::{error, warn};
 
 use super::model::{Committed, JobCommit, JobPage, JobQuery, OfferPage, OfferQuery, OfferSave, Receipt};
 use super::storage::{Storage, StorageError};
@@ -111,6 +111,7 @@ impl Service {
                 format!("request_payload: at most {REQUEST_PAYLOAD_BYTES_MAX} bytes of JSON, not {bytes}");
             return Err(Refusal::new(Code::PayloadTooLarge, message));
         }
+        self.ensure_room()?;
         let offer = self.offer(offer_id).await?;
         if !offer.terms.active {
             return Err(Refusal::invalid_state("the offer takes no new jobs"));
@@ -122,6 +123,15 @@ impl Service {
             Some(job) => Ok(job),
             None => Err(Refusal::new(Code::Unavailable, "the job's name was taken; try again")),
         }
+    }
+
+    /// What is begun needs room until it ends; the last room is for what has begun.
+    fn ensure_room(&self) -> Result<(), Refusal> {
+        if self.storage.is_short() {
+            warn!("there is little room on the disk: nothing new is taken until there is");
+            return Err(Refusal::new(Code::Unavailable, "the relay has no room for anything new; try later"));
+        }
+        Ok(())
     }
 
     fn requested(
@@ -248,6 +258,7 @@ impl Service {
         receipt: Option<&Receipt>,
     ) -> Result<Offer, Refusal> {
         terms.check()?;
+        self.ensure_room()?;
         let offer = Offer {
             offer_id: OfferId::from_random(self.entropy.bytes()),
             seller_pubkey: seller,

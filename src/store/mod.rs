@@ -12,6 +12,7 @@ mod key;
 mod keyspace;
 mod memory;
 mod place;
+mod room;
 mod tree;
 
 use std::fmt;
@@ -25,6 +26,7 @@ pub use blob::Blobs;
 pub use key::Key;
 pub use keyspace::{Keyspace, Scan};
 pub use memory::{Disk, Flushed, Writes};
+pub use room::{RESERVE_BYTES, free_bytes, is_short, probe};
 
 use barrier::Barrier;
 use memory::Memory;

@@ -11,6 +11,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::report::{self, Question};
@@ -76,19 +78,75 @@ async fn exchange(mut stream: UnixStream, question: &Question) -> io::Result<Val
     Ok(serde_json::from_slice(&answer)?)
 }
 
-/// The daemon's side.
+/// Where answers come from.
 #[derive(Debug)]
-pub struct Control {
+pub(super) enum Source {
+    /// The store of a daemon that works.
+    Store(Arc<Store>),
+    /// None that could be believed; why.
+    Outage(String),
+}
+
+impl Source {
+    fn answer(&self, question: &Question) -> Result<Value, String> {
+        match (self, question) {
+            (Self::Store(store), question) => {
+                report::answer(store, question).map_err(|error| error.to_string())
+            }
+            (Self::Outage(why), Question::Status) => Ok(json!({ "outage": why })),
+            (Self::Outage(why), _) => Err(format!("the store cannot be asked: {why}")),
+        }
+    }
+}
+
+/// The daemon's side: one socket as long as it lives, an outage included, for a read-only disk
+/// takes no new one.
+#[derive(Debug)]
+pub(super) struct Answering {
+    source: watch::Sender<Source>,
+    stop: CancellationToken,
+    task: Option<JoinHandle<()>>,
+}
+
+impl Answering {
+    /// Opens the socket. The job goes on without it; a path over 107 bytes is the usual cause.
+    pub(super) fn start(state_dir: &Path, source: Source) -> Self {
+        let (source, seen) = watch::channel(source);
+        let (path, stop) = (socket_path(state_dir), CancellationToken::new());
+        let task = match Control::bind(&path) {
+            Ok(control) => Some(tokio::spawn(control.serve(seen, stop.clone()))),
+            Err(error) => {
+                tracing::warn!(%error, path = %path.display(), "no questions can be asked");
+                None
+            }
+        };
+        Self { source, stop, task }
+    }
+
+    /// From now on, answers come from elsewhere.
+    pub(super) fn turn_to(&self, source: Source) {
+        self.source.send_replace(source);
+    }
+
+    /// Closes the socket.
+    pub(super) async fn end(self) {
+        self.stop.cancel();
+        if let Some(task) = self.task {
+            // It was not aborted, and a panic in it has been reported.
+            drop(task.await);
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Control {
     listener: UnixListener,
     path: PathBuf,
 }
 
 impl Control {
-    /// Opens the socket. The store's own lock has already made sure that no other daemon is there.
-    ///
-    /// # Errors
-    /// If the path is too long for a socket, or cannot be used.
-    pub fn bind(path: &Path) -> io::Result<Self> {
+    /// The store's own lock has already made sure that no other daemon is there.
+    fn bind(path: &Path) -> io::Result<Self> {
         use std::os::unix::fs::PermissionsExt;
         match std::fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -100,7 +158,7 @@ impl Control {
     }
 
     /// Answers until `stop`, one question at a time: people ask rarely.
-    pub async fn serve(self, store: Arc<Store>, stop: CancellationToken) {
+    async fn serve(self, source: watch::Receiver<Source>, stop: CancellationToken) {
         loop {
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
@@ -110,7 +168,7 @@ impl Control {
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             };
-            if !matches!(tokio::time::timeout(TIMEOUT, reply(stream, &store)).await, Ok(Ok(()))) {
+            if !matches!(tokio::time::timeout(TIMEOUT, reply(stream, &source)).await, Ok(Ok(()))) {
                 tracing::debug!("a question was not answered");
             }
         }
@@ -119,15 +177,15 @@ impl Control {
     }
 }
 
-async fn reply(stream: UnixStream, store: &Store) -> io::Result<()> {
+async fn reply(stream: UnixStream, source: &watch::Receiver<Source>) -> io::Result<()> {
     let (reader, mut writer) = stream.into_split();
     let mut line = String::new();
     BufReader::new(reader.take(QUESTION_BYTES_MAX)).read_line(&mut line).await?;
     let answer = match serde_json::from_str::<Question>(&line) {
         Err(_) => json!({ "error": "the question is not one this version knows" }),
-        Ok(question) => match report::answer(store, &question) {
+        Ok(question) => match source.borrow().answer(&question) {
             Ok(answer) => json!({ "answer": answer }),
-            Err(error) => json!({ "error": error.to_string() }),
+            Err(error) => json!({ "error": error }),
         },
     };
     writer.write_all(answer.to_string().as_bytes()).await?;

@@ -1,7 +1,7 @@
 //! The one loop, and the order in which its tasks begin and end.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::calls::Line;
+use super::control::{Answering, Source};
 use super::effects::{Desk, Hands, Services};
 use super::engine::{Effects, Engine, EngineError, Heard};
 use super::executor::Cage;
@@ -22,7 +23,7 @@ use super::recover::Recovery;
 use super::settings::{OfferSettings, Settings};
 use super::stage::Stage;
 use super::wallet::{Wallet, WalletError};
-use super::{boundaries, control, executor, nodes, watch};
+use super::{boundaries, executor, nodes, outage, watch};
 use crate::client::{RelayClient, RelayUrlError, Wire, socket};
 use crate::edge::{self, Clock, Entropy, Tasks};
 use crate::points::crash_point;
@@ -127,21 +128,41 @@ pub enum StartError {
     /// The relay refused an offer for good.
     #[error("an offer was refused")]
     Offer(String),
+    /// The disk had failed and is well again; only another process can open the store.
+    #[error("the disk takes writes again: start anew")]
+    Anew,
     /// A thread or a socket could not be made.
     #[error("the system refused a thread or a socket")]
     System(#[from] std::io::Error),
 }
 
-/// Runs the worker until `shutdown`, then drains it.
-///
-/// # Errors
-/// If it cannot start, or its store failed.
-pub async fn run(settings: Settings, parts: Parts, shutdown: CancellationToken) -> Result<(), StartError> {
-    let store = memory::open(&settings.state_dir)?;
-    run_on(store, settings, parts, shutdown).await
+impl StartError {
+    /// Whether the disk refused: once it is well, another process can go on, and this one cannot.
+    #[must_use]
+    pub fn is_disk(&self) -> bool {
+        match self {
+            Self::Open(error) => error.is_disk(),
+            Self::Store(error)
+            | Self::Wallet(WalletError::Store(error))
+            | Self::Engine(EngineError::Store(error) | EngineError::Wallet(WalletError::Store(error))) => {
+                error.is_disk()
+            }
+            _ => false,
+        }
+    }
 }
 
-/// [`run`], on a store that is open.
+/// Runs the worker until `shutdown`, then drains it.
+///
+/// If the disk fails, all work stops, and this waits until the disk is well.
+///
+/// # Errors
+/// If it cannot start, or its store failed. After [`StartError::Anew`] another process can go on.
+pub async fn run(settings: Settings, parts: Parts, shutdown: CancellationToken) -> Result<(), StartError> {
+    live(settings, parts, shutdown, None).await
+}
+
+/// [`run`], on a store that is open and without waiting for a disk: for simulations.
 ///
 /// # Errors
 /// As [`run`].
@@ -151,7 +172,7 @@ pub async fn run_on(
     parts: Parts,
     shutdown: CancellationToken,
 ) -> Result<(), StartError> {
-    live(store, settings, parts, shutdown, None).await
+    until_stopped(Arc::new(store), settings, parts, &shutdown, None).await
 }
 
 /// Goes on with every open job, without taking new ones, until all of them wait for others or
@@ -166,26 +187,56 @@ pub async fn recover_once(
     patience: Duration,
 ) -> Result<(), StartError> {
     let recovery = Recovery::new(edge::monotonic(), patience);
-    let store = memory::open(&settings.state_dir)?;
-    live(store, settings, parts, shutdown, Some(recovery)).await
+    live(settings, parts, shutdown, Some(recovery)).await
 }
 
 async fn live(
-    store: Store,
     settings: Settings,
     parts: Parts,
     shutdown: CancellationToken,
     recovery: Option<Recovery>,
 ) -> Result<(), StartError> {
-    let store = Arc::new(store);
+    let dir = settings.state_dir.clone();
+    let waits = recovery.is_none();
+    let mut answering = None;
+    let ended = match memory::open(&dir) {
+        Ok(store) => {
+            let store = Arc::new(store);
+            answering = Some(Answering::start(&dir, Source::Store(Arc::clone(&store))));
+            until_stopped(store, settings, parts, &shutdown, recovery).await
+        }
+        Err(error) => Err(error.into()),
+    };
+    let result = match ended {
+        Err(error) if waits && error.is_disk() => outage::wait(&dir, error, &mut answering, &shutdown).await,
+        ended => ended,
+    };
+    if let Some(answering) = answering {
+        answering.end().await;
+    }
+    result
+}
+
+async fn until_stopped(
+    store: Arc<Store>,
+    settings: Settings,
+    parts: Parts,
+    shutdown: &CancellationToken,
+    recovery: Option<Recovery>,
+) -> Result<(), StartError> {
     let holder = identify(&store, &settings, &parts)?;
     let wallet = Wallet::open(&store, settings.seed.clone(), settings.account_index_start)?;
     crash_point!("worker/start/noted");
     store.durable().await?;
     crash_point!("worker/start/durable");
+    let kept = Arc::clone(&store);
     let mut daemon = Daemon::start(settings, parts, store, holder, wallet, recovery).await?;
-    let ended = daemon.follow(&shutdown).await;
+    let ended = daemon.follow(shutdown).await;
     daemon.stop().await;
+    if ended.as_ref().is_err_and(StartError::is_disk) {
+        // Closing it would write and wait again, on a disk that has failed; the process ends soon.
+        std::mem::forget(kept);
+    }
     ended
 }
 
@@ -306,9 +357,6 @@ impl Daemon {
             tasks.spawn(socket::run(client()?, hint_sender, drain.clone()));
             tasks.spawn(begin(ingest, settings.offers, line, entropy, registering, drain.clone()));
         }
-        if wires.is_none() {
-            answer_questions(&settings.state_dir, &store, &tasks, &stop);
-        }
         Ok(Self {
             engine,
             store,
@@ -398,7 +446,8 @@ impl Daemon {
     }
 
     fn tell_manager(&self, state: sd_notify::NotifyState<'_>) {
-        let status = format!("{} open jobs", self.engine.open_count());
+        let short = if crate::store::is_short(self.store.dir()) { ", little room on the disk" } else { "" };
+        let status = format!("{} open jobs{short}", self.engine.open_count());
         notify(&[state, sd_notify::NotifyState::Status(&status)]);
     }
 
@@ -512,15 +561,6 @@ async fn begin(
     ingest.run(drain).await;
 }
 
-/// The job goes on without it; a path over 107 bytes is the usual cause of a failure.
-fn answer_questions(state_dir: &Path, store: &Arc<Store>, tasks: &Tasks, stop: &CancellationToken) {
-    let path = control::socket_path(state_dir);
-    match control::Control::bind(&path) {
-        Ok(control) => tasks.spawn(control.serve(Arc::clone(store), stop.clone())),
-        Err(error) => tracing::warn!(%error, path = %path.display(), "no questions can be asked"),
-    }
-}
-
 /// Limits that cannot be kept here are said at the start, not when a handler has broken them.
 fn cage(launcher: Option<PathBuf>, offers: &[OfferSettings]) -> Cage {
     let cage = Cage::find(launcher);
@@ -543,7 +583,7 @@ fn serve(services: &Services, offers: &HashMap<OfferId, OfferSettings>) {
     }
 }
 
-fn notify(state: &[sd_notify::NotifyState<'_>]) {
+pub(super) fn notify(state: &[sd_notify::NotifyState<'_>]) {
     // Without a service manager there is nobody to tell.
     if let Err(error) = sd_notify::notify(state) {
         tracing::debug!(%error, "the service manager was not told");

@@ -30,7 +30,7 @@ use crate::points::crash_point;
 use crate::protocol::job::JobError;
 use crate::protocol::limits::{LOCK_TTL, REASON_CHARS_MAX};
 use crate::protocol::{Job, JobId, OfferId, apply};
-use crate::store::{Store, StoreError};
+use crate::store::{self, Store, StoreError};
 
 /// How an offer's jobs are run here.
 #[derive(Debug, Clone)]
@@ -82,6 +82,9 @@ enum Place {
     Awaited(CancellationToken),
     Held(#[expect(dead_code, reason = "held for its drop")] OwnedSemaphorePermit),
 }
+
+/// How often to look whether there is room again.
+const ROOM_LOOK: Duration = Duration::from_secs(2);
 
 impl Hands {
     /// Begins one effect. Effects of different jobs go on side by side; a wish to the watch or the
@@ -165,8 +168,17 @@ impl Hands {
             let client = self.line.named(job, Call::Quote).with_key(key);
             client.quote(&job, &amount, &address, expires_at).await
         };
+        self.room().await;
         let answer = self.line.repeat(job, Call::Quote, send).await;
         Some(Heard::Input(job, outcome_of(Call::Quote, answer)))
+    }
+
+    /// Waits for room on the disk: what is quoted may be paid, and what is paid has to be finished.
+    async fn room(&self) {
+        while store::is_short(self.store.dir()) {
+            tracing::warn!("there is little room on the disk: nothing more is quoted until there is");
+            tokio::time::sleep(ROOM_LOOK).await;
+        }
     }
 
     async fn refuse(&self, job: JobId, reason: String) -> Option<Heard> {

@@ -61,5 +61,7 @@ mod daemon;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 
+mod outage;
+
 pub use daemon::{Parts, StartError, Wires, recover_once, run, run_on};
 pub use settings::Settings;

@@ -61,6 +61,8 @@ fn status(store: &Store) -> Result<Value, StoreError> {
         .collect::<Result<Vec<_>, _>>()?;
     Ok(json!({
         "open_jobs": open.len(),
+        "free_bytes": crate::store::free_bytes(store.dir()).ok(),
+        "short_of_room": crate::store::is_short(store.dir()),
         "stages": stages,
         "offers": offers,
         "seller_pubkey": memory::fact(store, fact::SELLER)?,

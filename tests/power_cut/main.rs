@@ -11,4 +11,10 @@ mod disk;
 mod recorder;
 mod tape;
 
+#[path = "../e2e/world.rs"]
+#[expect(dead_code, reason = "whole sales use the rest of it")]
+mod world;
+
+mod failures;
+mod sale;
 mod store;

@@ -7,8 +7,8 @@
  * POWER_NET    if set, what is sent on sockets is a mark too
  * POWER_BLIND  if set, fdatasync and fsync are not believed: they leave no trace
  * POWER_FAULT  a file; while it holds "LETTERS ERRNO", these calls fail with that number:
- *              w writes and growth, s syncs, c creating, renaming, removing; h: a write fails after
- *              its first half was written
+ *              w writes and growth, s syncs, c creating and renaming, u removing; h: half of a write
+ *              is done
  *
  * A record is eight little-endian words (mark, kind, inode, offset, result, token, path length, data
  * length), the path and the data. A write is logged under the lock that it is done under, so the
@@ -63,8 +63,6 @@ __attribute__((constructor)) static void start(void)
     net = getenv("POWER_NET") != NULL;
     blind = getenv("POWER_BLIND") != NULL;
     dir_len = strlen(dir);
-    /* What the process starts is another story. */
-    unsetenv("LD_PRELOAD");
     if (dir_len && path[0])
         log_fd = syscall(SYS_openat, AT_FDCWD, path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 }
@@ -349,14 +347,14 @@ int sync_file_range(int fd, off64_t offset, off64_t len, unsigned int flags)
     return -1;
 }
 
-static int in_tree(int kind, const char *from, const char *to, int (*act)(const char *, const char *))
+static int in_tree(int kind, char letter, const char *from, const char *to, int (*act)(const char *, const char *))
 {
     char a[PATH_MAX], b[PATH_MAX];
     const char *source = absolute(AT_FDCWD, from, a), *target = to ? absolute(AT_FDCWD, to, b) : "";
     if (!watched(source) && !watched(target))
         return act(from, to);
     pthread_mutex_lock(&lock);
-    int error = fault('c', NULL), result = -1;
+    int error = fault(letter, NULL), result = -1;
     if (error)
         errno = error;
     else
@@ -374,12 +372,12 @@ static int do_unlink(const char *path, const char *unused) { (void)unused; retur
 static __thread mode_t wanted_mode;
 static int do_mkdir(const char *path, const char *unused) { (void)unused; return syscall(SYS_mkdirat, AT_FDCWD, path, wanted_mode); }
 
-int rename(const char *from, const char *to) { return in_tree(RENAME, from, to, do_rename); }
-int unlink(const char *path) { return in_tree(UNLINK, path, NULL, do_unlink); }
+int rename(const char *from, const char *to) { return in_tree(RENAME, 'c', from, to, do_rename); }
+int unlink(const char *path) { return in_tree(UNLINK, 'u', path, NULL, do_unlink); }
 int mkdir(const char *path, mode_t mode)
 {
     wanted_mode = mode;
-    return in_tree(MKDIR, path, NULL, do_mkdir);
+    return in_tree(MKDIR, 'c', path, NULL, do_mkdir);
 }
 
 static void spawned(const char *path)

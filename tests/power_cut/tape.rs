@@ -16,7 +16,7 @@ pub(crate) enum Entry {
     Rename { from: PathBuf, to: PathBuf },
     Unlink { path: PathBuf },
     MakeDir { path: PathBuf },
-    Mark { inode: u64, text: Vec<u8> },
+    Mark { text: Vec<u8> },
     Spawn,
 }
 
@@ -51,7 +51,7 @@ fn next(bytes: &[u8]) -> Option<(Entry, &[u8])> {
         6 => Entry::Rename { from: path, to: text(data) },
         7 => Entry::Unlink { path },
         8 => Entry::MakeDir { path },
-        9 => Entry::Mark { inode, text: data.to_vec() },
+        9 => Entry::Mark { text: data.to_vec() },
         10 => Entry::Spawn,
         other => panic!("an entry of kind {other}"),
     };

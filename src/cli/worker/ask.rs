@@ -68,6 +68,12 @@ fn status_text(status: &Value) -> String {
         format!("seller       {}", text(&status["seller_pubkey"])),
         format!("open jobs    {}", text(&status["open_jobs"])),
     ];
+    if status["short_of_room"] == json!(true) {
+        lines.push(format!("disk         {} bytes free: nothing more is quoted", status["free_bytes"]));
+    }
+    if let Value::String(outage) = &status["outage"] {
+        lines.push(format!("disk         {outage}: all work has stopped until it takes writes again"));
+    }
     for (stage, count) in status["stages"].as_object().into_iter().flatten() {
         lines.push(format!("  {stage:<10} {count}"));
     }

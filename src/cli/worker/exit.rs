@@ -194,7 +194,7 @@ impl From<StartError> for Failure {
             StartError::Store(_) | StartError::Wallet(_) | StartError::Engine(_) => {
                 Self::new(Exit::State, error)
             }
-            StartError::System(_) => Self::other(error),
+            StartError::Anew | StartError::System(_) => Self::other(error),
         }
     }
 }

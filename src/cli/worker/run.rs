@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::exit::{Exit, Failure};
 use super::files;
-use crate::worker::{self, Parts};
+use crate::worker::{self, Parts, StartError};
 
 /// Runs until SIGTERM or Ctrl-C, which end it cleanly.
 pub(super) fn run(config: &Path) -> Result<Exit, Failure> {
@@ -16,8 +16,10 @@ pub(super) fn run(config: &Path) -> Result<Exit, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     runtime.map_err(Failure::other)?.block_on(async {
         let shutdown = on_signal()?;
-        worker::run(settings, parts(), shutdown).await?;
-        Ok(Exit::Done)
+        match worker::run(settings, parts(), shutdown).await {
+            Err(StartError::Anew) => Err(Failure::other(crate::cli::start_anew())),
+            ended => Ok(ended.map(|()| Exit::Done)?),
+        }
     })
 }
 

@@ -32,6 +32,16 @@ pub enum StorageError {
     Embedded(#[from] StoreError),
 }
 
+impl StorageError {
+    /// Whether the disk refused, so that another process can go on once it is well.
+    #[must_use]
+    pub fn is_disk(&self) -> bool {
+        match self {
+            Self::Embedded(error) => error.is_disk(),
+        }
+    }
+}
+
 /// An answer that takes a while.
 pub type Answer<'a, T> = BoxFuture<'a, Result<T, StorageError>>;
 
@@ -93,6 +103,10 @@ pub trait Storage: fmt::Debug + Send + Sync {
 
     /// Removes what is older than it need be, at most `limit` records of each kind; whether more is left.
     fn forget(&self, horizon: Horizon, limit: usize) -> Answer<'_, bool>;
+    /// Whether so little room is left that nothing new should be begun.
+    fn is_short(&self) -> bool {
+        false
+    }
     /// Waits until everything that was visible at this call would survive a power cut.
     fn durable(&self) -> Answer<'_, ()>;
 }

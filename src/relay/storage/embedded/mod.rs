@@ -204,6 +204,10 @@ impl Storage for Embedded {
         now(self.forget_step(horizon, limit))
     }
 
+    fn is_short(&self) -> bool {
+        crate::store::is_short(self.store.dir())
+    }
+
     fn durable(&self) -> Answer<'_, ()> {
         self.make_durable().boxed()
     }
