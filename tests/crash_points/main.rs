@@ -14,6 +14,7 @@ mod buyers;
 mod lane;
 mod oracle;
 #[path = "../common/process.rs"]
+#[expect(dead_code, reason = "other tests use the rest of it")]
 mod process;
 mod relays;
 mod seller;

@@ -8,6 +8,8 @@
 )]
 
 mod disk;
+#[path = "../common/process.rs"]
+mod process;
 mod recorder;
 mod tape;
 

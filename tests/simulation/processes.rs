@@ -310,6 +310,7 @@ impl World {
             lock_ttl: Duration::from_secs(plan.lock_ttl_s),
             quote_ttl: Some(Duration::from_secs(plan.quote_ttl_s)),
             drain: Duration::from_secs(20),
+            launcher: None,
             offers: Offer::ALL.into_iter().map(|offer| self.offer(offer, index, number, life)).collect(),
         }
     }
@@ -342,7 +343,11 @@ impl World {
                 request_bytes_max: 65_536,
                 payment_window: Duration::from_secs(self.plan.payment_window_s),
             },
-            handler: Handler { kind: HandlerKind::Function(function), timeout: HANDLER_TIMEOUT },
+            handler: Handler {
+                kind: HandlerKind::Function(function),
+                timeout: HANDLER_TIMEOUT,
+                limits: nano_worker::worker::executor::Limits::default(),
+            },
             max_parallel: 1,
         }
     }
