@@ -180,3 +180,6 @@ fn put(order: &Order) -> Result<Batch, StoreError> {
     }
     Ok(batch)
 }
+
+#[cfg(test)]
+mod fixture;

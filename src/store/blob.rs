@@ -3,6 +3,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 
+use super::damage::guarded;
 use super::{Batch, Key, Store, StoreError};
 
 /// Bytes of one piece: an eighth of sled's segment, so that segments fill well.
@@ -44,7 +45,7 @@ impl<K: Key> Blobs<K> {
     /// # Errors
     /// If the database fails, or a piece is missing.
     pub fn get(&self, store: &Store, key: &K) -> Result<Option<Vec<u8>>, StoreError> {
-        let Some(first) = store.tree.get(self.piece_key(key, 0))? else { return Ok(None) };
+        let Some(first) = guarded(|| store.tree.get(self.piece_key(key, 0)))? else { return Ok(None) };
         let damaged = || StoreError::Record { keyspace: self.name, reason: "a piece is missing".to_owned() };
         let (total, first) = first.split_first_chunk::<4>().ok_or_else(damaged)?;
         let total = u32::from_be_bytes(*total) as usize;
@@ -53,7 +54,8 @@ impl<K: Key> Blobs<K> {
             if bytes.len() >= total {
                 break;
             }
-            bytes.extend_from_slice(&store.tree.get(self.piece_key(key, index))?.ok_or_else(damaged)?);
+            let piece = guarded(|| store.tree.get(self.piece_key(key, index)))?;
+            bytes.extend_from_slice(&piece.ok_or_else(damaged)?);
         }
         if bytes.len() == total { Ok(Some(bytes)) } else { Err(damaged()) }
     }
@@ -65,8 +67,9 @@ impl<K: Key> Blobs<K> {
     pub fn remove(&self, store: &Store, batch: &mut Batch, key: &K) -> Result<(), StoreError> {
         let mut prefix = vec![self.id];
         key.encode(&mut prefix);
-        for piece in store.tree.scan_prefix(prefix).keys() {
-            batch.delete(piece?.to_vec());
+        let mut pieces = store.tree.scan_prefix(prefix).keys();
+        while let Some(piece) = guarded(|| pieces.next().transpose())? {
+            batch.delete(piece.to_vec());
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ use std::ops::Bound;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::damage::guarded;
 use super::{Batch, Key, Store, StoreError, VALUE_BYTES_MAX};
 
 /// A numbered part of the store: keys of kind `K`, values of kind `V` as JSON behind a version byte.
@@ -38,7 +39,7 @@ impl<K: Key, V: Serialize + DeserializeOwned> Keyspace<K, V> {
     /// # Errors
     /// If the database fails or the record cannot be read.
     pub fn get(&self, store: &Store, key: &K) -> Result<Option<V>, StoreError> {
-        match store.tree.get(self.key_bytes(key))? {
+        match guarded(|| store.tree.get(self.key_bytes(key)))? {
             Some(bytes) => self.decode(&bytes).map(Some),
             None => Ok(None),
         }
@@ -49,7 +50,7 @@ impl<K: Key, V: Serialize + DeserializeOwned> Keyspace<K, V> {
     /// # Errors
     /// If the database fails.
     pub fn contains(&self, store: &Store, key: &K) -> Result<bool, StoreError> {
-        Ok(store.tree.contains_key(self.key_bytes(key))?)
+        guarded(|| store.tree.contains_key(self.key_bytes(key)))
     }
 
     /// Puts a value into a batch.
@@ -142,8 +143,7 @@ pub struct Scan<'a, K, V> {
 }
 
 impl<K: Key, V: Serialize + DeserializeOwned> Scan<'_, K, V> {
-    fn read(&self, entry: sled::Result<(sled::IVec, sled::IVec)>) -> Result<(K, V), StoreError> {
-        let (key, value) = entry?;
+    fn read(&self, (key, value): (sled::IVec, sled::IVec)) -> Result<(K, V), StoreError> {
         let mut bytes = key.get(1..).unwrap_or_default();
         let key = K::decode(&mut bytes).ok_or_else(|| self.keyspace.unreadable(&"its key is malformed"))?;
         Ok((key, self.keyspace.decode(&value)?))
@@ -154,13 +154,15 @@ impl<K: Key, V: Serialize + DeserializeOwned> Iterator for Scan<'_, K, V> {
     type Item = Result<(K, V), StoreError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.iter.next().map(|entry| self.read(entry))
+        let entry = guarded(|| self.iter.next().transpose()).transpose()?;
+        Some(entry.and_then(|entry| self.read(entry)))
     }
 }
 
 impl<K: Key, V: Serialize + DeserializeOwned> DoubleEndedIterator for Scan<'_, K, V> {
     fn next_back(&mut self) -> Option<Self::Item> {
-        self.iter.next_back().map(|entry| self.read(entry))
+        let entry = guarded(|| self.iter.next_back().transpose()).transpose()?;
+        Some(entry.and_then(|entry| self.read(entry)))
     }
 }
 

@@ -6,10 +6,17 @@
 //! history, a claim and a cursor are there together or not at all. [`Store::commit`] makes a batch
 //! visible; only [`Store::durable`] makes it survive a power cut.
 
+pub mod aside;
 mod barrier;
 mod blob;
+mod damage;
+#[cfg(test)]
+pub(crate) mod fixture;
 mod key;
 mod keyspace;
+mod mark;
+mod migrate;
+mod transfer;
 
 use std::fmt;
 use std::io;
@@ -20,8 +27,13 @@ use std::time::Duration;
 pub use blob::Blobs;
 pub use key::Key;
 pub use keyspace::{Keyspace, Scan};
+pub use migrate::Migration;
+pub use transfer::{Filling, RawRecord, View};
 
 use barrier::Barrier;
+use damage::guarded;
+use mark::Mark;
+use transfer::Kept;
 
 /// A value's bytes at most: sled keeps values near its segment size of 512 KiB in separate files
 /// that the barrier would not cover. Larger things are cut into [`Blobs`].
@@ -40,6 +52,7 @@ pub struct Store {
     tree: sled::Tree,
     barrier: Barrier,
     writer: Mutex<()>,
+    kept: Mutex<Option<Kept>>,
     dir: PathBuf,
     _db: sled::Db,
 }
@@ -99,6 +112,34 @@ pub enum OpenError {
         /// The version that is known here.
         known: u32,
     },
+    /// It is of a version from which no step is known.
+    #[error("{dir} was written by a version that this program does not know (schema {found}, not {known})")]
+    NoWay {
+        /// Which.
+        dir: PathBuf,
+        /// The version it has.
+        found: u32,
+        /// The version that is known here.
+        known: u32,
+    },
+    /// It has lost its end.
+    #[error(
+        "the store in {dir} has lost its end: it is as it was after flush {found}, and there were {marked}"
+    )]
+    Older {
+        /// Which.
+        dir: PathBuf,
+        /// The flush that it holds.
+        found: u64,
+        /// The flush that it has held.
+        marked: u64,
+    },
+    /// It was being filled from a backup when its process ended.
+    #[error("the store in {0} was being filled from a backup, which was not finished")]
+    Incomplete(PathBuf),
+    /// There is a store where a new one was to be.
+    #[error("there is a store in {0} already")]
+    Taken(PathBuf),
     /// Its first notes cannot be read or written.
     #[error("cannot prepare the store")]
     Prepare(#[from] StoreError),
@@ -121,6 +162,9 @@ pub enum StoreError {
         /// Why.
         reason: String,
     },
+    /// Another view is open, or the view was overtaken by too many changes.
+    #[error("the store is too busy for a backup, or another one is being made")]
+    Busy,
     /// A value over [`VALUE_BYTES_MAX`].
     #[error("a record of {bytes} bytes is too large for {keyspace}")]
     TooLarge {
@@ -135,30 +179,30 @@ pub enum StoreError {
 #[derive(Default)]
 pub struct Batch {
     inner: sled::Batch,
-    writes: usize,
+    keys: Vec<Vec<u8>>,
 }
 
 impl Batch {
     /// Whether there is nothing to write.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.writes == 0
+        self.keys.is_empty()
     }
 
     fn insert(&mut self, key: Vec<u8>, value: Vec<u8>) {
+        self.keys.push(key.clone());
         self.inner.insert(key, value);
-        self.writes += 1;
     }
 
     fn delete(&mut self, key: Vec<u8>) {
+        self.keys.push(key.clone());
         self.inner.remove(key);
-        self.writes += 1;
     }
 }
 
 impl fmt::Debug for Batch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Batch({} writes)", self.writes)
+        write!(f, "Batch({} writes)", self.keys.len())
     }
 }
 
@@ -166,16 +210,42 @@ impl Store {
     /// Opens the store in `dir`, which is made if it is missing, for its owner only.
     ///
     /// # Errors
-    /// If the directory is unusable, in use, another program's, or of a later version.
+    /// If the directory is unusable, in use, another program's, damaged, or of another version.
     pub fn open(dir: &Path, options: Options<'_>) -> Result<Self, OpenError> {
+        Self::open_and_migrate(dir, options, &[])
+    }
+
+    /// [`Store::open`], which brings a store of an earlier version to that of `options` first.
+    ///
+    /// # Errors
+    /// As [`Store::open`], or if a step fails; then the steps before it stay taken.
+    pub fn open_and_migrate(
+        dir: &Path,
+        options: Options<'_>,
+        migrations: &[Migration],
+    ) -> Result<Self, OpenError> {
+        let store = Self::open_as_it_is(dir, options)?;
+        if store.is_filling()? {
+            return Err(OpenError::Incomplete(dir.to_owned()));
+        }
+        store.migrate(options, migrations)?;
+        Ok(store)
+    }
+
+    fn open_as_it_is(dir: &Path, options: Options<'_>) -> Result<Self, OpenError> {
         make_private_dir(dir).map_err(|source| OpenError::Directory { dir: dir.to_owned(), source })?;
         let db = open_db(dir, options)?;
-        let tree =
-            db.open_tree("state").map_err(|source| OpenError::Unreadable { dir: dir.to_owned(), source })?;
-        let barrier = Barrier::start(db.clone(), dir)
-            .map_err(|source| OpenError::Directory { dir: dir.to_owned(), source })?;
-        let store = Self { tree, barrier, writer: Mutex::new(()), dir: dir.to_owned(), _db: db };
-        store.check_meta(options)?;
+        let unusable = |source| OpenError::Directory { dir: dir.to_owned(), source };
+        let tree = guarded(|| db.open_tree("state"))?;
+        let mark = Mark::open(dir).map_err(unusable)?;
+        let (found, marked) = (flushes_of(&tree)?, mark.get().unwrap_or(0));
+        if found < marked {
+            return Err(OpenError::Older { dir: dir.to_owned(), found, marked });
+        }
+        let barrier = Barrier::start(db.clone(), tree.clone(), mark, found, dir).map_err(unusable)?;
+        let (writer, kept) = (Mutex::new(()), Mutex::new(None));
+        let store = Self { tree, barrier, writer, kept, dir: dir.to_owned(), _db: db };
+        store.check_kind(options)?;
         Ok(store)
     }
 
@@ -201,7 +271,13 @@ impl Store {
         if batch.is_empty() {
             return Ok(());
         }
-        self.tree.apply_batch(batch.inner)?;
+        // Held until the batch is in: a view sees all of it, or what was there before.
+        let mut kept = self.kept();
+        if let Some(kept) = kept.as_mut() {
+            kept.keep(&self.tree, batch.keys.iter())?;
+        }
+        guarded(|| self.tree.apply_batch(batch.inner))?;
+        drop(kept);
         self.barrier.wrote();
         Ok(())
     }
@@ -240,31 +316,20 @@ impl Store {
         self.barrier.flushes()
     }
 
-    fn check_meta(&self, options: Options<'_>) -> Result<(), OpenError> {
-        let (kind, schema) = ("kind".to_owned(), "schema".to_owned());
-        match META.get(self, &kind)? {
+    fn check_kind(&self, options: Options<'_>) -> Result<(), OpenError> {
+        match META.get(self, &"kind".to_owned())? {
             Some(found) if found != options.kind => {
-                return Err(OpenError::OtherKind {
-                    dir: self.dir.clone(),
-                    found,
-                    wanted: options.kind.to_owned(),
-                });
+                Err(OpenError::OtherKind { dir: self.dir.clone(), found, wanted: options.kind.to_owned() })
             }
-            _ => {}
+            _ => Ok(()),
         }
-        let found = META.get(self, &schema)?.and_then(|text| text.parse().ok()).unwrap_or(0);
-        if found > options.schema {
-            return Err(OpenError::Newer { dir: self.dir.clone(), found, known: options.schema });
-        }
-        if found < options.schema {
-            let mut batch = Batch::default();
-            META.put(&mut batch, &kind, &options.kind.to_owned())?;
-            META.put(&mut batch, &schema, &options.schema.to_string())?;
-            self.commit(batch)?;
-            self.durable_blocking()?;
-        }
-        Ok(())
     }
+}
+
+/// The number of the last flush that a store holds.
+fn flushes_of(tree: &sled::Tree) -> Result<u64, StoreError> {
+    let value = guarded(|| tree.get(barrier::FLUSHES))?;
+    Ok(value.and_then(|bytes| Some(u64::from_be_bytes(*bytes.first_chunk()?))).unwrap_or(0))
 }
 
 impl fmt::Debug for Store {

@@ -193,6 +193,9 @@ pub(super) fn account_key(account: &Account) -> [u8; 32] {
 }
 
 #[cfg(test)]
+mod fixture;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
