@@ -15,13 +15,15 @@ use super::engine::{Effects, Engine, EngineError, Heard};
 use super::ingest::{Ingest, Page};
 use super::input::Effect;
 use super::keeper::Keeper;
+use super::look::Look;
 use super::memory::{self, fact};
 use super::offers::{self, OfferError};
 use super::recover::Recovery;
+use super::restore::{self, RestoreError};
 use super::settings::{OfferSettings, Settings};
 use super::stage::Stage;
 use super::wallet::{Wallet, WalletError};
-use super::{control, executor, nodes, watch};
+use super::{backups, control, executor, nodes, watch};
 use crate::client::{RelayClient, RelayUrlError, socket};
 use crate::edge::{self, Clock, Entropy};
 use crate::protocol::{JobId, OfferId, Timestamp};
@@ -83,6 +85,17 @@ pub enum StartError {
         /// Whose it should be.
         ours: String,
     },
+    /// The state was made on another network: what is paid there may be worth nothing here.
+    #[error("the state directory was made on the network {found}, and nano.network is {ours}")]
+    OtherNetwork {
+        /// Where it was made.
+        found: String,
+        /// What is configured.
+        ours: String,
+    },
+    /// The state directory cannot be used, or not be mended.
+    #[error("the state directory cannot be used")]
+    Restore(#[source] RestoreError),
     /// The relay's address cannot be used.
     #[error("relay.url cannot be used")]
     RelayUrl(#[from] RelayUrlError),
@@ -95,6 +108,32 @@ pub enum StartError {
     /// A thread or a socket could not be made.
     #[error("the system refused a thread or a socket")]
     System(#[from] std::io::Error),
+}
+
+impl From<RestoreError> for StartError {
+    fn from(error: RestoreError) -> Self {
+        match error {
+            RestoreError::Open(error) => Self::Open(error),
+            RestoreError::Store(error) => Self::Store(error),
+            error => Self::Restore(error),
+        }
+    }
+}
+
+impl StartError {
+    /// Whether it stopped because the store is damaged: then it is to be read to its end at the next
+    /// start, and to be made anew if that fails.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Store(error)
+            | Self::Wallet(WalletError::Store(error))
+            | Self::Engine(EngineError::Store(error) | EngineError::Wallet(WalletError::Store(error))) => {
+                error.is_damage()
+            }
+            _ => false,
+        }
+    }
 }
 
 /// Runs the worker until `shutdown`, then drains it.
@@ -126,9 +165,10 @@ async fn live(
     shutdown: CancellationToken,
     recovery: Option<Recovery>,
 ) -> Result<(), StartError> {
-    let store = Arc::new(memory::open(&settings.state_dir)?);
+    let store = Arc::new(restore::open(&settings, &parts.clock)?);
     let holder = identify(&store, &settings, &parts)?;
-    let wallet = Wallet::open(&store, settings.seed.clone(), settings.account_index_start)?;
+    let mut wallet = Wallet::open(&store, settings.seed.clone(), settings.account_index_start)?;
+    wallet.look_first(&store)?;
     store.durable().await?;
     let mut daemon = Daemon::start(settings, parts, store, holder, wallet, recovery).await?;
     let ended = daemon.follow(&shutdown).await;
@@ -140,6 +180,14 @@ async fn live(
 pub(super) fn identify(store: &Store, settings: &Settings, parts: &Parts) -> Result<String, StartError> {
     let ours = settings.signer.public_key().to_string();
     let mut batch = Batch::default();
+    let network = settings.network.name();
+    match memory::fact(store, fact::NETWORK)? {
+        Some(found) if found != network => {
+            return Err(StartError::OtherNetwork { found, ours: network.to_owned() });
+        }
+        Some(_) => {}
+        None => memory::put_fact(&mut batch, fact::NETWORK, network)?,
+    }
     match memory::fact(store, fact::SELLER)? {
         Some(found) if found != ours => return Err(StartError::OtherSeller { found, ours }),
         Some(_) => {}
@@ -195,6 +243,10 @@ impl Daemon {
         let rpc = Rpc::new(&rpc_config)?;
         // Its own client: what it finds out must not make the watch wait.
         let looked_at = Rpc::new(&rpc_config)?;
+        let look = look_of(&settings, &store, &wallet, &line, Rpc::new(&rpc_config)?, &entropy)?;
+        if look.is_some() {
+            tracing::warn!("this state is new or restored: used addresses are looked for before quoting");
+        }
 
         let known = offers::known(&store, &settings.offers)?;
         let engine = Engine::open(Arc::clone(&store), wallet, offers::terms(&known), holder.clone())?;
@@ -244,11 +296,16 @@ impl Daemon {
         // A recovery takes no new jobs, so it neither offers nor listens.
         if recovery.is_none() {
             tasks.spawn(socket::run(client()?, hint_sender, drain.clone()));
-            tasks.spawn(begin(ingest, settings.offers, line, entropy, registering, drain.clone()));
+            let offers = settings.offers;
+            tasks.spawn(begin(ingest, look, offers, line, entropy, registering, drain.clone()));
+            let store = Arc::clone(&store);
+            tasks.spawn(backups::run(store, settings.backup, clock.clone(), stop.clone()));
+        } else {
+            tasks.spawn(only_look(ingest, look, drain.clone()));
         }
         let socket_path = control::socket_path(&settings.state_dir);
         match control::Control::bind(&socket_path) {
-            Ok(control) => drop(tasks.spawn(control.serve(Arc::clone(&store), stop.clone()))),
+            Ok(control) => drop(tasks.spawn(control.serve(Arc::clone(&store), clock.clone(), stop.clone()))),
             // The job goes on without it; a path over 107 bytes is the usual cause.
             Err(error) => tracing::warn!(%error, path = %socket_path.display(), "no questions can be asked"),
         }
@@ -426,6 +483,7 @@ impl Daemon {
 /// would be passed over.
 async fn begin(
     ingest: Ingest,
+    look: Option<Look>,
     settings: Vec<OfferSettings>,
     line: Arc<Line>,
     entropy: Entropy,
@@ -440,7 +498,44 @@ async fn begin(
     if registering.send(registered).is_err() || failed {
         return;
     }
+    tokio::select! {
+        looked = ingest.look_first(look) => if looked.is_err() { return },
+        () = drain.cancelled() => return,
+    }
     ingest.run(drain).await;
+}
+
+/// A recovery may have quotes to finish, which wait for the look.
+async fn only_look(ingest: Ingest, look: Option<Look>, drain: CancellationToken) {
+    tokio::select! {
+        _ = ingest.look_first(look) => {}
+        () = drain.cancelled() => {}
+    }
+}
+
+/// The look that this state still needs.
+pub(super) fn look_of(
+    settings: &Settings,
+    store: &Store,
+    wallet: &Wallet,
+    line: &Arc<Line>,
+    rpc: Rpc,
+    entropy: &Entropy,
+) -> Result<Option<Look>, StoreError> {
+    if !wallet.is_unsure() {
+        return Ok(None);
+    }
+    let (from, had_some) = wallet.look_from(store)?;
+    Ok(Some(Look {
+        line: Arc::clone(line),
+        rpc,
+        network: settings.network,
+        seed: wallet.seed().clone(),
+        from,
+        had_some,
+        gap: settings.index_gap,
+        entropy: entropy.clone(),
+    }))
 }
 
 fn serve(services: &Services, offers: &HashMap<OfferId, OfferSettings>) {

@@ -26,6 +26,12 @@ pub mod memory;
 
 pub mod wallet;
 
+pub mod backup;
+
+pub mod backups;
+
+pub mod restore;
+
 pub mod engine;
 
 pub mod settings;
@@ -43,6 +49,8 @@ mod calls;
 mod effects;
 
 mod ingest;
+
+mod look;
 
 mod offers;
 

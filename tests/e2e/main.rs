@@ -12,6 +12,7 @@ mod world;
 mod crashes;
 mod handlers;
 mod locks;
+mod lost;
 mod outages;
 mod payments;
 mod sale;

@@ -111,6 +111,10 @@ fn fill(batch: &mut Batch) {
         (fact::WALLET, "nano_1111111111111111111111111111111111111111111111111111hifc8npp"),
         (fact::SELLER, "0101010101010101010101010101010101010101010101010101010101010101"),
         (fact::SYNCED, "yes"),
+        (fact::LOOKED, "yes"),
+        (fact::RESTORED, r#"{"at":"2023-11-14T22:13:20.000000Z","from":"nothing"}"#),
+        (fact::BACKUP, r#"{"at":"2023-11-14T22:13:20.000000Z","file":"/x","error":null}"#),
+        (fact::NETWORK, "dev"),
     ] {
         put_fact(batch, name, value).unwrap();
     }
@@ -123,7 +127,7 @@ fn fill(batch: &mut Batch) {
             first_seen_at: AT,
             changed_at: AT,
             lines: 1,
-            outcomes: 1,
+            outcomes: u32::from(number <= 2),
             stage,
         };
         if !record.stage.is_ended() {
@@ -150,7 +154,7 @@ fn fill(batch: &mut Batch) {
 }
 
 fn bare(dir: &Path) -> Store {
-    Store::open(dir, Options { kind: "worker", schema: SCHEMA, cache_bytes: CACHE_BYTES }).unwrap()
+    Store::open(dir, options(SCHEMA)).unwrap()
 }
 
 #[test]
@@ -159,4 +163,23 @@ fn a_fixture_of_this_version_reads_back_exactly() {
     let dir = fixture::lay_out(&name, bare, fill);
     let store = open(dir.path()).unwrap();
     assert_eq!(fixture::records(&store), fixture::written(&name));
+    read_all(&store).unwrap();
+    for (number, stage) in (1u8..).zip(stages()) {
+        let job = JobId::from_random([number; 16]);
+        assert_eq!(JOBS.get(&store, &job).unwrap().unwrap().stage, stage);
+    }
+}
+
+#[test]
+fn a_store_of_version_1_is_brought_here_with_every_record() {
+    let dir = fixture::lay_out("worker-1", bare, |_| {});
+    for _ in 0..2 {
+        let store = open(dir.path()).unwrap();
+        read_all(&store).unwrap();
+        let looked = format!("{} v1 \"yes\"", hex::encode([&[FACTS.id()], fact::LOOKED.as_bytes()].concat()));
+        let (added, kept): (Vec<String>, Vec<String>) =
+            fixture::records(&store).lines().map(str::to_owned).partition(|line| *line == looked);
+        assert_eq!(added.len(), 1);
+        assert_eq!(kept.join("\n"), fixture::written("worker-1").trim_end());
+    }
 }
