@@ -13,8 +13,8 @@ use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
 use super::Exit;
-use crate::relay::Relay;
 use crate::relay::config::Settings;
+use crate::relay::{Relay, RunError};
 
 /// The server that buyers and sellers meet at.
 #[derive(Debug, Parser)]
@@ -84,13 +84,27 @@ async fn run(settings: Settings) -> anyhow::Result<()> {
     let listener = TcpListener::bind(&settings.listen).await.with_context(|| {
         format!("cannot listen on {}; name a free port with --listen 127.0.0.1:PORT", settings.listen)
     })?;
-    let relay = Relay::open(settings.config)?;
+    let relay = Relay::open(settings.config).map_err(advise)?;
     announce(&format!("relay listening on http://{}", listener.local_addr()?))?;
     notify(&[NotifyState::Ready, NotifyState::Status("serving")]);
     let watchdog = tokio::spawn(watchdog());
     let result = relay.serve(listener, shutdown).await;
     watchdog.abort();
     Ok(result?)
+}
+
+/// Nobody else has what a relay has, so what is damaged is left as it is, for a person to decide.
+fn advise(error: RunError) -> anyhow::Error {
+    let damaged = matches!(&error, RunError::Open(error) if error.is_damage());
+    let error = anyhow::Error::new(error);
+    if !damaged {
+        return error;
+    }
+    error.context(
+        "the relay's state is damaged; it is left where it is. Keep a copy of the directory. To go on without \
+         it, name an empty directory with --data: workers and buyers notice that the relay is a new one, offers \
+         are registered again, and what sellers were paid for is in their own state",
+    )
 }
 
 fn settings(serve: &Serve) -> anyhow::Result<Settings> {

@@ -33,7 +33,7 @@ pub(super) const FLUSHES: &[u8] = b"\0flushes";
 #[derive(Debug, Clone)]
 struct Progress {
     durable: u64,
-    failure: Option<String>,
+    failure: Option<StoreError>,
 }
 
 /// Counts writes, and lets one thread make them durable.
@@ -137,15 +137,18 @@ fn pause_after(covered: u64) -> Option<Duration> {
 
 fn reached(progress: &Progress, target: u64) -> Option<Result<(), StoreError>> {
     if let Some(failure) = &progress.failure {
-        return Some(Err(StoreError::NotDurable(failure.clone())));
+        return Some(Err(failure.clone()));
     }
     (progress.durable >= target).then_some(Ok(()))
 }
 
-fn chain(error: &StoreError) -> String {
+/// Damage stays what it is; anything else is a disk that refused.
+fn failure(error: StoreError) -> StoreError {
     match error {
-        StoreError::Database(cause) => cause.to_string(),
-        other => other.to_string(),
+        StoreError::Database(cause) if !StoreError::Database(cause.clone()).is_damage() => {
+            StoreError::NotDurable(cause.to_string())
+        }
+        other => other,
     }
 }
 
@@ -164,14 +167,14 @@ struct Disk {
 
 impl Disk {
     /// Makes durable what was written before, under a number of its own.
-    fn flush(&mut self) -> Result<(), String> {
+    fn flush(&mut self) -> Result<(), StoreError> {
         let number = self.number + 1;
         guarded(|| {
             self.tree.insert(FLUSHES, &number.to_be_bytes())?;
             self.db.flush()
         })
-        .map_err(|error| chain(&error))?;
-        self.data.sync_data().map_err(|error| error.to_string())?;
+        .map_err(failure)?;
+        self.data.sync_data().map_err(|error| StoreError::NotDurable(error.to_string()))?;
         self.number = number;
         self.mark.set(number);
         Ok(())

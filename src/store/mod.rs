@@ -20,6 +20,7 @@ mod transfer;
 
 use std::fmt;
 use std::io;
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -349,7 +350,7 @@ fn open_db(dir: &Path, options: Options<'_>) -> Result<sled::Db, OpenError> {
         .mode(sled::Mode::HighThroughput);
     let mut tries = 0;
     loop {
-        let error = match config.open() {
+        let error = match recover(&config) {
             Ok(db) => return Ok(db),
             Err(source) => open_error(dir, source),
         };
@@ -384,6 +385,12 @@ fn remove_half_snapshots(dir: &Path) -> io::Result<bool> {
         }
     }
     Ok(removed)
+}
+
+/// What sled makes of its files. Of some damage it makes a panic, which is an answer as well.
+fn recover(config: &sled::Config) -> sled::Result<sled::Db> {
+    std::panic::catch_unwind(AssertUnwindSafe(|| config.open()))
+        .unwrap_or_else(|_| Err(sled::Error::ReportableBug("its files contradict each other".to_owned())))
 }
 
 fn open_error(dir: &Path, source: sled::Error) -> OpenError {

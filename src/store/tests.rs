@@ -6,6 +6,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod copies;
+
 const NUMBERS: Keyspace<(u8, u64), String> = Keyspace::new(1, "numbers", 1);
 const OTHERS: Keyspace<u64, String> = Keyspace::new(2, "others", 1);
 const BLOBS: Blobs<u64> = Blobs::new(3, "blobs");
