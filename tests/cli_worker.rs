@@ -12,6 +12,8 @@
 mod bench;
 #[path = "cli_worker/by_hand.rs"]
 mod by_hand;
+#[path = "cli_worker/copies.rs"]
+mod copies;
 #[path = "cli_worker/demo.rs"]
 mod demo;
 #[path = "cli_worker/secrets.rs"]
@@ -139,6 +141,8 @@ fn completions_and_the_manual_page_know_every_verb() {
     for verb in [
         "run",
         "recover",
+        "backup",
+        "restore",
         "check",
         "status",
         "jobs",

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use nano_worker::config::Env;
-use nano_worker::store::{Batch, Blobs, Keyspace, Options, Store};
+use nano_worker::store::{Batch, Blobs, Keyspace, Migration, Options, Store};
 
 const COUNTS: Keyspace<u64, u64> = Keyspace::new(1, "counts", 1);
 const LAST: Keyspace<(), u64> = Keyspace::new(2, "last", 1);
@@ -87,4 +87,52 @@ fn count_and_kill(dir: &Path, commits: u64) -> u64 {
     }
     child.wait().unwrap();
     said
+}
+
+/// The child of the test below: it dies in the midst of its second step.
+#[test]
+fn migrating_child() {
+    let Some(dir) = Env::system().get(MIGRATING_DIR) else { return };
+    let dies = Migration {
+        from: 2,
+        change: |store, _| {
+            // A step that has written something by itself before it dies.
+            let mut batch = Batch::default();
+            COUNTS.put(&mut batch, &2, &0)?;
+            store.commit(batch)?;
+            store.durable_blocking()?;
+            std::process::abort()
+        },
+    };
+    drop(Store::open_and_migrate(Path::new(&dir), third(), &[STEPS[0], dies]));
+}
+
+/// Where the second child migrates.
+const MIGRATING_DIR: &str = "STORE_KILL_MIGRATING_DIR";
+
+const STEPS: [Migration; 2] = [
+    Migration { from: 1, change: |_, batch| COUNTS.put(batch, &1, &1) },
+    Migration { from: 2, change: |_, batch| COUNTS.put(batch, &2, &2) },
+];
+
+fn third() -> Options<'static> {
+    Options { kind: "test", schema: 3, cache_bytes: 1 << 20 }
+}
+
+#[test]
+fn a_killed_migration_is_resumed_at_the_step_that_it_died_in() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(dir.path()));
+    let child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "migrating_child"])
+        .env(MIGRATING_DIR, dir.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .unwrap();
+    assert_eq!(child.code(), None, "it was to die by a signal");
+    let taken = Migration { from: 1, change: |_, _| unreachable!("it was taken by the child") };
+    let store = Store::open_and_migrate(dir.path(), third(), &[taken, STEPS[1]]).unwrap();
+    let counts: Vec<_> = COUNTS.all(&store).map(Result::unwrap).collect();
+    assert_eq!(counts, [(1, 1), (2, 2)]);
 }

@@ -201,3 +201,6 @@ impl Memory {
 fn unreadable(error: &serde_json::Error) -> StoreError {
     StoreError::Record { keyspace: "payloads", reason: error.to_string() }
 }
+
+#[cfg(test)]
+mod fixture;

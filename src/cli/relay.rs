@@ -99,7 +99,7 @@ async fn run(settings: Settings) -> anyhow::Result<()> {
         }
         ended => {
             watchdog.abort();
-            ended?;
+            ended.map_err(advise)?;
         }
     }
     Ok(())
@@ -119,6 +119,20 @@ async fn serve(
     }
     notify(&[NotifyState::Ready, NotifyState::Status("serving")]);
     relay.serve(listener, shutdown).await
+}
+
+/// Nobody else has what a relay has, so what is damaged is left as it is, for a person to decide.
+fn advise(error: RunError) -> anyhow::Error {
+    let damaged = matches!(&error, RunError::Open(error) if error.is_damage());
+    let error = anyhow::Error::new(error);
+    if !damaged {
+        return error;
+    }
+    error.context(
+        "the relay's state is damaged; it is left where it is. Keep a copy of the directory. To go on without \
+         it, name an empty directory with --data: workers and buyers notice that the relay is a new one, offers \
+         are registered again, and what sellers were paid for is in their own state",
+    )
 }
 
 fn settings(serve: &Serve) -> anyhow::Result<Settings> {

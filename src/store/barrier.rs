@@ -12,6 +12,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::StoreError;
+use super::damage::guarded;
+use super::mark::Mark;
 
 /// How long the next flush waits for each write that the last one covered. A flush costs a dozen
 /// switches between sled's threads and a command to the disk, whatever it covers: a busy store
@@ -24,11 +26,14 @@ const BUSY_WRITES: u64 = 4;
 /// The longest wait: what everybody pays at most when hundreds write at once.
 const PAUSE_MAX: Duration = Duration::from_millis(5);
 
+/// The key under which each flush leaves its number, in the store's own keyspace.
+pub(super) const FLUSHES: &[u8] = b"\0flushes";
+
 /// How far the disk has come.
 #[derive(Debug, Clone)]
 struct Progress {
     durable: u64,
-    failure: Option<String>,
+    failure: Option<StoreError>,
 }
 
 /// Counts writes, and lets one thread make them durable.
@@ -45,7 +50,14 @@ pub(super) struct Barrier {
 }
 
 impl Barrier {
-    pub(super) fn start(db: sled::Db, dir: &Path) -> io::Result<Self> {
+    /// Flushes `db`, each time with the next number after `numbered` in its `tree`, then in its `mark`.
+    pub(super) fn start(
+        db: sled::Db,
+        tree: sled::Tree,
+        mark: Mark,
+        numbered: u64,
+        dir: &Path,
+    ) -> io::Result<Self> {
         let data = File::open(dir.join("db"))?;
         // sled syncs neither its settings nor the names of its files.
         super::place::settle(dir)?;
@@ -56,7 +68,8 @@ impl Barrier {
         let (wake, woken) = sync_channel(1);
         let thread = std::thread::Builder::new().name("store-barrier".to_owned()).spawn({
             let (written, flushes) = (Arc::clone(&written), Arc::clone(&flushes));
-            move || run(&db, &data, &written, &flushes, &woken, &publish)
+            let mut disk = Disk { db, tree, data, mark, number: numbered };
+            move || run(&mut disk, &written, &flushes, &woken, &publish)
         })?;
         Ok(Self { written, flushes, progress, wake: Some(wake), thread: Some(thread) })
     }
@@ -124,18 +137,52 @@ fn pause_after(covered: u64) -> Option<Duration> {
 
 fn reached(progress: &Progress, target: u64) -> Option<Result<(), StoreError>> {
     if let Some(failure) = &progress.failure {
-        return Some(Err(StoreError::NotDurable(failure.clone())));
+        return Some(Err(failure.clone()));
     }
     (progress.durable >= target).then_some(Ok(()))
+}
+
+/// Damage stays what it is; anything else is a disk that refused.
+fn failure(error: StoreError) -> StoreError {
+    match error {
+        StoreError::Database(cause) if !StoreError::Database(cause.clone()).is_damage() => {
+            StoreError::NotDurable(cause.to_string())
+        }
+        other => other,
+    }
 }
 
 fn stopped() -> StoreError {
     StoreError::NotDurable("the barrier's thread has stopped".to_owned())
 }
 
+/// What is flushed.
+struct Disk {
+    db: sled::Db,
+    tree: sled::Tree,
+    data: File,
+    mark: Mark,
+    number: u64,
+}
+
+impl Disk {
+    /// Makes durable what was written before, under a number of its own.
+    fn flush(&mut self) -> Result<(), StoreError> {
+        let number = self.number + 1;
+        guarded(|| {
+            self.tree.insert(FLUSHES, &number.to_be_bytes())?;
+            self.db.flush()
+        })
+        .map_err(failure)?;
+        self.data.sync_data().map_err(|error| StoreError::NotDurable(error.to_string()))?;
+        self.number = number;
+        self.mark.set(number);
+        Ok(())
+    }
+}
+
 fn run(
-    db: &sled::Db,
-    data: &File,
+    disk: &mut Disk,
     written: &AtomicU64,
     flushes: &AtomicU64,
     woken: &Receiver<()>,
@@ -148,10 +195,7 @@ fn run(
             std::thread::park_timeout(pause);
         }
         let target = written.load(Ordering::SeqCst);
-        let result = db
-            .flush()
-            .map_err(|error| error.to_string())
-            .and_then(|_| data.sync_data().map_err(|error| error.to_string()));
+        let result = disk.flush();
         flushes.fetch_add(1, Ordering::Relaxed);
         covered = target - flushed;
         flushed = target;
@@ -166,7 +210,8 @@ fn run(
         }
     }
     // The store is being closed: what is written now should still be found.
-    if db.flush().is_ok() {
-        drop(data.sync_data());
+    if written.load(Ordering::SeqCst) > flushed {
+        // Nobody waits for it any more, so nobody could be told of a failure.
+        drop(disk.flush());
     }
 }

@@ -6,13 +6,20 @@
 //! history, a claim and a cursor are there together or not at all. [`Store::commit`] makes a batch
 //! visible; only [`Store::durable`] makes it survive a power cut.
 
+pub mod aside;
 mod barrier;
 mod blob;
+mod damage;
+#[cfg(test)]
+pub(crate) mod fixture;
 mod key;
 mod keyspace;
+mod mark;
 mod memory;
+mod migrate;
 mod place;
 mod room;
+mod transfer;
 mod tree;
 
 use std::fmt;
@@ -26,10 +33,15 @@ pub use blob::Blobs;
 pub use key::Key;
 pub use keyspace::{Keyspace, Scan};
 pub use memory::{Disk, Flushed, Writes};
+pub use migrate::Migration;
 pub use room::{RESERVE_BYTES, free_bytes, is_short, probe};
+pub use transfer::{Filling, RawRecord, View};
 
 use barrier::Barrier;
+use damage::guarded;
+use mark::Mark;
 use memory::Memory;
+use transfer::Kept;
 use tree::Tree;
 
 /// A value's bytes at most; larger things are cut into [`Blobs`]. sled moves a *page* of more than a
@@ -54,6 +66,7 @@ const META: Keyspace<String, String> = Keyspace::new(0, "meta", 1);
 pub struct Store {
     tree: Tree,
     writer: Mutex<()>,
+    kept: Mutex<Option<Kept>>,
     dir: PathBuf,
 }
 
@@ -112,6 +125,34 @@ pub enum OpenError {
         /// The version that is known here.
         known: u32,
     },
+    /// It is of a version from which no step is known.
+    #[error("{dir} was written by a version that this program does not know (schema {found}, not {known})")]
+    NoWay {
+        /// Which.
+        dir: PathBuf,
+        /// The version it has.
+        found: u32,
+        /// The version that is known here.
+        known: u32,
+    },
+    /// It has lost its end.
+    #[error(
+        "the store in {dir} has lost its end: it is as it was after flush {found}, and there were {marked}"
+    )]
+    Older {
+        /// Which.
+        dir: PathBuf,
+        /// The flush that it holds.
+        found: u64,
+        /// The flush that it has held.
+        marked: u64,
+    },
+    /// It was being filled from a backup when its process ended.
+    #[error("the store in {0} was being filled from a backup, which was not finished")]
+    Incomplete(PathBuf),
+    /// There is a store where a new one was to be.
+    #[error("there is a store in {0} already")]
+    Taken(PathBuf),
     /// Its first notes cannot be read or written.
     #[error("cannot prepare the store")]
     Prepare(#[from] StoreError),
@@ -134,6 +175,9 @@ pub enum StoreError {
         /// Why.
         reason: String,
     },
+    /// Another view is open, or the view was overtaken by too many changes.
+    #[error("the store is too busy for a backup, or another one is being made")]
+    Busy,
     /// A value over [`VALUE_BYTES_MAX`].
     #[error("a record of {bytes} bytes is too large for {keyspace}")]
     TooLarge {
@@ -174,17 +218,25 @@ impl Store {
     /// Opens the store in `dir`, which is made if it is missing, for its owner only.
     ///
     /// # Errors
-    /// If the directory is unusable, in use, another program's, or of a later version.
+    /// If the directory is unusable, in use, another program's, damaged, or of another version.
     pub fn open(dir: &Path, options: Options<'_>) -> Result<Self, OpenError> {
-        place::make_private(dir).map_err(|source| OpenError::Directory { dir: dir.to_owned(), source })?;
-        let db = open_db(dir, options)?;
-        let tree =
-            db.open_tree("state").map_err(|source| OpenError::Unreadable { dir: dir.to_owned(), source })?;
-        let barrier = Barrier::start(db.clone(), dir)
-            .map_err(|source| OpenError::Directory { dir: dir.to_owned(), source })?;
-        let tree = Tree::Sled { tree, barrier, _db: db };
-        let store = Self { tree, writer: Mutex::new(()), dir: dir.to_owned() };
-        store.check_meta(options)?;
+        Self::open_and_migrate(dir, options, &[])
+    }
+
+    /// [`Store::open`], which brings a store of an earlier version to that of `options` first.
+    ///
+    /// # Errors
+    /// As [`Store::open`], or if a step fails; then the steps before it stay taken.
+    pub fn open_and_migrate(
+        dir: &Path,
+        options: Options<'_>,
+        migrations: &[Migration],
+    ) -> Result<Self, OpenError> {
+        let store = Self::open_as_it_is(dir, options)?;
+        if store.is_filling()? {
+            return Err(OpenError::Incomplete(dir.to_owned()));
+        }
+        store.migrate(options, migrations)?;
         Ok(store)
     }
 
@@ -194,8 +246,27 @@ impl Store {
     /// If it is another program's, or of a later version.
     pub fn in_memory(disk: &Disk, options: Options<'_>) -> Result<Self, OpenError> {
         let tree = Tree::Memory(Memory::open(disk));
-        let store = Self { tree, writer: Mutex::new(()), dir: PathBuf::new() };
-        store.check_meta(options)?;
+        let store = Self { tree, writer: Mutex::new(()), kept: Mutex::new(None), dir: PathBuf::new() };
+        store.check_kind(options)?;
+        store.migrate(options, &[])?;
+        Ok(store)
+    }
+
+    fn open_as_it_is(dir: &Path, options: Options<'_>) -> Result<Self, OpenError> {
+        place::make_private(dir).map_err(|source| OpenError::Directory { dir: dir.to_owned(), source })?;
+        let db = open_db(dir, options)?;
+        let unusable = |source| OpenError::Directory { dir: dir.to_owned(), source };
+        let tree = guarded(|| db.open_tree("state"))?;
+        let mark = Mark::open(dir).map_err(unusable)?;
+        let (found, marked) = (flushes_of(&tree)?, mark.get().unwrap_or(0));
+        if found < marked {
+            return Err(OpenError::Older { dir: dir.to_owned(), found, marked });
+        }
+        let barrier = Barrier::start(db.clone(), tree.clone(), mark, found, dir).map_err(unusable)?;
+        let (writer, kept) = (Mutex::new(()), Mutex::new(None));
+        let tree = Tree::Sled { tree, barrier, _db: db };
+        let store = Self { tree, writer, kept, dir: dir.to_owned() };
+        store.check_kind(options)?;
         Ok(store)
     }
 
@@ -220,6 +291,11 @@ impl Store {
     pub fn commit(&self, batch: Batch) -> Result<(), StoreError> {
         if batch.is_empty() {
             return Ok(());
+        }
+        // Held until the batch is in: a view sees all of it, or what was there before.
+        let mut kept = self.kept();
+        if let Some(kept) = kept.as_mut() {
+            kept.keep(&self.tree, batch.0.iter().map(|(key, _)| key))?;
         }
         self.tree.apply(batch.0)
     }
@@ -258,31 +334,20 @@ impl Store {
         self.tree.flushes()
     }
 
-    fn check_meta(&self, options: Options<'_>) -> Result<(), OpenError> {
-        let (kind, schema) = ("kind".to_owned(), "schema".to_owned());
-        match META.get(self, &kind)? {
+    fn check_kind(&self, options: Options<'_>) -> Result<(), OpenError> {
+        match META.get(self, &"kind".to_owned())? {
             Some(found) if found != options.kind => {
-                return Err(OpenError::OtherKind {
-                    dir: self.dir.clone(),
-                    found,
-                    wanted: options.kind.to_owned(),
-                });
+                Err(OpenError::OtherKind { dir: self.dir.clone(), found, wanted: options.kind.to_owned() })
             }
-            _ => {}
+            _ => Ok(()),
         }
-        let found = META.get(self, &schema)?.and_then(|text| text.parse().ok()).unwrap_or(0);
-        if found > options.schema {
-            return Err(OpenError::Newer { dir: self.dir.clone(), found, known: options.schema });
-        }
-        if found < options.schema {
-            let mut batch = Batch::default();
-            META.put(&mut batch, &kind, &options.kind.to_owned())?;
-            META.put(&mut batch, &schema, &options.schema.to_string())?;
-            self.commit(batch)?;
-            self.durable_blocking()?;
-        }
-        Ok(())
     }
+}
+
+/// The number of the last flush that a store holds.
+fn flushes_of(tree: &sled::Tree) -> Result<u64, StoreError> {
+    let value = guarded(|| tree.get(barrier::FLUSHES))?;
+    Ok(value.and_then(|bytes| Some(u64::from_be_bytes(*bytes.first_chunk()?))).unwrap_or(0))
 }
 
 impl fmt::Debug for Store {

@@ -63,7 +63,7 @@ impl StoreError {
         match self {
             Self::Database(error) => is_disk(error),
             Self::NotDurable(_) => true,
-            Self::Record { .. } | Self::TooLarge { .. } => false,
+            Self::Record { .. } | Self::TooLarge { .. } | Self::Busy => false,
         }
     }
 }
@@ -76,7 +76,14 @@ impl OpenError {
             Self::Directory { source, .. } => is_refusal(source),
             Self::Unreadable { source: sled::Error::Io(error), .. } => is_refusal(error),
             Self::Prepare(error) => error.is_disk(),
-            Self::Unreadable { .. } | Self::InUse(_) | Self::OtherKind { .. } | Self::Newer { .. } => false,
+            Self::Unreadable { .. }
+            | Self::InUse(_)
+            | Self::OtherKind { .. }
+            | Self::Newer { .. }
+            | Self::NoWay { .. }
+            | Self::Older { .. }
+            | Self::Incomplete(_)
+            | Self::Taken(_) => false,
         }
     }
 }

@@ -6,6 +6,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod copies;
+
 const NUMBERS: Keyspace<(u8, u64), String> = Keyspace::new(1, "numbers", 1);
 const OTHERS: Keyspace<u64, String> = Keyspace::new(2, "others", 1);
 const BLOBS: Blobs<u64> = Blobs::new(3, "blobs");
@@ -82,7 +84,10 @@ fn a_second_process_a_stranger_and_a_newer_store_are_refused_by_name() {
     }
     let stranger = Store::open(dir.path(), Options { kind: "other", ..OPTIONS });
     assert!(matches!(stranger, Err(OpenError::OtherKind { .. })), "{stranger:?}");
-    drop(Store::open(dir.path(), Options { schema: 2, ..OPTIONS }).unwrap());
+    let known = [Migration { from: 1, change: |_, _| Ok(()) }];
+    let unknown = Store::open(dir.path(), Options { schema: 2, ..OPTIONS });
+    assert!(matches!(unknown, Err(OpenError::NoWay { found: 1, known: 2, .. })), "{unknown:?}");
+    drop(Store::open_and_migrate(dir.path(), Options { schema: 2, ..OPTIONS }, &known).unwrap());
     let older = Store::open(dir.path(), OPTIONS);
     assert!(matches!(older, Err(OpenError::Newer { found: 2, known: 1, .. })), "{older:?}");
 }

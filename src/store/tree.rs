@@ -4,6 +4,7 @@ use std::ops::Bound;
 
 use super::StoreError;
 use super::barrier::Barrier;
+use super::damage::guarded;
 use super::memory::{Memory, Range, Writes};
 
 /// Bytes that are cheap to share.
@@ -24,14 +25,14 @@ pub(super) enum Entries {
 impl Tree {
     pub(super) fn get(&self, key: Vec<u8>) -> Result<Option<Bytes>, StoreError> {
         match self {
-            Self::Sled { tree, .. } => Ok(tree.get(key)?),
+            Self::Sled { tree, .. } => guarded(|| tree.get(key)),
             Self::Memory(memory) => Ok(memory.get(&key)),
         }
     }
 
     pub(super) fn contains_key(&self, key: Vec<u8>) -> Result<bool, StoreError> {
         match self {
-            Self::Sled { tree, .. } => Ok(tree.contains_key(key)?),
+            Self::Sled { tree, .. } => guarded(|| tree.contains_key(key)),
             Self::Memory(memory) => Ok(memory.get(&key).is_some()),
         }
     }
@@ -64,7 +65,7 @@ impl Tree {
                         None => batch.remove(key),
                     }
                 }
-                tree.apply_batch(batch)?;
+                guarded(|| tree.apply_batch(batch))?;
                 barrier.wrote();
                 Ok(())
             }
@@ -99,7 +100,7 @@ impl Iterator for Entries {
 
     fn next(&mut self) -> Option<Self::Item> {
         match self {
-            Self::Sled(iter) => Some(iter.next()?.map_err(StoreError::from)),
+            Self::Sled(iter) => guarded(|| iter.next().transpose()).transpose(),
             Self::Memory(range) => range.next().map(Ok),
         }
     }
@@ -108,7 +109,7 @@ impl Iterator for Entries {
 impl DoubleEndedIterator for Entries {
     fn next_back(&mut self) -> Option<Self::Item> {
         match self {
-            Self::Sled(iter) => Some(iter.next_back()?.map_err(StoreError::from)),
+            Self::Sled(iter) => guarded(|| iter.next_back().transpose()).transpose(),
             Self::Memory(range) => range.next_back().map(Ok),
         }
     }

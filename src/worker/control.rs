@@ -10,13 +10,17 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::unix::OwnedWriteHalf;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::backup::Export;
 use super::report::{self, Question};
-use crate::store::Store;
+use crate::edge::Clock;
+use crate::protocol::Timestamp;
+use crate::store::{Store, StoreError};
 
 /// A question is a line; a longer one is none.
 const QUESTION_BYTES_MAX: u64 = 4_096;
@@ -24,7 +28,10 @@ const QUESTION_BYTES_MAX: u64 = 4_096;
 /// The longest answer: a thousand jobs, or all invoices of a busy year.
 const ANSWER_BYTES_MAX: u64 = 256 << 20;
 
-/// How long one exchange may take.
+/// Pieces of a backup that wait for whoever asked for it: each is a quarter of a megabyte or two.
+const PIECES_MAX: usize = 4;
+
+/// How long one exchange may take; of a backup, one piece.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Where the socket of a state directory is.
@@ -69,6 +76,45 @@ pub async fn ask(state_dir: &Path, question: &Question) -> Result<Value, AskErro
     }
 }
 
+/// Asks the daemon for a backup; `take` gets it piece by piece.
+///
+/// # Errors
+/// If none is running, it does not answer, or `take` fails. Whether the backup is whole is for the
+/// taker to see: its last line says so.
+pub async fn ask_backup(
+    state_dir: &Path,
+    mut take: impl FnMut(Vec<u8>) -> io::Result<()>,
+) -> Result<(), AskError> {
+    let mut stream = match UnixStream::connect(socket_path(state_dir)).await {
+        Ok(stream) => stream,
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+            return Err(AskError::NotRunning);
+        }
+        Err(error) => return Err(AskError::NoAnswer(error)),
+    };
+    let mut line = serde_json::to_vec(&Question::Backup).map_err(|error| AskError::NoAnswer(error.into()))?;
+    line.push(b'\n');
+    stream.write_all(&line).await.map_err(AskError::NoAnswer)?;
+    let mut first = true;
+    loop {
+        let mut piece = vec![0; 64 * 1_024];
+        let read = tokio::time::timeout(TIMEOUT, stream.read(&mut piece)).await;
+        let read =
+            read.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(AskError::NoAnswer)?;
+        piece.truncate(read);
+        if piece.is_empty() {
+            return Ok(());
+        }
+        if std::mem::take(&mut first)
+            && let Ok(Value::Object(answer)) = serde_json::from_slice(&piece)
+            && let Some(error) = answer.get("error").and_then(Value::as_str)
+        {
+            return Err(AskError::Refused(error.to_owned()));
+        }
+        take(piece).map_err(AskError::NoAnswer)?;
+    }
+}
+
 async fn exchange(mut stream: UnixStream, question: &Question) -> io::Result<Value> {
     let mut line = serde_json::to_vec(question)?;
     line.push(b'\n');
@@ -88,6 +134,13 @@ pub(super) enum Source {
 }
 
 impl Source {
+    fn store(&self) -> Option<Arc<Store>> {
+        match self {
+            Self::Store(store) => Some(Arc::clone(store)),
+            Self::Outage(_) => None,
+        }
+    }
+
     fn answer(&self, question: &Question) -> Result<Value, String> {
         match (self, question) {
             (Self::Store(store), question) => {
@@ -110,11 +163,11 @@ pub(super) struct Answering {
 
 impl Answering {
     /// Opens the socket. The job goes on without it; a path over 107 bytes is the usual cause.
-    pub(super) fn start(state_dir: &Path, source: Source) -> Self {
+    pub(super) fn start(state_dir: &Path, source: Source, clock: Clock) -> Self {
         let (source, seen) = watch::channel(source);
         let (path, stop) = (socket_path(state_dir), CancellationToken::new());
         let task = match Control::bind(&path) {
-            Ok(control) => Some(tokio::spawn(control.serve(seen, stop.clone()))),
+            Ok(control) => Some(tokio::spawn(control.serve(seen, clock, stop.clone()))),
             Err(error) => {
                 tracing::warn!(%error, path = %path.display(), "no questions can be asked");
                 None
@@ -158,7 +211,7 @@ impl Control {
     }
 
     /// Answers until `stop`, one question at a time: people ask rarely.
-    async fn serve(self, source: watch::Receiver<Source>, stop: CancellationToken) {
+    async fn serve(self, source: watch::Receiver<Source>, clock: Clock, stop: CancellationToken) {
         loop {
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
@@ -168,8 +221,19 @@ impl Control {
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             };
-            if !matches!(tokio::time::timeout(TIMEOUT, reply(stream, &source)).await, Ok(Ok(()))) {
-                tracing::debug!("a question was not answered");
+            match tokio::time::timeout(TIMEOUT, reply(stream, &source)).await {
+                Ok(Ok(None)) => {}
+                // It takes a while, and others have questions meanwhile; the store makes one at a time.
+                Ok(Ok(Some((store, writer)))) => {
+                    let (now, stop) = (clock.now(), stop.clone());
+                    tokio::spawn(async move {
+                        tokio::select! {
+                            () = send_backup(store, now, writer) => {}
+                            () = stop.cancelled() => {}
+                        }
+                    });
+                }
+                _ => tracing::debug!("a question was not answered"),
             }
         }
         // Whoever asks now shall hear that nobody is running.
@@ -177,17 +241,62 @@ impl Control {
     }
 }
 
-async fn reply(stream: UnixStream, source: &watch::Receiver<Source>) -> io::Result<()> {
+/// Answers a question; one for a backup is left to be answered.
+async fn reply(
+    stream: UnixStream,
+    source: &watch::Receiver<Source>,
+) -> io::Result<Option<(Arc<Store>, OwnedWriteHalf)>> {
     let (reader, mut writer) = stream.into_split();
     let mut line = String::new();
     BufReader::new(reader.take(QUESTION_BYTES_MAX)).read_line(&mut line).await?;
     let answer = match serde_json::from_str::<Question>(&line) {
         Err(_) => json!({ "error": "the question is not one this version knows" }),
         Ok(question) => match source.borrow().answer(&question) {
+            Ok(_) if matches!(question, Question::Backup) => {
+                return Ok(source.borrow().store().map(|store| (store, writer)));
+            }
             Ok(answer) => json!({ "answer": answer }),
             Err(error) => json!({ "error": error }),
         },
     };
     writer.write_all(answer.to_string().as_bytes()).await?;
-    writer.shutdown().await
+    writer.shutdown().await?;
+    Ok(None)
+}
+
+async fn send_backup(store: Arc<Store>, now: Timestamp, mut writer: OwnedWriteHalf) {
+    let (sender, mut pieces) = mpsc::channel(PIECES_MAX);
+    let reading = tokio::task::spawn_blocking(move || read_pieces(&store, now, &sender));
+    while let Some(piece) = pieces.recv().await {
+        let text = match piece {
+            Ok(lines) => lines,
+            Err(error) => json!({ "error": error.to_string() }).to_string().into_bytes(),
+        };
+        match tokio::time::timeout(TIMEOUT, writer.write_all(&text)).await {
+            Ok(Ok(())) => {}
+            _ => break,
+        }
+    }
+    drop(pieces);
+    drop(writer.shutdown().await);
+    drop(reading.await);
+}
+
+/// Reads until nobody wants more.
+fn read_pieces(store: &Store, now: Timestamp, to: &mpsc::Sender<Result<Vec<u8>, StoreError>>) {
+    let mut export = match Export::begin(store, now) {
+        Ok(export) => export,
+        Err(error) => return drop(to.blocking_send(Err(error))),
+    };
+    loop {
+        match export.next_lines() {
+            Ok(None) => return,
+            Ok(Some(lines)) => {
+                if to.blocking_send(Ok(lines)).is_err() {
+                    return;
+                }
+            }
+            Err(error) => return drop(to.blocking_send(Err(error))),
+        }
+    }
 }

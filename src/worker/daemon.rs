@@ -5,30 +5,33 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use nano_currency::rpc::{Rpc, RpcConfig, RpcSetupError};
+use nano_currency::rpc::{Rpc, RpcConfig};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::calls::Line;
 use super::control::{Answering, Source};
 use super::effects::{Desk, Hands, Services};
-use super::engine::{Effects, Engine, EngineError, Heard};
+use super::engine::{Effects, Engine, Heard};
 use super::executor::Cage;
+use super::failure::StartError;
 use super::ingest::{Ingest, Page};
 use super::input::Effect;
 use super::keeper::Keeper;
+use super::look::Look;
 use super::memory::{self, fact};
 use super::offers::{self, OfferError};
 use super::recover::Recovery;
+use super::restore;
 use super::settings::{OfferSettings, Settings};
 use super::stage::Stage;
-use super::wallet::{Wallet, WalletError};
-use super::{boundaries, executor, nodes, outage, watch};
+use super::wallet::Wallet;
+use super::{backups, boundaries, executor, nodes, outage, watch};
 use crate::client::{RelayClient, RelayUrlError, Wire, socket};
 use crate::edge::{self, Clock, Entropy, Tasks};
 use crate::points::crash_point;
 use crate::protocol::{JobId, OfferId, Timestamp};
-use crate::store::{Batch, OpenError, Store, StoreError};
+use crate::store::{Batch, Store, StoreError};
 
 /// Inputs decided in one commit: more would only make the first of them wait.
 const INPUTS_PER_TURN: usize = 512;
@@ -96,62 +99,6 @@ impl Parts {
     }
 }
 
-/// Why the daemon does not start, or had to stop. Its store is whole: starting it again is safe.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The state directory cannot be used.
-    #[error("the state directory cannot be used")]
-    Open(#[from] OpenError),
-    /// The store failed.
-    #[error("the store failed; start again once the disk is well")]
-    Store(#[from] StoreError),
-    /// The wallet cannot be used.
-    #[error("the wallet cannot be used")]
-    Wallet(#[from] WalletError),
-    /// A decision could not be stored.
-    #[error("a decision could not be stored")]
-    Engine(#[from] EngineError),
-    /// The state is another seller's.
-    #[error("the state directory belongs to the relay key {found}, not to {ours}")]
-    OtherSeller {
-        /// Whose it is.
-        found: String,
-        /// Whose it should be.
-        ours: String,
-    },
-    /// The relay's address cannot be used.
-    #[error("relay.url cannot be used")]
-    RelayUrl(#[from] RelayUrlError),
-    /// The node's address cannot be used.
-    #[error("nano.rpc cannot be used")]
-    Rpc(#[from] RpcSetupError),
-    /// The relay refused an offer for good.
-    #[error("an offer was refused")]
-    Offer(String),
-    /// The disk had failed and is well again; only another process can open the store.
-    #[error("the disk takes writes again: start anew")]
-    Anew,
-    /// A thread or a socket could not be made.
-    #[error("the system refused a thread or a socket")]
-    System(#[from] std::io::Error),
-}
-
-impl StartError {
-    /// Whether the disk refused: once it is well, another process can go on, and this one cannot.
-    #[must_use]
-    pub fn is_disk(&self) -> bool {
-        match self {
-            Self::Open(error) => error.is_disk(),
-            Self::Store(error)
-            | Self::Wallet(WalletError::Store(error))
-            | Self::Engine(EngineError::Store(error) | EngineError::Wallet(WalletError::Store(error))) => {
-                error.is_disk()
-            }
-            _ => false,
-        }
-    }
-}
-
 /// Runs the worker until `shutdown`, then drains it.
 ///
 /// If the disk fails, all work stops, and this waits until the disk is well.
@@ -196,19 +143,25 @@ async fn live(
     shutdown: CancellationToken,
     recovery: Option<Recovery>,
 ) -> Result<(), StartError> {
-    let dir = settings.state_dir.clone();
+    let (dir, clock) = (settings.state_dir.clone(), parts.clock.clone());
     let waits = recovery.is_none();
     let mut answering = None;
-    let ended = match memory::open(&dir) {
+    let ended = match restore::open(&settings, &parts.clock) {
         Ok(store) => {
             let store = Arc::new(store);
-            answering = Some(Answering::start(&dir, Source::Store(Arc::clone(&store))));
+            answering = Some(Answering::start(&dir, Source::Store(Arc::clone(&store)), parts.clock.clone()));
             until_stopped(store, settings, parts, &shutdown, recovery).await
         }
         Err(error) => Err(error.into()),
     };
     let result = match ended {
-        Err(error) if waits && error.is_disk() => outage::wait(&dir, error, &mut answering, &shutdown).await,
+        Err(error) if waits && error.is_disk() => {
+            // A write that failed may leave contradictions: the next life shall not trust what opens.
+            if error.is_damage() {
+                restore::suspect(&dir, &error.to_string());
+            }
+            outage::wait(&dir, error, &mut answering, &clock, &shutdown).await
+        }
         ended => ended,
     };
     if let Some(answering) = answering {
@@ -225,7 +178,8 @@ async fn until_stopped(
     recovery: Option<Recovery>,
 ) -> Result<(), StartError> {
     let holder = identify(&store, &settings, &parts)?;
-    let wallet = Wallet::open(&store, settings.seed.clone(), settings.account_index_start)?;
+    let mut wallet = Wallet::open(&store, settings.seed.clone(), settings.account_index_start)?;
+    wallet.look_first(&store)?;
     crash_point!("worker/start/noted");
     store.durable().await?;
     crash_point!("worker/start/durable");
@@ -244,6 +198,14 @@ async fn until_stopped(
 pub(super) fn identify(store: &Store, settings: &Settings, parts: &Parts) -> Result<String, StartError> {
     let ours = settings.signer.public_key().to_string();
     let mut batch = Batch::default();
+    let network = settings.network.name();
+    match memory::fact(store, fact::NETWORK)? {
+        Some(found) if found != network => {
+            return Err(StartError::OtherNetwork { found, ours: network.to_owned() });
+        }
+        Some(_) => {}
+        None => memory::put_fact(&mut batch, fact::NETWORK, network)?,
+    }
     match memory::fact(store, fact::SELLER)? {
         Some(found) if found != ours => return Err(StartError::OtherSeller { found, ours }),
         Some(_) => {}
@@ -299,6 +261,10 @@ impl Daemon {
         let rpc = Rpc::new(&rpc_config)?;
         // Its own client: what it finds out must not make the watch wait.
         let looked_at = Rpc::new(&rpc_config)?;
+        let look = look_of(&settings, &store, &wallet, &line, Rpc::new(&rpc_config)?, &entropy)?;
+        if look.is_some() {
+            tracing::warn!("this state is new or restored: used addresses are looked for before quoting");
+        }
 
         let known = offers::known(&store, &settings.offers)?;
         let engine = Engine::open(Arc::clone(&store), wallet, offers::terms(&known), holder.clone())?;
@@ -355,7 +321,12 @@ impl Daemon {
         // A recovery takes no new jobs, so it neither offers nor listens.
         if recovery.is_none() {
             tasks.spawn(socket::run(client()?, hint_sender, drain.clone()));
-            tasks.spawn(begin(ingest, settings.offers, line, entropy, registering, drain.clone()));
+            let offers = settings.offers;
+            tasks.spawn(begin(ingest, look, offers, line, entropy, registering, drain.clone()));
+            let store = Arc::clone(&store);
+            tasks.spawn(backups::run(store, settings.backup, clock.clone(), stop.clone()));
+        } else {
+            tasks.spawn(only_look(ingest, look, drain.clone()));
         }
         Ok(Self {
             engine,
@@ -543,6 +514,7 @@ impl Daemon {
 /// would be passed over.
 async fn begin(
     ingest: Ingest,
+    look: Option<Look>,
     settings: Vec<OfferSettings>,
     line: Arc<Line>,
     entropy: Entropy,
@@ -557,6 +529,10 @@ async fn begin(
     let failed = registered.is_err();
     if registering.send(registered).is_err() || failed {
         return;
+    }
+    tokio::select! {
+        looked = ingest.look_first(look) => if looked.is_err() { return },
+        () = drain.cancelled() => return,
     }
     ingest.run(drain).await;
 }
@@ -574,6 +550,39 @@ fn cage(launcher: Option<PathBuf>, offers: &[OfferSettings]) -> Cage {
         }
     }
     cage
+}
+
+/// A recovery may have quotes to finish, which wait for the look.
+async fn only_look(ingest: Ingest, look: Option<Look>, drain: CancellationToken) {
+    tokio::select! {
+        _ = ingest.look_first(look) => {}
+        () = drain.cancelled() => {}
+    }
+}
+
+/// The look that this state still needs.
+pub(super) fn look_of(
+    settings: &Settings,
+    store: &Store,
+    wallet: &Wallet,
+    line: &Arc<Line>,
+    rpc: Rpc,
+    entropy: &Entropy,
+) -> Result<Option<Look>, StoreError> {
+    if !wallet.is_unsure() {
+        return Ok(None);
+    }
+    let (from, had_some) = wallet.look_from(store)?;
+    Ok(Some(Look {
+        line: Arc::clone(line),
+        rpc,
+        network: settings.network,
+        seed: wallet.seed().clone(),
+        from,
+        had_some,
+        gap: settings.index_gap,
+        entropy: entropy.clone(),
+    }))
 }
 
 fn serve(services: &Services, offers: &HashMap<OfferId, OfferSettings>) {

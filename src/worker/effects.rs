@@ -239,8 +239,7 @@ impl Hands {
             Ok(outcome) => outcome,
             Err(error) => {
                 tracing::error!(job_id = %job, %error, "the outcome cannot be read back");
-                let why = Rejection::Invalid("it cannot be read back".to_owned());
-                return Some(Heard::Input(job, Input::Rejected(Call::Deliver, why)));
+                return Some(Heard::Broken(error));
             }
         };
         let client = self.line.named(job, Call::Deliver).with_key(format!("deliver-{job}-{round}"));
@@ -270,7 +269,10 @@ impl Hands {
         places.insert(job, Place::Awaited(given_up.clone()));
         drop(places);
         self.spawn(job, |hands| async move {
-            let semaphore = hands.service_of(job).map(|service| service.places);
+            let semaphore = match hands.service_of(job) {
+                Ok(service) => service.map(|service| service.places),
+                Err(error) => return Some(Heard::Broken(error)),
+            };
             tokio::select! {
                 biased;
                 permit = acquire(semaphore) => hands.got_place(job, permit, &given_up),
@@ -305,15 +307,25 @@ impl Hands {
         }
     }
 
-    fn service_of(&self, job: JobId) -> Option<Service> {
-        let offer = JOBS.get(&self.store, &job).ok()??.offer_id;
-        self.services.read().unwrap_or_else(PoisonError::into_inner).get(&offer).cloned()
+    fn service_of(&self, job: JobId) -> Result<Option<Service>, StoreError> {
+        let Some(record) = JOBS.get(&self.store, &job)? else { return Ok(None) };
+        let services = self.services.read().unwrap_or_else(PoisonError::into_inner);
+        Ok(services.get(&record.offer_id).cloned())
     }
 
-    fn run_of(&self, job: JobId, attempt: u32, lock_token: Option<u64>, purpose: Purpose) -> Option<Run> {
-        let offer_id = JOBS.get(&self.store, &job).ok()??.offer_id;
-        let request = REQUESTS.get(&self.store, &job).ok()??;
-        Some(Run { job_id: job, offer_id, attempt, lock_token, purpose, request })
+    /// What is to run, and how; `None` if the offer is no longer served.
+    fn run_of(
+        &self,
+        job: JobId,
+        attempt: u32,
+        lock_token: Option<u64>,
+        purpose: Purpose,
+    ) -> Result<Option<(Service, Run)>, StoreError> {
+        let Some(service) = self.service_of(job)? else { return Ok(None) };
+        let Some(record) = JOBS.get(&self.store, &job)? else { return Ok(None) };
+        let Some(request) = REQUESTS.get(&self.store, &job)? else { return Ok(None) };
+        let offer_id = record.offer_id;
+        Ok(Some((service, Run { job_id: job, offer_id, attempt, lock_token, purpose, request })))
     }
 
     fn execute(&self, job: JobId, attempt: u32, token: Option<u64>) {
@@ -323,12 +335,14 @@ impl Hands {
         let hands = self.clone();
         // Not `spawn`: a handler is killed and waited for, never just forgotten.
         self.tasks.spawn(async move {
-            let outcome = match (hands.service_of(job), hands.run_of(job, attempt, token, Purpose::Execute)) {
-                (Some(service), Some(run)) => {
+            let outcome = match hands.run_of(job, attempt, token, Purpose::Execute) {
+                Ok(Some((service, run))) => {
                     crash_point!("worker/handler/start");
                     executor::run(&hands.cage, &service.handler, &run, &stop).await
                 }
-                _ => unserved(),
+                Ok(None) => unserved(),
+                // A store that cannot be read must not end a paid job.
+                Err(error) => return hands.say(Heard::Broken(error)).await,
             };
             crash_point!("worker/handler/finished");
             drop(place);
@@ -353,7 +367,7 @@ impl Hands {
 
     /// A function of this process has left nothing behind.
     fn kill_strays(&self, job: JobId) {
-        let kind = self.service_of(job).map(|service| service.handler.kind);
+        let kind = self.service_of(job).ok().flatten().map(|service| service.handler.kind);
         if !matches!(kind, Some(HandlerKind::Function(_))) {
             executor::kill_strays(job);
         }
@@ -367,9 +381,13 @@ impl Hands {
     }
 
     async fn ask_price(&self, job: JobId) -> Option<Heard> {
-        let (Some(service), Some(run)) = (self.service_of(job), self.run_of(job, 0, None, Purpose::Quote))
-        else {
-            return Some(Heard::Input(job, Input::PriceRefused("the offer is no longer served".to_owned())));
+        let (service, run) = match self.run_of(job, 0, None, Purpose::Quote) {
+            Ok(Some(found)) => found,
+            Ok(None) => {
+                let reason = "the offer is no longer served".to_owned();
+                return Some(Heard::Input(job, Input::PriceRefused(reason)));
+            }
+            Err(error) => return Some(Heard::Broken(error)),
         };
         let _place = acquire(Some(service.pricing_places)).await;
         let outcome = executor::run(&self.cage, &service.handler, &run, &self.stop).await;

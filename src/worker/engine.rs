@@ -10,6 +10,7 @@ use std::time::Duration;
 use nano_currency::{Account, Amount, BlockHash};
 
 use super::input::{Context, Effect, Input, Sighting};
+use super::look::Looked;
 use super::machine::{self, Step};
 use super::memory::{self, CLAIMS, Entry, HISTORY, JOBS, OPEN, RECENT, REQUESTS, Record, fact};
 use super::payment::{Facts, Invoice, Submitted, judge};
@@ -48,6 +49,10 @@ pub enum Heard {
     Cursor(Position),
     /// What is known of a payment.
     Facts(JobId, Facts),
+    /// Addresses that were used before this state was.
+    Looked(Looked),
+    /// Somebody met a store that cannot be read.
+    Broken(StoreError),
     /// Anything else that concerns one job.
     Input(JobId, Input),
 }
@@ -86,6 +91,9 @@ pub struct Engine {
     holder: String,
     open: BTreeMap<JobId, Record>,
     deadlines: Deadlines,
+    /// Quotes that wait for their index until the used ones are known. A life that ends before that
+    /// finds their stages.
+    unindexed: Vec<(JobId, Amount)>,
 }
 
 /// When which job wants to be woken: at most one moment for each.
@@ -138,7 +146,15 @@ impl Engine {
         holder: String,
     ) -> Result<Self, EngineError> {
         let open = memory::open_jobs(&store)?;
-        let mut engine = Self { store, wallet, terms, holder, open, deadlines: Deadlines::default() };
+        let mut engine = Self {
+            store,
+            wallet,
+            terms,
+            holder,
+            open,
+            deadlines: Deadlines::default(),
+            unindexed: Vec::new(),
+        };
         let jobs: Vec<JobId> = engine.open.keys().copied().collect();
         for job in jobs {
             engine.note_deadline(job, Timestamp::default());
@@ -215,11 +231,27 @@ impl Engine {
             Heard::Job { job, whole } => self.hear_job(&job, whole, turn),
             Heard::Cursor(position) => Ok(put_position(&mut turn.batch, &position)?),
             Heard::Facts(job, facts) => self.hear_facts(job, facts, turn),
+            Heard::Looked(looked) => self.hear_looked(&looked, turn),
+            Heard::Broken(error) => Err(error.into()),
             Heard::Input(job, input) => {
                 turn.inputs.push_back((job, input));
                 Ok(())
             }
         }
+    }
+
+    fn hear_looked(&mut self, looked: &Looked, turn: &mut Turn) -> Result<(), EngineError> {
+        self.wallet.note_looked(&self.store, &mut turn.batch, looked)?;
+        if self.wallet.is_unsure() {
+            return Ok(());
+        }
+        for (job, price) in std::mem::take(&mut self.unindexed) {
+            let stage = self.open.get(&job).map(|record| &record.stage);
+            if matches!(stage, Some(Stage::Indexing { .. })) {
+                self.perform_local(job, Effect::TakeIndex { price }, turn)?;
+            }
+        }
+        Ok(())
     }
 
     /// A job of an offer that is not ours to serve is left alone: another worker of the same seller
@@ -377,6 +409,7 @@ impl Engine {
     /// Performs the effects that are part of the commit; the others wait for the barrier.
     fn perform_local(&mut self, job: JobId, effect: Effect, turn: &mut Turn) -> Result<(), EngineError> {
         match effect {
+            Effect::TakeIndex { price } if self.wallet.is_unsure() => self.unindexed.push((job, price)),
             Effect::TakeIndex { price } => {
                 let (index, account) = self.wallet.take(&mut turn.batch, job)?;
                 crash_point!("worker/index/taken");

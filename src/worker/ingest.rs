@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::calls::Line;
 use super::engine::{Heard, Position};
+use super::look::Look;
 use super::memory::{self, JOBS, OFFERS, OPEN, fact};
 use crate::client::{CallError, EventsQuery, Hint, JobsQuery, Pace};
 use crate::edge::{self, Entropy};
@@ -114,8 +115,7 @@ impl Ingest {
     async fn follow(&mut self) {
         let mut mode = match self.stored_mode() {
             Ok(mode) => mode,
-            // The loop meets the same store and stops the worker.
-            Err(error) => return tracing::error!(%error, "the cursor cannot be read"),
+            Err(error) => return self.give_up(error).await,
         };
         let mut connected = false;
         let mut acked = Acked::default();
@@ -151,7 +151,7 @@ impl Ingest {
                     }
                 }
                 Err(RoundError::Stopping) => return,
-                Err(RoundError::Store(error)) => return tracing::error!(%error, "the store failed"),
+                Err(RoundError::Store(error)) => return self.give_up(error).await,
                 Err(RoundError::Call(error)) => {
                     if is_cursor_too_old(&error) {
                         tracing::warn!(%error, "the cursor no longer holds: all jobs are looked at again");
@@ -224,6 +224,20 @@ impl Ingest {
                 },
             }
         }
+    }
+
+    /// The loop stops the worker: without news it would only seem to work.
+    async fn give_up(&self, error: StoreError) {
+        drop(self.hand_over(vec![Heard::Broken(error)]).await);
+    }
+
+    /// Looks for used addresses if this state has not yet.
+    pub(super) async fn look_first(&self, look: Option<Look>) -> Result<(), RoundError> {
+        let Some(look) = look else { return Ok(()) };
+        for page in look.run().await {
+            self.hand_over(vec![Heard::Looked(page)]).await?;
+        }
+        Ok(())
     }
 
     fn stored_mode(&self) -> Result<Mode, StoreError> {
@@ -427,24 +441,8 @@ impl Ingest {
         })
     }
 
-    /// One page of the seller's jobs in the order of their changes. `cursor` is the relay's own, or
-    /// `after:TIMESTAMP` for relays that know only timestamps.
     async fn list(&self, cursor: &str, statuses: &[Status]) -> Result<crate::client::JobPage, RoundError> {
-        let mut query = JobsQuery {
-            role: Some(Actor::Seller),
-            statuses: statuses.to_vec(),
-            limit: Some(JOBS_PER_PAGE_MAX),
-            ..JobsQuery::default()
-        };
-        match cursor.strip_prefix("after:").map(str::parse::<Timestamp>) {
-            Some(Ok(after)) => query.updated_after = Some(after),
-            _ => {
-                query.cursor = Some(cursor.to_owned());
-                // A relay without cursors ignores them and sorts by this.
-                query.updated_after = (cursor == "start").then(|| Timestamp::from_micros(0));
-            }
-        }
-        Ok(self.line.once(&|| self.line.client.jobs(&query)).await?)
+        Ok(list(&self.line, cursor, statuses).await?)
     }
 
     async fn hand_over(&self, heard: Vec<Heard>) -> Result<usize, RoundError> {
@@ -469,6 +467,30 @@ impl Ingest {
             Err(error) => tracing::debug!(%error, "not acknowledged yet"),
         }
     }
+}
+
+/// One page of the seller's jobs in the order of their changes. `cursor` is the relay's own, or
+/// `after:TIMESTAMP` for relays that know only timestamps.
+pub(super) async fn list(
+    line: &Line,
+    cursor: &str,
+    statuses: &[Status],
+) -> Result<crate::client::JobPage, CallError> {
+    let mut query = JobsQuery {
+        role: Some(Actor::Seller),
+        statuses: statuses.to_vec(),
+        limit: Some(JOBS_PER_PAGE_MAX),
+        ..JobsQuery::default()
+    };
+    match cursor.strip_prefix("after:").map(str::parse::<Timestamp>) {
+        Some(Ok(after)) => query.updated_after = Some(after),
+        _ => {
+            query.cursor = Some(cursor.to_owned());
+            // A relay without cursors ignores them and sorts by this.
+            query.updated_after = (cursor == "start").then(|| Timestamp::from_micros(0));
+        }
+    }
+    line.once(&|| line.client.jobs(&query)).await
 }
 
 /// What was acknowledged last, and when.
@@ -520,7 +542,7 @@ fn position_of(error: &CallError) -> Option<(Epoch, EventId)> {
 }
 
 /// The cursor of the next page, if there certainly is one.
-fn next_listing(cursor: &str, page: &crate::client::JobPage) -> Option<String> {
+pub(super) fn next_listing(cursor: &str, page: &crate::client::JobPage) -> Option<String> {
     if page.jobs.len() + page.unreadable < JOBS_PER_PAGE_MAX {
         return None;
     }

@@ -7,21 +7,25 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use nano_currency::{Account, BlockHash};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::input::Outcome;
 use super::stage::Stage;
 use crate::protocol::job::JobError;
 use crate::protocol::{JobId, OfferId, PublicKey, Status, Timestamp};
-use crate::store::{Batch, Blobs, Disk, Keyspace, OpenError, Options, Store, StoreError};
+use crate::store::{
+    Batch, Blobs, Disk, Filling, Key, Keyspace, Migration, OpenError, Options, Store, StoreError,
+};
 
-/// The version of this list.
-const SCHEMA: u32 = 1;
+/// The version of this list. 2: whether the worker has looked before it quotes is written down.
+pub(super) const SCHEMA: u32 = 2;
+
+/// The way here from each earlier version.
+const MIGRATIONS: &[Migration] = &[Migration { from: 1, change: note_the_look }];
 
 /// Memory for pages: the open jobs' records stay in memory anyway, and an idle worker is small.
 const CACHE_BYTES: u64 = 8 << 20;
-
-const OPTIONS: Options<'_> = Options { kind: "worker", schema: SCHEMA, cache_bytes: CACHE_BYTES };
 
 /// Single facts: the cursor, the epoch, the next index, this directory's lasting id.
 pub(super) const FACTS: Keyspace<String, String> = Keyspace::new(1, "facts", 1);
@@ -47,9 +51,9 @@ pub(super) const OFFERS: Keyspace<String, RegisteredOffer> = Keyspace::new(10, "
 /// Opens the worker's store.
 ///
 /// # Errors
-/// As [`Store::open`].
+/// As [`Store::open_and_migrate`].
 pub fn open(dir: &Path) -> Result<Store, OpenError> {
-    Store::open(dir, OPTIONS)
+    Store::open_and_migrate(dir, options(SCHEMA), MIGRATIONS)
 }
 
 /// The worker's store in memory, on what `disk` has kept.
@@ -57,7 +61,84 @@ pub fn open(dir: &Path) -> Result<Store, OpenError> {
 /// # Errors
 /// As [`Store::in_memory`].
 pub fn open_in_memory(disk: &Disk) -> Result<Store, OpenError> {
-    Store::in_memory(disk, OPTIONS)
+    Store::in_memory(disk, options(SCHEMA))
+}
+
+/// A new store, to be filled with records of an earlier or of this version.
+pub(super) fn fill(dir: &Path, schema: u32) -> Result<Filling, OpenError> {
+    Filling::begin(dir, options(schema))
+}
+
+const fn options<'a>(schema: u32) -> Options<'a> {
+    Options { kind: "worker", schema, cache_bytes: CACHE_BYTES }
+}
+
+/// A state that has seen all jobs of its relay knows of every address that it gave away.
+fn note_the_look(store: &Store, batch: &mut Batch) -> Result<(), StoreError> {
+    if fact(store, fact::SYNCED)?.is_some() {
+        put_fact(batch, fact::LOOKED, "yes")?;
+    }
+    Ok(())
+}
+
+/// How the values of a keyspace are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// As JSON behind a version byte.
+    Json,
+    /// As pieces of bytes.
+    Blob,
+}
+
+/// All keyspaces: number, name, form.
+pub(super) const KEYSPACES: [(u8, &str, Form); 10] = [
+    (FACTS.id(), "facts", Form::Json),
+    (JOBS.id(), "jobs", Form::Json),
+    (OPEN.id(), "open", Form::Json),
+    (RECENT.id(), "recent", Form::Json),
+    (REQUESTS.id(), "requests", Form::Blob),
+    (OUTCOMES.id(), "outcomes", Form::Blob),
+    (HISTORY.id(), "history", Form::Json),
+    (CLAIMS.id(), "claims", Form::Json),
+    (INVOICES.id(), "invoices", Form::Json),
+    (OFFERS.id(), "offers", Form::Json),
+];
+
+/// Reads every record there is: damage shows nowhere else.
+///
+/// # Errors
+/// If the database fails, or a record cannot be read.
+pub(super) fn read_all(store: &Store) -> Result<(), StoreError> {
+    read_keyspace(store, &FACTS)?;
+    read_keyspace(store, &RECENT)?;
+    read_keyspace(store, &HISTORY)?;
+    read_keyspace(store, &CLAIMS)?;
+    read_keyspace(store, &INVOICES)?;
+    read_keyspace(store, &OFFERS)?;
+    open_jobs(store)?;
+    for entry in JOBS.all(store) {
+        let (job, record) = entry?;
+        REQUESTS.get(store, &job)?;
+        for number in 1..=record.outcomes {
+            outcome(store, job, number)?;
+        }
+    }
+    Ok(())
+}
+
+fn read_keyspace<K: Key, V: Serialize + DeserializeOwned>(
+    store: &Store,
+    keyspace: &Keyspace<K, V>,
+) -> Result<(), StoreError> {
+    keyspace.all(store).try_for_each(|entry| entry.map(drop))
+}
+
+/// Whether nothing of a job is in it: no job, no address, no claim.
+pub(super) fn is_bare(store: &Store) -> Result<bool, StoreError> {
+    let first = |exists: Option<Result<(), StoreError>>| exists.transpose();
+    let jobs = first(JOBS.all(store).next().map(|entry| entry.map(drop)))?;
+    let invoices = first(INVOICES.all(store).next().map(|entry| entry.map(drop)))?;
+    Ok(jobs.is_none() && invoices.is_none())
 }
 
 /// What the worker knows of a job.
@@ -139,6 +220,19 @@ pub(super) mod fact {
     pub(crate) const SELLER: &str = "seller";
     /// Whether all jobs on the relay were looked at once.
     pub(crate) const SYNCED: &str = "synced";
+    /// Whether relay and chain were looked at for addresses that this state does not know, since it
+    /// was made or restored. Until then no index is consumed.
+    pub(crate) const LOOKED: &str = "looked";
+    /// Where this state came from, if not from its own past; as JSON.
+    pub(crate) const RESTORED: &str = "restored";
+    /// The last backup, as JSON.
+    pub(crate) const BACKUP: &str = "backup";
+    /// Where the money is.
+    pub(crate) const NETWORK: &str = "network";
+    /// What a restored state must not believe: since it was saved others may have held its locks,
+    /// and what it has heard was heard by a state that is gone.
+    pub(crate) const NOT_RESTORED: [&str; 8] =
+        [CURSOR, EPOCH, LISTING, HOLDER, SYNCED, LOOKED, RESTORED, BACKUP];
 }
 
 /// Reads a single fact.
@@ -206,23 +300,15 @@ pub(super) fn account_key(account: &Account) -> [u8; 32] {
 }
 
 #[cfg(test)]
+mod fixture;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn every_keyspace_has_its_own_number() {
-        let mut numbers = vec![
-            FACTS.id(),
-            JOBS.id(),
-            OPEN.id(),
-            RECENT.id(),
-            REQUESTS.id(),
-            OUTCOMES.id(),
-            HISTORY.id(),
-            CLAIMS.id(),
-            INVOICES.id(),
-            OFFERS.id(),
-        ];
+        let mut numbers: Vec<u8> = KEYSPACES.iter().map(|keyspace| keyspace.0).collect();
         let count = numbers.len();
         numbers.sort_unstable();
         numbers.dedup();

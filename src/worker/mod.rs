@@ -26,6 +26,12 @@ pub mod memory;
 
 pub mod wallet;
 
+pub mod backup;
+
+pub mod backups;
+
+pub mod restore;
+
 pub mod engine;
 
 pub mod settings;
@@ -46,6 +52,8 @@ mod effects;
 
 mod ingest;
 
+mod look;
+
 mod offers;
 
 pub mod report;
@@ -58,10 +66,13 @@ pub mod poll;
 
 mod daemon;
 
+mod failure;
+
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 
 mod outage;
 
-pub use daemon::{Parts, StartError, Wires, recover_once, run, run_on};
+pub use daemon::{Parts, Wires, recover_once, run, run_on};
+pub use failure::StartError;
 pub use settings::Settings;

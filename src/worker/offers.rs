@@ -14,8 +14,8 @@ use super::terms::Terms;
 use crate::client::{CallError, OffersQuery, Pace};
 use crate::edge::Entropy;
 use crate::points::crash_point;
-use crate::protocol::OfferId;
 use crate::protocol::limits::OFFERS_PER_PAGE_MAX;
+use crate::protocol::{Offer, OfferId};
 use crate::store::{Batch, Store, StoreError};
 
 /// The first delay before a failed registration is repeated.
@@ -132,8 +132,57 @@ async fn register_one(
         Some(RegisteredOffer { offer_id: None, terms: told, key }) if told == terms => {
             create(line, store, offer, key).await
         }
+        // An earlier life whose state is gone may have registered it: its jobs are ours to do.
+        None => match find_own(line, offer).await.map_err(failed)? {
+            Some(found) => adopt(line, store, offer, &found, new_key(entropy)).await,
+            None => create(line, store, offer, new_key(entropy)).await,
+        },
         _ => create(line, store, offer, new_key(entropy)).await,
     }
+}
+
+/// Our own offer of this title on the relay: the one with the same terms, else the newest.
+async fn find_own(line: &Line, offer: &OfferSettings) -> Result<Option<Offer>, CallError> {
+    let query = OffersQuery {
+        seller: Some(line.client.public_key()),
+        active: Some(true),
+        limit: Some(OFFERS_PER_PAGE_MAX),
+        ..OffersQuery::default()
+    };
+    let page = line.once(&|| line.client.offers(&query)).await?;
+    let ours = line.client.public_key();
+    let own = page.offers.into_iter().filter(|found| found.seller_pubkey == ours);
+    Ok(own
+        .filter(|found| found.terms.title == offer.public.title)
+        .max_by_key(|found| (found.terms == offer.public, found.created_at)))
+}
+
+async fn adopt(
+    line: &Line,
+    store: &Store,
+    offer: &OfferSettings,
+    found: &Offer,
+    key: String,
+) -> Result<OfferId, OfferError> {
+    let failed = |source| OfferError::Call { name: offer.name.clone(), source };
+    let (id, terms) = (found.offer_id, json!(offer.public).to_string());
+    let changes = json!(offer.public);
+    let same = found.terms == offer.public;
+    match line
+        .once(&|| async {
+            if same { Ok(()) } else { line.client.patch_offer(&id, &changes).await.map(drop) }
+        })
+        .await
+    {
+        Ok(()) => {}
+        Err(error) if error.may_lack_route() => {
+            tracing::warn!(offer = offer.name, "the relay cannot change offers: it keeps the old text");
+        }
+        Err(error) => return Err(failed(error)),
+    }
+    remember(store, &offer.name, RegisteredOffer { offer_id: Some(id), key, terms }).await?;
+    tracing::info!(offer = offer.name, offer_id = %id, "offer of an earlier life found");
+    Ok(id)
 }
 
 /// Whether the relay knows an offer. One without the route for a single offer says the same as one

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::StartError;
 use super::control::{Answering, Source};
 use super::daemon::notify;
+use crate::edge::Clock;
 use crate::store;
 
 /// Between two tries: long enough for a disk that fails at once, short against a lock's time.
@@ -23,6 +24,7 @@ pub(super) async fn wait(
     dir: &Path,
     why: StartError,
     answering: &mut Option<Answering>,
+    clock: &Clock,
     shutdown: &CancellationToken,
 ) -> Result<(), StartError> {
     let text = chain(&why);
@@ -31,7 +33,7 @@ pub(super) async fn wait(
     let source = Source::Outage(text);
     match answering {
         Some(answering) => answering.turn_to(source),
-        None => *answering = Some(Answering::start(dir, source)),
+        None => *answering = Some(Answering::start(dir, source, clock.clone())),
     }
     tokio::select! {
         () = tried(dir, &status) => {

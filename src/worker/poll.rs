@@ -8,24 +8,32 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use nano_currency::rpc::{Rpc, RpcConfig};
 use serde::Serialize;
 use tokio::sync::mpsc;
 
 use super::calls::Line;
-use super::daemon::{self, Parts, StartError};
+use super::daemon::{self, Parts};
 use super::engine::{Engine, Heard};
+use super::failure::StartError;
 use super::ingest::{Ingest, Page, RoundError};
 use super::input::Effect;
-use super::memory::{self, JOBS};
+use super::look::Look;
+use super::memory::JOBS;
 use super::offers::{self, OfferError};
+use super::restore;
 use super::settings::Settings;
 use super::wallet::Wallet;
 use crate::client::CallError;
+use crate::edge::{self, Entropy};
 use crate::protocol::{Job, JobId, OfferId, Status};
 use crate::store::{Store, StoreError};
 
 /// How long the offers' registration may take: whoever polls by hand comes again.
 const REGISTRATION: Duration = Duration::from_secs(20);
+
+/// How long the first look of a new or restored state may take.
+const LOOK: Duration = Duration::from_secs(60);
 
 /// Something new.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -49,6 +57,9 @@ pub enum PollError {
     /// The relay gave no answer, or none that helps.
     #[error("the relay could not be asked")]
     Relay(#[source] CallError),
+    /// The first look at relay and chain was not possible in time.
+    #[error("relay or node did not say which addresses were used before")]
+    Unlooked,
     /// The offers could not be registered in time.
     #[error("the relay did not take the offers in time")]
     Slow,
@@ -66,10 +77,11 @@ impl From<StoreError> for PollError {
 /// If the state cannot be used, another process uses it, or the relay cannot be asked. What was
 /// durable by then is kept.
 pub async fn poll_once(settings: Settings, parts: Parts) -> Result<Vec<News>, PollError> {
-    let store = Arc::new(memory::open(&settings.state_dir).map_err(StartError::from)?);
+    let store = Arc::new(restore::open(&settings, &parts.clock).map_err(StartError::from)?);
     let holder = daemon::identify(&store, &settings, &parts)?;
     let wallet = Wallet::open(&store, settings.seed.clone(), settings.account_index_start);
-    let wallet = wallet.map_err(StartError::from)?;
+    let mut wallet = wallet.map_err(StartError::from)?;
+    wallet.look_first(&store)?;
     store.durable().await?;
     let client = parts.client(&settings);
     let Parts { clock, entropy, .. } = parts;
@@ -82,6 +94,7 @@ pub async fn poll_once(settings: Settings, parts: Parts) -> Result<Vec<News>, Po
     let registering = offers::register(&line, &store, &settings.offers, &entropy);
     let registered = tokio::time::timeout(REGISTRATION, registering).await.map_err(|_| PollError::Slow)?;
     let terms = offers::terms(&registered.map_err(offer_error)?);
+    let look = first_look(&settings, &store, &wallet, &line, &entropy)?;
     let mut engine = Engine::open(Arc::clone(&store), wallet, terms, holder).map_err(StartError::from)?;
 
     let (page_sender, mut pages) = mpsc::channel(1);
@@ -96,7 +109,11 @@ pub async fn poll_once(settings: Settings, parts: Parts) -> Result<Vec<News>, Po
         entropy,
     };
     // The asker ends, drops its sender, and so ends whoever listens.
-    let asking = async move { ingest.once().await };
+    let asking = async move {
+        let looked = tokio::time::timeout(LOOK, ingest.look_first(look)).await;
+        looked.map_err(|_| None)?.map_err(Some)?;
+        ingest.once().await.map_err(Some)
+    };
     let mut news = BTreeMap::new();
     let listening = async {
         while let Some(page) = pages.recv().await {
@@ -104,10 +121,24 @@ pub async fn poll_once(settings: Settings, parts: Parts) -> Result<Vec<News>, Po
         }
         Ok(())
     };
-    let (asked, listened): (_, Result<(), PollError>) = tokio::join!(asking, listening);
+    let (asked, listened): (Result<(), Option<RoundError>>, Result<(), PollError>) =
+        tokio::join!(asking, listening);
     listened?;
-    asked.map_err(round_error)?;
+    asked.map_err(|error| error.map_or(PollError::Unlooked, round_error))?;
     news.into_iter().filter_map(|(job, status)| describe(&store, job, status).transpose()).collect()
+}
+
+fn first_look(
+    settings: &Settings,
+    store: &Store,
+    wallet: &Wallet,
+    line: &Arc<Line>,
+    entropy: &Entropy,
+) -> Result<Option<Look>, PollError> {
+    let started = edge::monotonic();
+    let clock = move || edge::monotonic().saturating_duration_since(started);
+    let rpc = Rpc::new(&RpcConfig::new(settings.rpc.clone(), clock)).map_err(StartError::from)?;
+    Ok(daemon::look_of(settings, store, wallet, line, rpc, entropy)?)
 }
 
 /// Decides about a page as the daemon's loop does, except that only looks are performed.

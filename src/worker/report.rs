@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::look;
 use super::memory::{self, Record};
 use super::memory::{CLAIMS, HISTORY, INVOICES, JOBS, OFFERS, OPEN, OUTCOMES, RECENT, REQUESTS, fact};
 use super::stage::Stage;
@@ -33,6 +34,8 @@ pub enum Question {
     },
     /// The invoice addresses that were used.
     Wallet,
+    /// A backup; its answer is not JSON but the backup itself.
+    Backup,
 }
 
 /// Answers a question.
@@ -45,6 +48,7 @@ pub fn answer(store: &Store, question: &Question) -> Result<Value, StoreError> {
         Question::Jobs { open, limit } => jobs(store, *open, (*limit).min(JOBS_MAX)),
         Question::Job { id } => job(store, *id),
         Question::Wallet => wallet(store),
+        Question::Backup => Ok(Value::Null),
     }
 }
 
@@ -70,8 +74,17 @@ fn status(store: &Store) -> Result<Value, StoreError> {
         "holder": memory::fact(store, fact::HOLDER)?,
         "next_index": memory::fact(store, fact::NEXT_INDEX)?.and_then(|text| text.parse::<u32>().ok()),
         "epoch": memory::fact(store, fact::EPOCH)?,
+        "looked": !look::is_due(store)?,
+        "restored": noted(store, fact::RESTORED)?,
+        "backup": noted(store, fact::BACKUP)?,
         "cursor": memory::fact(store, fact::CURSOR)?.and_then(|text| text.parse::<u64>().ok()),
     }))
+}
+
+/// A fact that is JSON; null if there is none.
+fn noted(store: &Store, name: &str) -> Result<Value, StoreError> {
+    let text = memory::fact(store, name)?;
+    Ok(text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default())
 }
 
 fn jobs(store: &Store, open: bool, limit: usize) -> Result<Value, StoreError> {

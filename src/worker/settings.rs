@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use nano_currency::{Amount, Network, Seed};
 
-use self::raw::{Raw, RawHandler, RawOffer};
+use self::raw::{Raw, RawBackup, RawHandler, RawOffer};
+use super::backups::BackupSettings;
 use super::executor::{Handler, HandlerKind, Limits};
 use super::input::Pricing;
 use super::terms::Terms;
@@ -35,6 +36,15 @@ const PROCESSORS_MAX: u64 = 8_192;
 
 /// The largest limit of a handler's processes: the kernel's own for the whole machine.
 const TASKS_MAX: u64 = 4_194_304;
+/// How far a lost address may be looked for: under a hundred could be one morning's unpaid quotes,
+/// and each thousand is three calls to a node.
+const INDEX_GAPS: std::ops::RangeInclusive<u64> = 100..=1_000_000;
+
+/// The longest time between two backups: a year.
+const BACKUP_HOURS_MAX: u64 = 8_760;
+
+/// Backups that are kept at most: each is as large as the state.
+const BACKUPS_MAX: u64 = 1_000;
 
 /// Offers of one worker at most: each costs a request at every start.
 const OFFERS_MAX: usize = 100;
@@ -66,6 +76,10 @@ pub struct Settings {
     pub quote_ttl: Option<Duration>,
     /// How long running jobs may go on once the worker is told to stop.
     pub drain: Duration,
+    /// How far beyond the last address that was used a lost one is looked for.
+    pub index_gap: u32,
+    /// Backups of the state.
+    pub backup: BackupSettings,
     /// What is offered.
     pub offers: Vec<OfferSettings>,
     /// This very program, if it can be the launcher of handlers; not a setting, so absent here.
@@ -113,7 +127,10 @@ impl Resolver<'_> {
         let index_start = self.env_number("NANO_ACCOUNT_INDEX_START", raw.nano.account_index_start);
         let index_start =
             self.problems.number("nano.account_index_start", index_start, 0, 0..=u64::from(u32::MAX));
+        let index_gap = self.problems.number("nano.index_gap", raw.nano.index_gap, 1_000, INDEX_GAPS);
         let state_dir = self.problems.take("state.dir", raw.state.dir);
+        let state_dir = self.base.join(state_dir.unwrap_or_else(|| "state".to_owned()));
+        let backup = self.backup(raw.backup, &state_dir);
         let min_ms = self.env_number("POLL_INTERVAL_MS", raw.polling.min_ms);
         let min_ms = self.problems.number("polling.min_ms", min_ms, 500, 10..=3_600_000);
         let max_ms =
@@ -135,7 +152,6 @@ impl Resolver<'_> {
         );
         let drain = self.problems.number("shutdown.drain_seconds", raw.shutdown.drain_seconds, 60, 0..=3_600);
         let offers = self.offers(raw.offers, Duration::from_secs(window));
-        let base = self.base;
         let settings = (|| {
             Some(Settings {
                 relay_url: relay_url?,
@@ -144,17 +160,30 @@ impl Resolver<'_> {
                 seed: seed?,
                 rpc: rpc?,
                 account_index_start: u32::try_from(index_start).ok()?,
-                state_dir: base.join(state_dir.unwrap_or_else(|| "state".to_owned())),
+                state_dir,
                 poll_min: Duration::from_millis(min_ms),
                 poll_max: Duration::from_millis(max_ms),
                 lock_ttl: Duration::from_secs(lock_ttl),
                 quote_ttl: quote_ttl.map(Duration::from_secs),
                 drain: Duration::from_secs(drain),
+                index_gap: u32::try_from(index_gap).ok()?,
+                backup,
                 offers: offers?,
                 launcher: None,
             })
         })();
         self.problems.finish(settings)
+    }
+
+    fn backup(&mut self, raw: RawBackup, state_dir: &Path) -> BackupSettings {
+        let dir = self.problems.take("backup.dir", raw.dir);
+        let hours = self.problems.number("backup.every_hours", raw.every_hours, 24, 0..=BACKUP_HOURS_MAX);
+        let keep = self.problems.number("backup.keep", raw.keep, 7, 1..=BACKUPS_MAX);
+        BackupSettings {
+            dir: dir.map_or_else(|| state_dir.join("backups"), |dir| self.base.join(dir)),
+            every: (hours > 0).then(|| Duration::from_secs(hours * 3_600)),
+            keep: usize::try_from(keep).unwrap_or(1),
+        }
     }
 
     fn relay_url(&mut self, field: Option<Field<String>>) -> Option<String> {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use nano_currency::{Account, Seed};
 
+use super::look::{self, Looked};
 use super::memory::{self, INVOICES, IssuedInvoice, fact};
 use crate::points::crash_point;
 use crate::protocol::JobId;
@@ -24,6 +25,8 @@ pub struct Wallet {
     /// Accounts derived ahead, to recognise addresses that this state does not know.
     ahead: HashMap<Account, Ahead>,
     scanned: u32,
+    /// Whether indices may have been used that this state does not know of.
+    unsure: bool,
 }
 
 /// An account that this state did not hand out.
@@ -79,7 +82,63 @@ impl Wallet {
             Some(text) => text.parse::<u32>().map_err(|_| damaged())?.max(index_start),
             None => index_start,
         };
-        Ok(Self { seed, next, ahead: HashMap::new(), scanned: next })
+        Ok(Self { seed, next, ahead: HashMap::new(), scanned: next, unsure: false })
+    }
+
+    /// From here on no index is consumed before relay and chain were looked at, unless they were.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub fn look_first(&mut self, store: &Store) -> Result<bool, StoreError> {
+        self.unsure = look::is_due(store)?;
+        Ok(self.unsure)
+    }
+
+    /// Whether no index may be consumed yet.
+    #[must_use]
+    pub const fn is_unsure(&self) -> bool {
+        self.unsure
+    }
+
+    /// Notes addresses that were used before, and with the last of them that all are known.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub fn note_looked(
+        &mut self,
+        store: &Store,
+        batch: &mut Batch,
+        looked: &Looked,
+    ) -> Result<(), WalletError> {
+        for seen in &looked.seen {
+            let key = memory::account_key(&seen.account);
+            if !INVOICES.contains(store, &key)? {
+                INVOICES.put(batch, &key, &IssuedInvoice { index: seen.index, job_id: seen.job })?;
+            }
+        }
+        let Some(next) = looked.next else { return Ok(()) };
+        if next > self.next {
+            memory::put_fact(batch, fact::NEXT_INDEX, &next.to_string())?;
+            self.next = next;
+            self.scanned = next;
+            self.ahead.clear();
+        }
+        memory::put_fact(batch, fact::LOOKED, "yes")?;
+        self.unsure = false;
+        Ok(())
+    }
+
+    /// Where a look begins, and whether indices before that were used.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub fn look_from(&self, store: &Store) -> Result<(u32, bool), StoreError> {
+        Ok((self.next, memory::fact(store, fact::NEXT_INDEX)?.is_some()))
+    }
+
+    /// Its seed.
+    pub(super) const fn seed(&self) -> &Seed {
+        &self.seed
     }
 
     /// The next index that was never consumed.

@@ -15,6 +15,7 @@ mod crashes;
 mod handlers;
 mod leases;
 mod locks;
+mod lost;
 mod outages;
 mod payments;
 mod sale;

@@ -45,6 +45,33 @@ impl Drop for Program {
     }
 }
 
+#[tokio::test]
+async fn a_damaged_state_is_refused_with_what_to_do_and_is_left_where_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut program = Program::start(dir.path(), &[]);
+    let party = Party::new(&program.addr, 1);
+    let offer = quoted_offer();
+    assert!(attempt(&party, "POST", "/v1/offers", offer).await.is_some_and(|(status, _)| status < 300));
+    program.child.kill().unwrap();
+    program.child.wait().unwrap();
+    let data = dir.path().join("db");
+    let whole = std::fs::read(&data).unwrap();
+    let written = whole.iter().rposition(|byte| *byte != 0).unwrap();
+    for cut in [written / 4, written / 2, written * 3 / 4] {
+        // As much of it as a broken disk might leave.
+        std::fs::write(&data, &whole[..cut]).unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_relay"))
+            .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+            .arg(dir.path())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{cut}: {said}");
+        assert!(said.contains("state is damaged") && said.contains("--data"), "{cut}: {said}");
+        assert!(data.exists());
+    }
+}
+
 /// One request that may be cut off: `None` then.
 async fn attempt(party: &Party, method: &str, target: &str, body: Value) -> Option<(u16, Value)> {
     use tokio::io::AsyncWriteExt as _;

@@ -18,6 +18,7 @@ use nano_worker::relay::config::{Config, Rates};
 use nano_worker::relay::storage::embedded::Embedded;
 use nano_worker::relay::{self};
 use nano_worker::store::{Batch, Keyspace};
+use nano_worker::worker::backups::BackupSettings;
 use nano_worker::worker::executor::{Function, Handler, HandlerKind, Purpose, Run};
 use nano_worker::worker::input::Pricing;
 use nano_worker::worker::memory::{self, RegisteredOffer};
@@ -311,6 +312,8 @@ impl World {
             quote_ttl: Some(Duration::from_secs(plan.quote_ttl_s)),
             drain: Duration::from_secs(20),
             launcher: None,
+            index_gap: 100,
+            backup: BackupSettings { dir: PathBuf::from("unused"), every: None, keep: 1 },
             offers: Offer::ALL.into_iter().map(|offer| self.offer(offer, index, number, life)).collect(),
         }
     }

@@ -48,6 +48,20 @@ pub(super) enum Command {
     },
     /// Ask the relay once and print what is new, without a daemon; `recover` then acts on it.
     Poll,
+    /// Write the state as text, without stopping the daemon.
+    Backup {
+        /// Where to; `-` is standard output. Unless given, a new file in [backup] dir.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// Take a state back from a backup; the daemon must not run.
+    Restore {
+        /// The backup.
+        file: PathBuf,
+        /// Move a state that is there aside; nothing is deleted.
+        #[arg(long)]
+        replace: bool,
+    },
     /// Test everything the daemon needs and say what to do.
     Check,
     /// Say how it goes.

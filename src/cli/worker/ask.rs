@@ -83,7 +83,34 @@ fn status_text(status: &Value) -> String {
     }
     lines.push(format!("next index   {}", text(&status["next_index"])));
     lines.push(format!("last event   {}", text(&status["cursor"])));
+    lines.extend(past_text(status));
     lines.join("\n")
+}
+
+/// Where the state came from, and where a copy of it is.
+fn past_text(status: &Value) -> Vec<String> {
+    let mut lines = Vec::new();
+    let (backup, restored) = (&status["backup"], &status["restored"]);
+    match (backup.is_null(), backup["error"].as_str()) {
+        (true, _) => {}
+        (_, None) => lines.push(format!("last backup  {} {}", text(&backup["at"]), text(&backup["file"]))),
+        (_, Some(error)) => lines.push(format!("last backup  failed {}: {error}", text(&backup["at"]))),
+    }
+    if !restored.is_null() {
+        let from = restored["from"].as_str().unwrap_or("nothing, as there was no backup");
+        lines.push(format!(
+            "made anew    {} from {from} ({})",
+            text(&restored["at"]),
+            text(&restored["why"])
+        ));
+        if let Some(aside) = restored["aside"].as_str() {
+            lines.push(format!("             what was there is in {aside}"));
+        }
+    }
+    if status["looked"] == json!(false) {
+        lines.push("quoting      waits until relay and chain were looked at for used addresses".to_owned());
+    }
+    lines
 }
 
 pub(super) fn jobs(config: &Path, verb: Jobs, out: Output) -> Result<Exit, Failure> {

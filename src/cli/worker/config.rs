@@ -65,11 +65,17 @@ fn resolved(settings: &Settings) -> Result<Value, Failure> {
             "first_account": account,
             "rpc": node_names(settings)?,
             "account_index_start": settings.account_index_start,
+            "index_gap": settings.index_gap,
         },
         "state": { "dir": settings.state_dir },
         "polling": {
             "min_ms": millis(settings.poll_min),
             "max_ms": millis(settings.poll_max),
+        },
+        "backup": {
+            "dir": settings.backup.dir,
+            "every_hours": settings.backup.every.map_or(0, |every| every.as_secs() / 3_600),
+            "keep": settings.backup.keep,
         },
         "lock": { "ttl_seconds": settings.lock_ttl.as_secs() },
         "quote": { "ttl_seconds": settings.quote_ttl.map(|ttl| ttl.as_secs()) },

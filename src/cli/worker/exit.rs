@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::store::OpenError;
 use crate::worker::StartError;
+use crate::worker::restore::RestoreError;
 use crate::worker::wallet::WalletError;
 
 /// How the program ended. The numbers are for scripts, so they never change.
@@ -96,8 +97,8 @@ impl Exit {
             }
             Self::InUse => "Another worker has the state directory.",
             Self::State => {
-                "The state directory cannot be used: damaged, newer than this program, not there, or another \
-                 key's or seed's."
+                "The state directory or the backup cannot be used: damaged, newer than this program, not there, \
+                 or another key's, seed's or network's."
             }
             Self::Unreachable => {
                 "The relay or the node could not be asked, or `recover` did not get done in time; try again later."
@@ -105,7 +106,7 @@ impl Exit {
             Self::CheckFailed => "`check`: at least one thing would keep the daemon from working.",
             Self::NeedsPerson => "`recover`: something needs a person, say money that is owed back.",
             Self::NotFound => "There is no job of this id.",
-            Self::Exists => "The file is there already and is not overwritten.",
+            Self::Exists => "The file, or for `restore` a state, is there already and is not overwritten.",
             Self::Interrupted => "Stopped with Ctrl-C before the end.",
         }
     }
@@ -175,6 +176,18 @@ impl From<OpenError> for Failure {
         match error {
             OpenError::InUse(_) => Self::new(Exit::InUse, error)
                 .hint("stop the other worker, or give this one a [state] dir of its own"),
+            error if error.is_damage() => Self::new(Exit::State, error).hint(
+                "`worker run` moves it aside and makes it anew from the last backup, the relay and the chain",
+            ),
+            error => Self::new(Exit::State, error),
+        }
+    }
+}
+
+impl From<RestoreError> for Failure {
+    fn from(error: RestoreError) -> Self {
+        match error {
+            RestoreError::Open(error) => error.into(),
             error => Self::new(Exit::State, error),
         }
     }
@@ -188,10 +201,12 @@ impl From<StartError> for Failure {
                 .hint("name the seed that this state was made with in nano.seed, or another [state] dir"),
             StartError::OtherSeller { .. } => Self::new(Exit::State, error)
                 .hint("name the key that this state was made with in relay.key, or another [state] dir"),
+            StartError::OtherNetwork { .. } => Self::new(Exit::State, error)
+                .hint("name the network that this state was made on in nano.network, or another [state] dir"),
             StartError::RelayUrl(_) | StartError::Rpc(_) | StartError::Offer(_) => {
                 Self::new(Exit::Config, error)
             }
-            StartError::Store(_) | StartError::Wallet(_) | StartError::Engine(_) => {
+            StartError::Store(_) | StartError::Wallet(_) | StartError::Engine(_) | StartError::Restore(_) => {
                 Self::new(Exit::State, error)
             }
             StartError::Anew | StartError::System(_) => Self::other(error),

@@ -77,6 +77,19 @@ pub(super) fn state_dir(path: &Path) -> Result<PathBuf, Failure> {
     }
 }
 
+/// Where backups go, by this setting alone.
+pub(super) fn backup_dir(path: &Path) -> Result<PathBuf, Failure> {
+    let Written { text, base } = read(path)?;
+    // What is no TOML was said when the state directory was asked for.
+    let document: toml::Table = text.parse().unwrap_or_default();
+    let dir = document.get("backup").and_then(|backup| backup.get("dir"));
+    match dir.map(toml::Value::as_str) {
+        None => Ok(state_dir(path)?.join("backups")),
+        Some(Some(dir)) => Ok(base.join(dir)),
+        Some(None) => Err(Failure::text(Exit::Config, "backup.dir must be a text")),
+    }
+}
+
 /// Where the configuration expects the secret `table.key`; `otherwise` beside it if it does not say.
 pub(super) fn secret_file(path: &Path, table: &str, key: &str, otherwise: &str) -> Result<PathBuf, Failure> {
     let base = base_of(path)?;

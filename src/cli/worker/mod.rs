@@ -27,6 +27,8 @@ mod recover;
 
 mod poll;
 
+mod backup;
+
 mod demo;
 
 use std::process::ExitCode;
@@ -80,6 +82,8 @@ fn dispatch(args: Args, out: Output) -> Result<Exit, Failure> {
         Command::Run => run::run(&config),
         Command::Recover { dry_run, patience } => recover::run(&config, dry_run, patience, out),
         Command::Poll => poll::run(&config, out),
+        Command::Backup { out: target } => backup::backup(&config, target, out),
+        Command::Restore { file, replace } => backup::restore(&config, &file, replace, out),
         Command::Check => check::run(&config, out),
         Command::Status => ask::status(&config, out),
         Command::Jobs(verb) => ask::jobs(&config, verb, out),

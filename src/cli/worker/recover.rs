@@ -8,10 +8,11 @@ use serde_json::{Value, json};
 use super::ask::is_store;
 use super::exit::{Exit, Failure};
 use super::files;
-use super::output::Output;
+use super::output::{Output, warn};
 use super::run::{launcher, on_signal, parts};
 use crate::store::{OpenError, Store};
 use crate::worker::recover::{self, Decision, Place};
+use crate::worker::restore::{self, Rebuilt, RestoreError};
 use crate::worker::{Settings, memory, recover_once};
 
 /// How often the store is tried again after the daemon has closed it: its threads end a little later.
@@ -37,6 +38,27 @@ pub(super) fn run(config: &Path, dry_run: bool, patience: u64, out: Output) -> R
         );
         return Ok(Exit::Done);
     }
+    if let Some(rebuilt) = damage(&settings)? {
+        let from =
+            rebuilt.from.as_ref().map_or_else(|| "nothing".to_owned(), |file| file.display().to_string());
+        if dry_run {
+            let rebuild = json!({ "why": rebuilt.why, "from": rebuilt.from });
+            out.answer(
+                &json!({ "dry_run": true, "jobs": [], "needs_person": false, "rebuild": rebuild }),
+                format_args!(
+                    "the store is damaged: {}\n  - move it aside, as it is\n  - make it anew from {from}\n  \
+                     - look at relay and chain for all that happened since, before anything is quoted",
+                    rebuilt.why
+                ),
+            );
+            return Ok(Exit::Done);
+        }
+        warn(format_args!(
+            "the store is damaged ({}): it is moved aside and made anew from {from}",
+            rebuilt.why
+        ));
+        drop(restore::open(&settings, &parts().clock)?);
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let outcomes = runtime.map_err(Failure::other)?.block_on(async {
         let store = open(&dir).await?;
@@ -51,6 +73,14 @@ pub(super) fn run(config: &Path, dry_run: bool, patience: u64, out: Output) -> R
         afterwards(&open(&dir).await?, decisions)
     })?;
     Ok(tell(&outcomes, dry_run, out))
+}
+
+/// What is to be done about the store itself. One that is in use is looked at by whoever uses it.
+fn damage(settings: &Settings) -> Result<Option<Rebuilt>, Failure> {
+    match restore::diagnose(settings) {
+        Err(RestoreError::Open(OpenError::InUse(_))) => Ok(None),
+        found => Ok(found?),
+    }
 }
 
 fn plan(store: &Store, settings: &Settings) -> Result<Vec<Decision>, Failure> {

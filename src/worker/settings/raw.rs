@@ -13,6 +13,7 @@ pub(super) struct Raw {
     pub(super) relay: RawRelay,
     pub(super) nano: RawNano,
     pub(super) state: RawState,
+    pub(super) backup: RawBackup,
     pub(super) polling: RawPolling,
     pub(super) lock: RawLock,
     pub(super) quote: RawQuote,
@@ -34,6 +35,7 @@ pub(super) struct RawNano {
     pub(super) seed: Option<Field<String>>,
     pub(super) rpc: Option<Field<Vec<String>>>,
     pub(super) account_index_start: Option<Field<u64>>,
+    pub(super) index_gap: Option<Field<u64>>,
     pub(super) min_confirmations: Option<Field<u64>>,
 }
 
@@ -41,6 +43,14 @@ pub(super) struct RawNano {
 #[serde(default)]
 pub(super) struct RawState {
     pub(super) dir: Option<Field<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawBackup {
+    pub(super) dir: Option<Field<String>>,
+    pub(super) every_hours: Option<Field<u64>>,
+    pub(super) keep: Option<Field<u64>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -214,6 +214,9 @@ impl Storage for Embedded {
 }
 
 #[cfg(test)]
+mod fixture;
+
+#[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
