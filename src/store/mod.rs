@@ -369,7 +369,7 @@ fn open_db(dir: &Path, options: Options<'_>) -> Result<sled::Db, OpenError> {
         .mode(sled::Mode::HighThroughput);
     let mut tries = 0;
     loop {
-        let error = match recover(&config) {
+        let error = match recover(dir, &config) {
             Ok(db) => return Ok(db),
             Err(source) => open_error(dir, source),
         };
@@ -383,8 +383,28 @@ fn open_db(dir: &Path, options: Options<'_>) -> Result<sled::Db, OpenError> {
     }
 }
 
-/// What sled makes of its files. Of some damage it makes a panic, which is an answer as well.
-fn recover(config: &sled::Config) -> sled::Result<sled::Db> {
+/// Opens sled in two steps. In one, it writes a new snapshot and then clears segments that only the
+/// old one needs, without having made sure that the new one's name is on the disk; and without the
+/// right snapshot it takes a log with such gaps for an empty one. So it is stopped in between.
+fn recover(dir: &Path, config: &sled::Config) -> sled::Result<sled::Db> {
+    let Some(turn) = place::Turn::take(dir)? else {
+        // The words of sled's own refusal, see `open_error`.
+        return Err(io::Error::other("could not acquire lock on the directory").into());
+    };
+    let stop = turn.stop()?;
+    let first = open_guarded(config);
+    stop.lift()?;
+    match first {
+        Err(sled::Error::Io(error)) if place::is_stop(&error) => {
+            place::settle(dir)?;
+            open_guarded(config)
+        }
+        opened => opened,
+    }
+}
+
+/// Of some damage sled makes a panic, which is an answer as well.
+fn open_guarded(config: &sled::Config) -> sled::Result<sled::Db> {
     std::panic::catch_unwind(AssertUnwindSafe(|| config.open()))
         .unwrap_or_else(|_| Err(sled::Error::ReportableBug("its files contradict each other".to_owned())))
 }

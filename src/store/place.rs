@@ -1,8 +1,8 @@
 //! The directory of a store: what sled leaves undone about its files, for the loss of power.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// sled's settings, text with a checksum at its end.
 const SETTINGS: &str = "conf";
@@ -43,6 +43,48 @@ fn sync_parent(dir: &Path) -> io::Result<()> {
 pub(super) fn settle(dir: &Path) -> io::Result<()> {
     File::open(dir.join(SETTINGS))?.sync_all()?;
     File::open(dir)?.sync_all()
+}
+
+/// The turn of one who opens the store in a directory.
+pub(super) struct Turn<'a> {
+    dir: &'a Path,
+    _locked: File,
+}
+
+impl<'a> Turn<'a> {
+    /// `None` if another one has it.
+    pub(super) fn take(dir: &'a Path) -> io::Result<Option<Self>> {
+        let locked = File::open(dir)?;
+        match locked.try_lock() {
+            Ok(()) => Ok(Some(Self { dir, _locked: locked })),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    /// Lets sled fail after it has written its snapshot, before it clears anything: it then removes
+    /// blobs that are younger than its log, and a directory is no blob that can be removed.
+    pub(super) fn stop(&self) -> io::Result<Stop> {
+        let path = self.dir.join("blobs").join(i64::MAX.to_string());
+        // It may be left from a process that was killed.
+        fs::create_dir_all(&path)?;
+        Ok(Stop(path))
+    }
+}
+
+/// What sled stumbles over.
+pub(super) struct Stop(PathBuf);
+
+impl Stop {
+    /// Takes it away.
+    pub(super) fn lift(self) -> io::Result<()> {
+        fs::remove_dir(self.0)
+    }
+}
+
+/// Whether sled has stumbled over a [`Stop`].
+pub(super) fn is_stop(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::IsADirectory
 }
 
 /// The segments that a store was made with.

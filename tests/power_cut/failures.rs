@@ -164,3 +164,75 @@ fn get(world: &World, path: &str) -> Option<(u16, String)> {
     let status = answer.split(' ').nth(1)?.parse().ok()?;
     Some((status, answer))
 }
+
+/// A disk of its own, small enough to be filled. Making one is for root alone.
+struct SmallDisk(std::path::PathBuf);
+
+impl SmallDisk {
+    fn mount(place: &std::path::Path, megabytes: u32) -> Option<Self> {
+        std::fs::create_dir(place).unwrap();
+        let size = format!("size={megabytes}m");
+        let done = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(place).output();
+        done.is_ok_and(|done| done.status.success()).then(|| Self(place.to_owned()))
+    }
+
+    fn fill(&self, megabytes: usize) {
+        std::fs::write(self.0.join("filler"), vec![1; megabytes << 20]).unwrap();
+    }
+
+    /// Takes every byte that is left.
+    fn fill_up(&self) {
+        use std::io::Write as _;
+        let mut file = std::fs::File::create(self.0.join("more")).unwrap();
+        while file.write_all(&[1; 4_096]).is_ok() {}
+    }
+
+    fn clear(&self, name: &str) {
+        std::fs::remove_file(self.0.join(name)).unwrap();
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Lazily: a process that is being killed may still have it open.
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_little_room_nothing_new_is_quoted_and_what_was_is_finished() {
+    let world = World::new().await;
+    let Some(disk) = SmallDisk::mount(&world.path("state-one"), 160) else {
+        println!("not tried: this user may not mount a disk to fill");
+        return;
+    };
+    let _worker = world.start_worker("one", &OfferText::default());
+    let begun = world.accepted(&text("begun")).await;
+    disk.fill(110);
+    let status =
+        || -> Value { serde_json::from_str(&world.ask_worker("one", &["status", "--json"]).1).unwrap() };
+    assert_eq!(status()["short_of_room"], true);
+    let asked = world.request(&text("asked")).await;
+    let hash = world.pay(&begun, PRICE);
+    world.submit(&begun, &hash).await;
+    world.wait(begun.job_id, Status::Delivered).await;
+    assert_eq!(world.buyer.job(&asked).await.unwrap().status, Status::Requested);
+    disk.clear("filler");
+    world.wait(asked, Status::Quoted).await;
+
+    let paid = world.again(async || world.buyer.accept(&asked).await).await;
+    disk.fill_up();
+    let hash = world.pay(&paid, PRICE);
+    world.submit(&paid, &hash).await;
+    // sled may have room left in its file, so the last of it is used up by more jobs.
+    for number in 0..400 {
+        if !status()["outage"].is_null() {
+            break;
+        }
+        world.request(&text(&format!("{number} {}", "x".repeat(30_000)))).await;
+    }
+    world.eventually("word of the outage", async || (!status()["outage"].is_null()).then_some(())).await;
+    disk.clear("more");
+    world.wait(paid.job_id, Status::Delivered).await;
+    assert_eq!((world.runs_of(&begun), world.runs_of(&paid)), (1, 1));
+}

@@ -369,11 +369,13 @@ static int in_tree(int kind, char letter, const char *from, const char *to, int 
 
 static int do_rename(const char *from, const char *to) { return syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0); }
 static int do_unlink(const char *path, const char *unused) { (void)unused; return syscall(SYS_unlinkat, AT_FDCWD, path, 0); }
+static int do_rmdir(const char *path, const char *unused) { (void)unused; return syscall(SYS_unlinkat, AT_FDCWD, path, AT_REMOVEDIR); }
 static __thread mode_t wanted_mode;
 static int do_mkdir(const char *path, const char *unused) { (void)unused; return syscall(SYS_mkdirat, AT_FDCWD, path, wanted_mode); }
 
 int rename(const char *from, const char *to) { return in_tree(RENAME, 'c', from, to, do_rename); }
 int unlink(const char *path) { return in_tree(UNLINK, 'u', path, NULL, do_unlink); }
+int rmdir(const char *path) { return in_tree(UNLINK, 'u', path, NULL, do_rmdir); }
 int mkdir(const char *path, mode_t mode)
 {
     wanted_mode = mode;

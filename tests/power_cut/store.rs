@@ -21,6 +21,8 @@ const CHILD: &str = "POWER_CUT_CHILD";
 
 /// Writers that share the barrier.
 const LANES: u8 = 3;
+/// Calls in which a store is opened, and some more.
+const OPENING: usize = 70;
 /// Numbers that each lane keeps; what goes makes sled use its segments again.
 const KEPT: u64 = 6;
 
@@ -37,19 +39,21 @@ struct Shape {
     blob: usize,
     /// Batches of each lane in one life.
     batches: u64,
+    /// Whether the power only goes while the store is opened.
+    opening: bool,
 }
 
 /// As programs use it.
-const USUAL: Shape = Shape { segment: None, blob: 90_000, batches: 25 };
+const USUAL: Shape = Shape { segment: None, blob: 90_000, batches: 25, opening: false };
 
 /// Small segments, so that sled gives many of them up and writes them again within a second.
-const BUSY: Shape = Shape { segment: Some(16_384), blob: 120, batches: 200 };
+const BUSY: Shape = Shape { segment: Some(16_384), blob: 120, batches: 200, opening: false };
 
 impl Shape {
     /// Some numbers have a long blob, most have a few bytes.
     fn blob(self, number: u64) -> Vec<u8> {
         let len = usize::try_from(number * 7_919).unwrap() % self.blob;
-        vec![number.to_le_bytes()[0]; if number % 3 == 0 { len } else { len % 100 }]
+        vec![number.to_le_bytes()[0]; if number.is_multiple_of(3) { len } else { len % 100 }]
     }
 
     /// A store keeps the segments that its settings name. Their checksum is not looked at.
@@ -67,7 +71,7 @@ impl Shape {
 
     fn parse(text: &str) -> Self {
         let (blob, batches) = text.split_once(':').unwrap();
-        Self { segment: None, blob: blob.parse().unwrap(), batches: batches.parse().unwrap() }
+        Self { segment: None, opening: false, blob: blob.parse().unwrap(), batches: batches.parse().unwrap() }
     }
 }
 
@@ -203,6 +207,9 @@ fn lives(shape: Shape, seed: u64, lives: usize, cuts_per_life: usize, blind: boo
             if !disk.play(entry) {
                 continue;
             }
+            if shape.opening && at > OPENING && (next.is_some() || at < next_life) {
+                continue;
+            }
             // All moments just after a sync, and some of the others.
             if !matches!(entry, Entry::SyncEnds { .. }) && dice.below(share) != 0 {
                 continue;
@@ -255,6 +262,11 @@ fn scratch() -> tempfile::TempDir {
 #[test]
 fn what_was_called_durable_survives_a_power_cut_at_any_call() {
     survives(USUAL, 4, 60);
+}
+
+#[test]
+fn an_opening_that_clears_segments_survives_a_power_cut_at_any_call() {
+    survives(Shape { opening: true, ..BUSY }, 10, 60);
 }
 
 #[test]
