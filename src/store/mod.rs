@@ -29,7 +29,7 @@ pub use blob::Blobs;
 pub use key::Key;
 pub use keyspace::{Keyspace, Scan};
 pub use migrate::Migration;
-pub use transfer::{Filling, RawRecord, View};
+pub use transfer::{Filling, RECORD_BYTES_MAX, RawRecord, View};
 
 use barrier::Barrier;
 use damage::guarded;
