@@ -35,7 +35,7 @@ pub use keyspace::{Keyspace, Scan};
 pub use memory::{Disk, Flushed, Writes};
 pub use migrate::Migration;
 pub use room::{RESERVE_BYTES, free_bytes, is_short, probe};
-pub use transfer::{Filling, RawRecord, View};
+pub use transfer::{Filling, RECORD_BYTES_MAX, RawRecord, View};
 
 use barrier::Barrier;
 use damage::guarded;

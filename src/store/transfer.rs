@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::{MutexGuard, PoisonError};
 
 use super::tree::Tree;
-use super::{Batch, META, OpenError, Options, Store, StoreError, VALUE_BYTES_MAX};
+use super::{Batch, META, OpenError, Options, Store, StoreError};
 
 /// A record as it is stored: the key with its keyspace's number in front, and the value.
 pub type RawRecord = (Vec<u8>, Vec<u8>);
@@ -25,6 +25,9 @@ const KEPT_BYTES_MAX: usize = 64 << 20;
 
 /// Bytes brought in by one batch: sled's segments are half a megabyte.
 const IMPORT_BYTES: usize = 512 * 1_024;
+
+/// The largest value that any released version has written: what one could store, all can take back.
+pub const RECORD_BYTES_MAX: usize = 128 * 1_024;
 
 /// The note that a store is being filled.
 const FILLING: &str = "filling";
@@ -180,7 +183,7 @@ impl Filling {
     /// # Errors
     /// If it can be none, or the database fails.
     pub fn put(&mut self, key: Vec<u8>, value: Vec<u8>) -> Result<(), StoreError> {
-        if key.first().is_none_or(|id| *id == META.id()) || value.len() > VALUE_BYTES_MAX {
+        if key.first().is_none_or(|id| *id == META.id()) || value.len() > RECORD_BYTES_MAX {
             return Err(StoreError::Record {
                 keyspace: "a backup",
                 reason: "it is no record of a store".to_owned(),

@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::memory::{self, Form, KEYSPACES, SCHEMA, fact};
 use crate::protocol::Timestamp;
-use crate::store::{RawRecord, Store, StoreError, VALUE_BYTES_MAX, View};
+use crate::store::{RECORD_BYTES_MAX, RawRecord, Store, StoreError, View};
 
 /// What the first line names.
 const FORMAT: &str = "nano-worker backup";
@@ -22,7 +22,7 @@ const FORMAT: &str = "nano-worker backup";
 const VERSION: u32 = 1;
 
 /// The longest line: the largest value, in hex, and its names.
-const LINE_BYTES_MAX: u64 = 2 * VALUE_BYTES_MAX as u64 + 4_096;
+const LINE_BYTES_MAX: u64 = 2 * RECORD_BYTES_MAX as u64 + 4_096;
 
 /// The first line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -152,7 +152,9 @@ async fn a_restored_state_learns_what_happened_since_before_it_quotes() {
     assert_eq!(code, Some(0), "{out}");
     let (code, out) = world.ask_worker("one", &["backup", "--out", "-"]);
     let at_once = fs::read_to_string(&backup).unwrap();
-    assert_eq!((code, out.lines().count()), (Some(0), at_once.lines().count()));
+    // In between the daemon may have written something.
+    assert!(code == Some(0) && out.ends_with("\"}\n"), "{out}");
+    assert!(out.lines().count() >= at_once.lines().count());
     assert!(!at_once.contains(&hex::encode([3; 32])), "the seed is in it");
 
     let since = world.buy(&text("since")).await;

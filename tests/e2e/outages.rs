@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use mock_nano_rpc::{Fault, FaultKind};
 use nano_worker::protocol::Status;
+use nano_worker::store::{Batch, Keyspace, Options, Store};
 use serde_json::json;
 
 use crate::world::{OfferText, PRICE, World, text};
@@ -72,6 +73,36 @@ async fn a_slow_node_is_only_slow() {
     world.node.fault(Fault { kind: FaultKind::Slow { delay_ms: 1_000 }, action: None, count: None });
     let job = world.buy(&json!(1)).await;
     assert_eq!(world.runs_of(&job), 1);
+}
+
+#[tokio::test]
+async fn a_node_of_another_network_makes_nothing_paid() {
+    let world = World::new().await;
+    let mut worker = world.start_worker("one", &OfferText::default());
+    let job = world.accepted(&text("hello")).await;
+    worker.kill();
+    forget_network(&world);
+    let config = world.configure("one", &OfferText::default());
+    let wrong = std::fs::read_to_string(&config).unwrap().replace("\"dev\"", "\"live\"");
+    std::fs::write(&config, wrong).unwrap();
+    let _worker = world.run_worker("one", &config);
+    let hash = world.pay(&job, PRICE);
+    world.submit(&job, &hash).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(world.runs_of(&job), 0);
+    let log = std::fs::read_to_string(world.path("one.log")).unwrap();
+    assert!(log.contains("is not on the network live"), "{log}");
+}
+
+/// As states are that were made before their network was noted.
+fn forget_network(world: &World) {
+    let facts: Keyspace<String, String> = Keyspace::new(1, "facts", 1);
+    let options = Options { kind: "worker", schema: 2, cache_bytes: 1 << 20 };
+    let store = Store::open(&world.path("state-one"), options).unwrap();
+    let mut batch = Batch::default();
+    facts.remove(&mut batch, &"network".to_owned());
+    store.commit(batch).unwrap();
+    store.durable_blocking().unwrap();
 }
 
 #[tokio::test]

@@ -53,11 +53,10 @@ fn from_daemon(dir: &Path, target: &Path, out: Output) -> Result<Exit, AskFailur
         super::block_on(control::ask_backup(&dir, take))
     });
     // Nothing is written before there is an answer.
-    let mut first = pieces.recv().ok();
-    let written = match first {
-        Some(_) => Some(write(target, || Ok(first.take().or_else(|| pieces.recv().ok())), out)),
-        None => None,
-    };
+    let written = pieces.recv().ok().map(|first| {
+        let mut first = Some(first);
+        write(target, || Ok(first.take().or_else(|| pieces.recv().ok())), out)
+    });
     drop(pieces);
     let asked = asking.join().map_err(|_| AskFailure::Other(Failure::other(anyhow::anyhow!("no answer"))))?;
     match (asked.map_err(AskFailure::Other)?, written) {
