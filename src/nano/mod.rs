@@ -5,7 +5,7 @@
 //! [`rpc`] and [`stream`], the only modules here that wait for anything.
 //!
 //! Architecture invariant: nothing in this crate knows what a job, an offer or a relay is, and
-//! nothing but the RPC client does I/O. It is a crate of its own, not only a folder, because two
+//! nothing but [`rpc`] and [`stream`] does I/O. It is a crate of its own, not only a folder, because two
 //! packages stand on it: the worker's and the mock ledger's.
 
 pub mod amount;
