@@ -115,7 +115,7 @@ fn read_block(contents: &Value) {
     }
     let Ok(Block::State(block)) = read else { return };
     assert_eq!(Block::from_json(&Value::from(&block)), Ok(Block::State(block)));
-    assert_eq!(Block::State(block).hash(), Some(block.fields.hash()));
+    assert_eq!(Block::State(block).hash(), block.fields.hash());
     assert_eq!(block.is_signed(), StateBlock { work: Work::new(0), ..block }.is_signed());
 }
 

@@ -1,11 +1,11 @@
 //! Nano, the currency: what a block, an address and an amount are, and how to ask a node.
 //!
 //! Reading order: [`amount`], [`account`], [`seed`], [`block`], [`work`], [`network`],
-//! [`proof`], [`quorum`], then
+//! [`draft`], [`proof`], [`quorum`], then
 //! [`rpc`] and [`stream`], the only modules here that wait for anything.
 //!
 //! Architecture invariant: nothing in this crate knows what a job, an offer or a relay is, and
-//! nothing but the RPC client does I/O. It is a crate of its own, not only a folder, because two
+//! nothing but [`rpc`] and [`stream`] does I/O. It is a crate of its own, not only a folder, because two
 //! packages stand on it: the worker's and the mock ledger's.
 
 pub mod amount;
@@ -19,6 +19,8 @@ pub mod block;
 pub mod work;
 
 pub mod network;
+
+pub mod draft;
 
 pub mod proof;
 

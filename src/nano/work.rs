@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
 
 use blake2::Blake2b;
 use blake2::digest::{Digest, consts::U8};
@@ -109,13 +110,54 @@ impl fmt::Debug for Work {
     }
 }
 
+/// How fast this machine searches.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rate {
+    tries_per_second: f64,
+}
+
+impl Rate {
+    /// One thread made `tries` in `took`, and `threads` will search; `None` if no time passed.
+    ///
+    /// Threads that share a core are slower than that, so it is a hope rather than a promise.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "an estimate needs no sixteenth digit")]
+    pub fn measured(tries: u64, took: Duration, threads: usize) -> Option<Self> {
+        let tries_per_second = tries as f64 * threads as f64 / took.as_secs_f64();
+        (tries_per_second.is_finite() && tries_per_second > 0.0).then_some(Self { tries_per_second })
+    }
+
+    /// The time that work of this difficulty takes on average. Half of all searches are over in
+    /// 0.7 of it, one in fifty takes four times as long.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "an estimate needs no sixteenth digit")]
+    pub fn expected(&self, threshold: Difficulty) -> Duration {
+        let seconds = threshold.expected_tries() as f64 / self.tries_per_second;
+        Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
+    }
+}
+
+/// Tries `tries` nonces on this thread and returns the best difficulty: what a caller with a clock
+/// measures its [`Rate`] by. A hundred thousand take some tens of milliseconds.
+#[must_use]
+pub fn sample(root: &[u8; 32], tries: u64, start: u64) -> Difficulty {
+    let best = (0..tries).map(|step| Work(start.wrapping_add(step)).difficulty(root)).max();
+    best.unwrap_or(Difficulty(0))
+}
+
+/// The threads that [`solve`] uses.
+#[must_use]
+pub fn threads() -> usize {
+    thread::available_parallelism().map_or(1, NonZeroUsize::get)
+}
+
 /// Searches for work on all cores; `None` once `cancel` is set.
 ///
 /// Blocks the calling thread, so asynchronous callers put it on a blocking one. `start` is where
 /// the search begins: a random number, unless a test wants the same answer twice.
 #[must_use]
 pub fn solve(root: &[u8; 32], threshold: Difficulty, start: u64, cancel: &AtomicBool) -> Option<Work> {
-    let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get) as u64;
+    let threads = threads() as u64;
     let found = AtomicBool::new(false);
     let (sender, receiver) = mpsc::channel();
     thread::scope(|scope| {

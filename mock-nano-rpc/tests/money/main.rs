@@ -5,3 +5,5 @@
 
 mod quorum;
 mod stream;
+mod wallet;
+mod work;

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::Failure;
 use super::answer::{absent, entries, optional, required};
+use crate::draft::AccountState;
 use crate::{Account, Amount, BlockHash};
 
 /// What an account holds, as far as the network has decided.
@@ -34,6 +35,19 @@ pub struct AccountInfo {
     pub confirmed_height: Option<u64>,
     /// Its balance after the newest confirmed block.
     pub confirmed_balance: Option<Amount>,
+}
+
+impl AccountInfo {
+    /// What its next block depends on; `representative` if the node names none.
+    #[must_use]
+    pub fn state(&self, account: Account, representative: Account) -> AccountState {
+        AccountState {
+            account,
+            frontier: self.frontier,
+            balance: self.balance,
+            representative: self.representative.unwrap_or(representative),
+        }
+    }
 }
 
 /// Reads the balances of those accounts that the node mentions.

@@ -74,13 +74,13 @@ mod tests {
     use crate::rpc::process::read_processed;
     use crate::rpc::receivable::read_receivable;
     use crate::rpc::transport::classify;
-    use crate::rpc::{Lookup, accounts, status};
+    use crate::rpc::{HistoryQuery, Lookup, accounts, history, status};
     use crate::{Account, BlockHash};
 
     /// Names that the readers look for, the hash and the account that are asked about among them.
     fn name() -> impl Strategy<Value = String> {
         let names = "blocks blocks_not_found balances balance amount source contents type subtype confirmed height \
-                     block_account frontier block_count hash work count cemented network error link previous";
+                     block_account frontier block_count history frontiers exists hash work count cemented network error link previous";
         let mut names: Vec<String> = names.split_whitespace().map(str::to_owned).collect();
         names.extend([BlockHash::ZERO.to_string(), Account::BURN.to_string()]);
         prop_oneof![4 => proptest::sample::select(names), 1 => any::<String>()]
@@ -130,6 +130,9 @@ mod tests {
             let _ = (read_processed(read()), status::read_version(read()), status::read_block_count(read()));
             let _ = (status::read_quorum(read()), status::read_telemetry(read()));
             let _ = status::read_active_difficulty(read());
+            let query = HistoryQuery { account: Account::BURN, head: None, forward: false, count: 1 };
+            let _ = (history::read_history(&query, read()), history::read_frontiers(read()));
+            let _ = (history::read_exists(read()), history::read_receipts(&[hash], read()));
         }
 
         #[test]

@@ -241,6 +241,17 @@ impl Rpc {
         .await
     }
 
+    /// Tells every node that nobody waits for this work any more. A wish: most nodes refuse it,
+    /// and nothing depends on it.
+    pub async fn work_cancel(&self, root: &[u8; 32]) {
+        let body = json!({ "action": "work_cancel", "hash": BlockHash::from_bytes(*root) });
+        let request = self.request(body);
+        for endpoint in self.endpoints.iter() {
+            // Refused or lost, the work ends by itself.
+            let _ = endpoint.ask(&request, &self.clock).await;
+        }
+    }
+
     /// What program the node is, and on which network.
     ///
     /// # Errors
@@ -297,11 +308,11 @@ impl Rpc {
         Ok(Health { version, blocks, findings })
     }
 
-    const fn request(&self, body: Value) -> Request {
+    pub(super) const fn request(&self, body: Value) -> Request {
         Request::new(body, self.timeout)
     }
 
-    async fn ask<T>(
+    pub(super) async fn ask<T>(
         &self,
         request: &Request,
         read: impl Fn(Result<Value, Failure>) -> Result<T, Failure>,

@@ -1,11 +1,12 @@
 //! Asking Nano nodes: typed calls over JSON-RPC, with bounds on everything.
 //!
 //! Reading order: [`config`] what a client may do, [`error`] how a call can fail, [`client`] the
-//! calls, then the answers: [`blocks`], [`receivable`], [`accounts`], [`process`], [`status`].
-//! Below them: [`panel`] asks several nodes at once.
-//! [`breaker`] when a node is left alone, [`budget`] how often it is asked, `endpoint` a node with its breaker,
-//! `listing` how long lists are collected,
-//! `transport` the one place that does I/O, `wire` what stands in for it, `answer` how loosely written JSON is read.
+//! calls, then the answers: [`blocks`], [`receivable`], [`accounts`], [`process`], [`history`],
+//! [`status`]; [`work`] finds work wherever there is some, [`panel`] asks several nodes at once.
+//! Below them: [`breaker`] when a node is left alone, [`budget`] how often it is asked, `endpoint`
+//! a node with both, `listing` how long lists are collected, `ledger` the calls about the past,
+//! `transport` the one place that does I/O, `wire` what stands in for it, `answer` how loosely
+//! written JSON is read.
 //!
 //! Two nodes of different make and the proxies before them were listened to. They agree on
 //! little: numbers come as strings or not, nothing comes as `""`, `{}`, `[]` or a missing key,
@@ -27,7 +28,11 @@ pub mod accounts;
 
 pub mod process;
 
+pub mod history;
+
 pub mod status;
+
+pub mod work;
 
 pub mod panel;
 
@@ -40,6 +45,7 @@ pub(crate) mod fuzzing;
 
 mod answer;
 mod endpoint;
+mod ledger;
 mod listing;
 mod transport;
 mod wire;
@@ -49,12 +55,14 @@ pub use blocks::{BlockInfo, Lookup, Payment, Subtype};
 pub use client::Rpc;
 pub use config::RpcConfig;
 pub use error::{Failure, RpcError, RpcSetupError};
+pub use history::{HistoryEntry, HistoryPage, HistoryQuery, Receipt};
 pub use panel::{Panel, PanelConfig};
 pub use process::Processed;
 pub use receivable::{Receivable, Receivables};
 pub use status::{BlockCount, Finding, Health, Quorum, Telemetry, Version};
 pub use transport::Node;
 pub use wire::{Reply, Wire};
+pub use work::WorkSources;
 
 /// Gives TLS its cryptography (rustls with ring). Safe to call more than once; [`Rpc::new`] does.
 pub fn install_crypto() {

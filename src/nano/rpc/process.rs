@@ -34,6 +34,14 @@ pub enum Processed {
     SubtypeMismatch,
     /// A send that would raise the balance.
     NegativeSpend,
+    /// The subtype does not fit the block's `previous`, or is no subtype.
+    BadSubtype,
+    /// A legacy block after a state block, or an epoch out of order.
+    BadPosition,
+    /// The burn account cannot be opened.
+    BurnAccount,
+    /// An epoch block that changes more than the epoch.
+    RepresentativeMismatch,
     /// Anything else, in the node's words.
     Other(String),
 }
@@ -45,6 +53,31 @@ impl Processed {
         matches!(self, Self::Accepted(_) | Self::Old | Self::SubtypeMismatch)
     }
 
+    /// Whether the block can never be on the ledger as it is: it must be made anew, or not at all.
+    /// A fork is judged by the network, a gap closes, and low work is done again for the same hash.
+    #[must_use]
+    pub const fn is_refused_for_good(&self) -> bool {
+        match self {
+            Self::BadSignature
+            | Self::Invalid
+            | Self::Unreceivable
+            | Self::BalanceMismatch
+            | Self::NegativeSpend
+            | Self::BadPosition
+            | Self::BurnAccount
+            | Self::RepresentativeMismatch => true,
+            Self::Accepted(_)
+            | Self::Old
+            | Self::Fork
+            | Self::GapPrevious
+            | Self::GapSource
+            | Self::LowWork
+            | Self::SubtypeMismatch
+            | Self::BadSubtype
+            | Self::Other(_) => false,
+        }
+    }
+
     fn from_error(text: String) -> Self {
         match text.as_str() {
             "Old block" => Self::Old,
@@ -52,12 +85,16 @@ impl Processed {
             "Gap previous block" => Self::GapPrevious,
             "Gap source block" => Self::GapSource,
             "Bad signature" => Self::BadSignature,
-            "Block work is less than threshold" => Self::LowWork,
+            "Block work is less than threshold" | "Block work is insufficient" => Self::LowWork,
             "Block is invalid" => Self::Invalid,
             "Unreceivable" => Self::Unreceivable,
             "Balance and amount delta do not match" => Self::BalanceMismatch,
             "Invalid block balance for given subtype" => Self::SubtypeMismatch,
             "Negative spend" => Self::NegativeSpend,
+            "Invalid block subtype" | "Invalid previous block for given subtype" => Self::BadSubtype,
+            "This block cannot follow the previous block" => Self::BadPosition,
+            "Burn account is not allowed to open" => Self::BurnAccount,
+            "Representative mismatch" => Self::RepresentativeMismatch,
             _ => Self::Other(text),
         }
     }

@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use nano_currency::block::{Block, StateBlock, StateFields};
-use nano_currency::rpc::{BlockInfo, Failure, Lookup, Processed, Rpc, RpcConfig, RpcError, Subtype};
+use nano_currency::rpc::{
+    BlockInfo, Failure, HistoryQuery, Lookup, Processed, Rpc, RpcConfig, RpcError, Subtype,
+};
 use nano_currency::work::{Difficulty, Work};
 use nano_currency::{Account, Amount, BlockHash, Network, PrivateKey};
 use serde_json::Value;
@@ -36,6 +38,9 @@ async fn check(file: &str, expected: &[(&str, usize)]) {
             "accounts_receivable" | "accounts_pending" => receivable(&rpc, entry).await,
             "accounts_balances" => balances(&rpc, entry).await,
             "account_info" => account_info(&rpc, entry).await,
+            "account_history" => history(&rpc, entry).await,
+            "accounts_frontiers" => frontiers(&rpc, entry).await,
+            "receivable_exists" => exists(&rpc, entry).await,
             "process" => process(&rpc, entry).await,
             "work_generate" => work_generate(&rpc, entry).await,
             "version" | "block_count" | "confirmation_quorum" | "telemetry" | "active_difficulty" => {
@@ -52,8 +57,10 @@ async fn check(file: &str, expected: &[(&str, usize)]) {
 #[tokio::test]
 async fn what_the_cpp_node_said() {
     let expected = [
+        ("account_history", 9),
         ("account_info", 10),
         ("accounts_balances", 5),
+        ("accounts_frontiers", 1),
         ("accounts_pending", 1),
         ("accounts_receivable", 42),
         ("active_difficulty", 1),
@@ -63,6 +70,7 @@ async fn what_the_cpp_node_said() {
         ("blocks_info", 20),
         ("confirmation_quorum", 2),
         ("process", 32),
+        ("receivable_exists", 6),
         ("telemetry", 1),
         ("version", 2),
         ("work_generate", 4),
@@ -73,8 +81,10 @@ async fn what_the_cpp_node_said() {
 #[tokio::test]
 async fn what_rsnano_said() {
     let expected = [
+        ("account_history", 9),
         ("account_info", 10),
         ("accounts_balances", 4),
+        ("accounts_frontiers", 1),
         ("accounts_pending", 1),
         ("accounts_receivable", 34),
         ("active_difficulty", 1),
@@ -84,6 +94,7 @@ async fn what_rsnano_said() {
         ("blocks_info", 20),
         ("confirmation_quorum", 1),
         ("process", 29),
+        ("receivable_exists", 5),
         ("telemetry", 1),
         ("version", 1),
         ("work_generate", 3),
@@ -270,6 +281,58 @@ async fn account_info(rpc: &Rpc, entry: &Value) -> Checked {
     ensure(balance.as_deref() == body["confirmed_balance"].as_str(), "confirmed balance")
 }
 
+async fn history(rpc: &Rpc, entry: &Value) -> Checked {
+    let forward = entry["request"]["reverse"] == "true";
+    let account = text(&entry["request"], "account").parse().unwrap();
+    let page = rpc.account_history(&HistoryQuery { account, head: None, forward, count: 10 }).await;
+    let (body, page) = match (body(entry), page) {
+        (Ok(body), Ok(page)) => (body, page),
+        // One kind of node calls it an error that an account has no history.
+        (Err(wanted), Ok(page)) => {
+            return ensure(wanted == "says: Account not found" && page.entries.is_empty(), wanted);
+        }
+        (Err(wanted), Err(error)) => return same_failure(&wanted, &error),
+        (wanted, found) => return Err(format!("{wanted:?} {found:?}")),
+    };
+    let recorded = body["history"].as_array().map_or_else(Vec::new, Clone::clone);
+    ensure(recorded.len() == page.entries.len(), "number of blocks")?;
+    let next = body["previous"].as_str().or_else(|| body["next"].as_str());
+    ensure(page.next.map(|hash| hash.to_string()).as_deref() == next, "next page")?;
+    for (recorded, read) in recorded.iter().zip(&page.entries) {
+        ensure(read.hash.to_string() == text(recorded, "hash"), "hash")?;
+        ensure(read.height.to_string() == text(recorded, "height"), "height")?;
+        ensure(read.confirmed == (recorded["confirmed"] == "true"), "confirmed")?;
+        let kind = recorded["subtype"].as_str().or_else(|| recorded["type"].as_str());
+        ensure(read.subtype.map(Subtype::name) == kind, "subtype")?;
+        let moved = matches!(kind, Some("send" | "receive"));
+        let (amount, other) = (recorded["amount"].as_str(), recorded["account"].as_str());
+        ensure(read.amount.map(|amount| amount.to_string()).as_deref() == amount, "amount")?;
+        let other = other.filter(|_| moved);
+        ensure(read.counterparty.map(|other| other.to_string()).as_deref() == other, "account")?;
+    }
+    Ok(())
+}
+
+async fn frontiers(rpc: &Rpc, entry: &Value) -> Checked {
+    let accounts = accounts_of(&entry["request"]);
+    let found = rpc.accounts_frontiers(&accounts).await.map_err(|error| error.to_string())?;
+    let body = body(entry)?;
+    ensure(found.len() == body["frontiers"].as_object().unwrap().len(), "number of frontiers")?;
+    for (account, hash) in found {
+        ensure(body["frontiers"][account.to_string()] == hash.to_string(), "frontier")?;
+    }
+    Ok(())
+}
+
+async fn exists(rpc: &Rpc, entry: &Value) -> Checked {
+    let hash = text(&entry["request"], "hash").parse().unwrap();
+    match (body(entry), rpc.receivable_exists(&hash).await) {
+        (Ok(body), Ok(Some(exists))) => ensure(exists == (body["exists"] == "1"), "exists"),
+        (Err(wanted), Ok(None)) => ensure(wanted == "says: Block not found", wanted),
+        (wanted, found) => Err(format!("{wanted:?} {found:?}")),
+    }
+}
+
 /// Any block will do: the server has its answer ready.
 fn any_block() -> StateBlock {
     let key = PrivateKey::from_bytes([1; 32]);
@@ -310,7 +373,7 @@ async fn process(rpc: &Rpc, entry: &Value) -> Checked {
         "says: Unreceivable" => Processed::Unreceivable,
         "says: Balance and amount delta do not match" => Processed::BalanceMismatch,
         "says: Invalid block balance for given subtype" => Processed::SubtypeMismatch,
-        "says: Invalid block subtype" => Processed::Other("Invalid block subtype".to_owned()),
+        "says: Invalid block subtype" => Processed::BadSubtype,
         other => return Err(format!("nothing is expected for: {other}")),
     };
     ensure(processed.1 == wanted, format!("{:?}", processed.1))
