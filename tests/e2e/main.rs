@@ -12,6 +12,7 @@ mod process;
 mod world;
 
 mod crashes;
+mod flaws;
 mod handlers;
 mod leases;
 mod locks;
