@@ -188,7 +188,7 @@ async fn recover(
     healed: Instant,
 ) -> (BTreeMap<JobId, Job>, Duration) {
     let mut jobs: BTreeMap<JobId, Job> = BTreeMap::new();
-    let mut look = async |sale: &Sale, jobs: &mut BTreeMap<JobId, Job>| {
+    let look = async |sale: &Sale, jobs: &mut BTreeMap<JobId, Job>| {
         let seller = sellers.iter().find(|seller| seller.public_key() == sale.seller).unwrap();
         if let Ok(job) = seller.job(&sale.job).await {
             jobs.insert(sale.job, job);
