@@ -21,6 +21,8 @@ mod link;
 mod mischief;
 mod oracle;
 mod shop;
+#[path = "../common/twin.rs"]
+mod twin;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -121,7 +123,7 @@ async fn run(plan: &Plan, dir: &Path, disk: Option<Disk>) -> Vec<String> {
     let mut mischief = Mischief::new(&place, lines, Arc::clone(&node), disk, plan.seed);
     offers(&mut mischief, &looker, OFFERS / 2).await;
     mischief.actors[1].kill(Duration::ZERO);
-    cast::make_twin(dir);
+    twin::make_twin(&dir.join("state-0"), &dir.join("state-1"));
     mischief.complete(&place);
     let market = Arc::new(Market {
         node,

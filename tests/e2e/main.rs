@@ -19,3 +19,5 @@ mod locks;
 mod outages;
 mod payments;
 mod sale;
+#[path = "../common/twin.rs"]
+mod twin;
