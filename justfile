@@ -23,6 +23,10 @@ tidy:
 doc:
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --open
 
+# Break real processes and their lines for so many seconds, or until so many jobs are paid
+chaos SECONDS="600" JOBS="100000":
+    CHAOS_SECONDS={{SECONDS}} CHAOS_JOBS={{JOBS}} cargo test --test chaos -- --nocapture every_paid
+
 # Watch one whole sale on loopback
 demo:
     cargo run --release --bin worker -- demo

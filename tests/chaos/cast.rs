@@ -8,8 +8,6 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::dice::Dice;
-use nano_worker::store::{Batch, Keyspace};
-use nano_worker::worker::memory;
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 
 /// Between an end that nobody asked for and the next start, as a service manager would leave.
@@ -185,32 +183,6 @@ impl Drop for Actor {
         if let Some(child) = &mut self.child {
             drop(child.kill());
             drop(child.wait());
-        }
-    }
-}
-
-/// Gives worker 1 the offers of worker 0, and nothing else that makes it another process: both serve
-/// the same jobs of the same seller, and only the relay's lock stands between them.
-pub(crate) fn make_twin(dir: &Path) {
-    const FACTS: Keyspace<String, String> = Keyspace::new(1, "facts", 1);
-    copy(&dir.join("state-0"), &dir.join("state-1"));
-    let store = memory::open(&dir.join("state-1")).unwrap();
-    let mut batch = Batch::default();
-    FACTS.remove(&mut batch, &"holder".to_owned());
-    store.commit(batch).unwrap();
-    store.durable_blocking().unwrap();
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir(to).unwrap();
-    fs::set_permissions(to, fs::Permissions::from_mode(0o700)).unwrap();
-    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
-        let kind = entry.file_type().unwrap();
-        let to = to.join(entry.file_name());
-        if kind.is_dir() {
-            copy(&entry.path(), &to);
-        } else if kind.is_file() {
-            fs::copy(entry.path(), to).unwrap();
         }
     }
 }

@@ -16,10 +16,13 @@
 mod cast;
 mod dice;
 mod disk;
+mod flaws;
 mod link;
 mod mischief;
 mod oracle;
 mod shop;
+#[path = "../common/twin.rs"]
+mod twin;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -120,7 +123,7 @@ async fn run(plan: &Plan, dir: &Path, disk: Option<Disk>) -> Vec<String> {
     let mut mischief = Mischief::new(&place, lines, Arc::clone(&node), disk, plan.seed);
     offers(&mut mischief, &looker, OFFERS / 2).await;
     mischief.actors[1].kill(Duration::ZERO);
-    cast::make_twin(dir);
+    twin::make_twin(&dir.join("state-0"), &dir.join("state-1"));
     mischief.complete(&place);
     let market = Arc::new(Market {
         node,
@@ -187,23 +190,30 @@ async fn recover(
     healed: Instant,
 ) -> (BTreeMap<JobId, Job>, Duration) {
     let mut jobs: BTreeMap<JobId, Job> = BTreeMap::new();
-    loop {
+    let look = async |sale: &Sale, jobs: &mut BTreeMap<JobId, Job>| {
+        let seller = sellers.iter().find(|seller| seller.public_key() == sale.seller).unwrap();
+        if let Ok(job) = seller.job(&sale.job).await {
+            jobs.insert(sale.job, job);
+        }
+        jobs.get(&sale.job).is_some_and(|job| job.status.is_final())
+    };
+    let mut open: Vec<&Sale> = sales.iter().filter(|sale| sale.payment.is_owed()).collect();
+    while !open.is_empty() && healed.elapsed() < RECOVERY_MAX {
         mischief.rest().await;
-        for sale in sales {
-            if jobs.get(&sale.job).is_some_and(|job| job.status.is_final()) {
-                continue;
-            }
-            let seller = sellers.iter().find(|seller| seller.public_key() == sale.seller).unwrap();
-            if let Ok(job) = seller.job(&sale.job).await {
-                jobs.insert(sale.job, job);
+        let mut left = Vec::new();
+        for sale in open {
+            if !look(sale, &mut jobs).await {
+                left.push(sale);
             }
         }
-        let ended = |sale: &&Sale| jobs.get(&sale.job).is_some_and(|job| job.status.is_final());
-        let open = sales.iter().filter(|sale| sale.payment.is_owed()).filter(|sale| !ended(sale)).count();
-        if open == 0 || healed.elapsed() > RECOVERY_MAX {
-            return (jobs, healed.elapsed());
-        }
+        open = left;
     }
+    let recovered = healed.elapsed();
+    // What nobody has paid for is only looked at.
+    for sale in sales.iter().filter(|sale| !sale.payment.is_owed()) {
+        look(sale, &mut jobs).await;
+    }
+    (jobs, recovered)
 }
 
 /// The figures.

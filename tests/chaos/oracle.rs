@@ -157,7 +157,8 @@ impl Evidence<'_> {
             }
             at = Some(to);
         }
-        at == Some(end)
+        // It may have expired since it was looked at.
+        at.is_some_and(|at| end.reaches(at))
     }
 
     fn addresses(&self) -> Vec<String> {

@@ -26,7 +26,7 @@ case "$request" in
 *'"crash"'*) exit 3 ;;
 *'"die"'*) kill -9 $$ ;;
 *'"eat"'*) tail /dev/zero || exit 4 ;;
-*'"orphan"'*) sleep 600 & setsid sleep 600 & ;;
+*'"orphan"'*) sleep 600 & setsid sh -c 'sleep 600 & sleep 600' & ;;
 esac
 printf '%s' "$request"
 "#;

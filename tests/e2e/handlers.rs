@@ -50,6 +50,32 @@ async fn one_that_forks_and_hangs() {
     .await;
 }
 
+/// A machine that has no descriptor left for a moment is no reason to fail a job that is paid.
+#[tokio::test]
+async fn one_that_cannot_be_started_yet_is_started_later() {
+    use rustix::process::{Resource, Rlimit, prlimit};
+    let world = World::new().await;
+    let worker = world.start_worker("one", &OfferText::default());
+    let job = world.accepted(&text("hello")).await;
+    let open = std::fs::read_dir(format!("/proc/{}/fd", worker.pid().as_raw_nonzero())).unwrap().count();
+    let limit = |current| {
+        let limit = Rlimit { current: Some(current), maximum: Some(4_096) };
+        prlimit(Some(worker.pid()), Resource::Nofile, limit).unwrap();
+    };
+    // One for the connection to the node, if it needs one; a handler needs more.
+    limit(open as u64 + 1);
+    let hash = world.pay(&job, PRICE);
+    world.submit(&job, &hash).await;
+    world
+        .eventually("a start that fails", async || {
+            world.logs().contains("cannot be started yet").then_some(())
+        })
+        .await;
+    limit(1_024);
+    let job = world.wait(job.job_id, Status::Delivered).await;
+    assert_eq!(world.runs_of(&job), 1);
+}
+
 /// What a service was asked: the values of `X-Purpose`, and one request's headers and body.
 #[derive(Default)]
 struct Asked {

@@ -6,14 +6,22 @@ use nano_worker::client::LockRequest;
 use nano_worker::protocol::Status;
 use serde_json::json;
 
+use crate::twin::make_twin;
 use crate::world::{OfferText, PRICE, World, text};
 
+/// Known in others: two workers share a key, and both run the job; a lock that is the key's, not the
+/// process's.
 #[tokio::test]
 async fn two_workers_with_one_key_never_run_one_job_twice() {
     let world = World::new().await;
-    let _one = world.start_worker("one", &OfferText::default());
+    let mut one = world.start_worker("one", &OfferText::default());
     world.offer().await;
-    let _two = world.start_worker("two", &OfferText::default());
+    one.kill();
+    make_twin(&world.path("state-one"), &world.path("state-two"));
+    let _one = world.start_worker("one", &OfferText::default());
+    let config = world.configure("two", &OfferText::default());
+    // They have one seed, and must not have one address.
+    let _two = world.run_worker_with("two", &config, &[("NANO_ACCOUNT_INDEX_START", "1000000")]);
     for number in 0..20 {
         let job = world.accepted(&json!(number)).await;
         let hash = world.pay(&job, PRICE);

@@ -12,6 +12,7 @@ mod process;
 mod world;
 
 mod crashes;
+mod flaws;
 mod handlers;
 mod leases;
 mod locks;
@@ -19,3 +20,5 @@ mod lost;
 mod outages;
 mod payments;
 mod sale;
+#[path = "../common/twin.rs"]
+mod twin;

@@ -191,6 +191,54 @@ async fn a_signal_drains_and_a_second_process_is_refused() {
     assert!(status.success(), "{status}");
 }
 
+/// Known in others: a key that is "in progress" when the server dies stays so for a day, and a signed
+/// request that has an idempotency key crashes the server.
+#[tokio::test]
+async fn a_key_whose_request_was_killed_is_free_or_has_its_answer() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut cut_off = 0;
+    for round in 0..12u64 {
+        let mut program = Program::start(dir.path(), &[]);
+        let (seller, buyer) = (Party::new(&program.addr, 1), Party::new(&program.addr, 2));
+        let offer = seller.post("/v1/offers", quoted_offer()).await.expect(201);
+        let ask = json!({"offer_id": offer["offer"]["offer_id"], "request_payload": round}).to_string();
+        let keyed = [("Idempotency-Key", format!("round-{round}"))];
+        let keyed: Vec<(&str, &str)> = keyed.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let first = async {
+            use tokio::io::AsyncWriteExt as _;
+            let mut head = "POST /v1/jobs HTTP/1.1\r\nHost: r\r\nConnection: close\r\n".to_owned();
+            for (name, value) in buyer.signed("POST", "/v1/jobs", &ask) {
+                head.push_str(&format!("{name}: {value}\r\n"));
+            }
+            let request =
+                format!("{head}Idempotency-Key: round-{round}\r\nContent-Length: {}\r\n\r\n{ask}", ask.len());
+            let mut stream = tokio::net::TcpStream::connect(&program.addr).await.unwrap();
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            let _ = stream.read_to_string(&mut answer).await;
+            answer
+        };
+        let kill = async {
+            tokio::time::sleep(Duration::from_micros(500 * round)).await;
+            program.signal(Signal::KILL);
+        };
+        let (answer, ()) = tokio::join!(first, kill);
+        program.child.wait().unwrap();
+        cut_off += usize::from(!answer.starts_with("HTTP/1.1 201"));
+        let program = Program::start(dir.path(), &[]);
+        let buyer = Party::new(&program.addr, 2);
+        let again = buyer.send("POST", "/v1/jobs", &ask, &keyed).await;
+        let job = again.expect(201);
+        if let Some((_, body)) = answer.split_once("\r\n\r\n") {
+            let told: Option<Value> = serde_json::from_str(body).ok();
+            assert!(told.is_none_or(|told| told == job), "two answers for one key: {answer}\n{job}");
+        }
+        let jobs = buyer.get("/v1/jobs").await.expect(200);
+        assert_eq!(jobs["total"], round + 1, "one key, one job");
+    }
+    assert!(cut_off > 0, "no request was cut off, so this shows nothing");
+}
+
 /// A relay that the machine kept from running finds, when it wakes, that the time for first requests
 /// is over and that they have come. They have come.
 #[tokio::test]

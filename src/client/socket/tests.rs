@@ -76,6 +76,17 @@ async fn hints_arrive_and_a_lost_connection_is_made_again() {
     relay.task.await.unwrap();
 }
 
+/// Known in others: after ten tries to connect, nobody tries again.
+#[tokio::test]
+async fn it_connects_again_after_any_number_of_failures() {
+    let mut relay = relay(8).await;
+    for _ in 0..40 {
+        drop(relay.listener.accept().await.unwrap());
+    }
+    let _socket = relay.admit().await;
+    assert_eq!(relay.hear().await, Hint::Connected);
+}
+
 #[tokio::test]
 async fn a_full_channel_drops_hints_and_nothing_else() {
     let mut relay = relay(2).await;

@@ -362,6 +362,18 @@ fn a_late_payment_is_watched_for_and_recorded() {
     assert_eq!(record.stage, Stage::Ended { ending: Ending::PaidLate });
 }
 
+/// Known in others: jobs that were cancelled are asked about for ever.
+#[test]
+fn a_cancelled_job_is_asked_about_for_a_while_and_not_for_ever() {
+    let mut bench = Bench::new();
+    bench.take(vec![whole(job(1, Status::Requested))]);
+    assert_eq!(bench.take(vec![whole(quoted(1, Status::Canceled, 0, "1000"))]), ["01 Watch"]);
+    let end = bench.engine().next_deadline().unwrap();
+    let effects = bench.engine().take(vec![], end).unwrap();
+    assert!(matches!(effects[..], [(_, Effect::Unwatch)]), "{effects:?}");
+    assert_eq!((bench.engine().open_count(), bench.engine().next_deadline()), (0, None));
+}
+
 #[test]
 fn a_deadline_wakes_its_job_once_and_never_in_a_circle() {
     let mut bench = Bench::new();

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use rustix::io::Errno;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
@@ -18,6 +19,9 @@ use crate::protocol::JobId;
 
 /// Bytes of a handler's errors that are logged; what follows is read and dropped.
 const STDERR_BYTES_MAX: usize = 64 * 1_024;
+
+/// Between two tries to start a handler for which the machine has no room.
+const START_DELAY: Duration = Duration::from_millis(500);
 
 /// How long output may still come once the program has ended and its group is dead.
 const LAST_OUTPUT: Duration = Duration::from_secs(2);
@@ -54,7 +58,7 @@ async fn run_in(
     run: &Run,
     stop: &CancellationToken,
 ) -> Result<Vec<u8>, RunError> {
-    let mut child = start.spawn(cage, job_group, run).map_err(RunError::Start)?;
+    let mut child = start.begin(cage, job_group, run, timeout, stop).await?;
     crash_point!("worker/handler/started");
     let group = child.id();
     let input = feed(&mut child, run.request.clone());
@@ -77,7 +81,7 @@ async fn run_in(
     strays::kill_group(group);
     job_group.inspect(|group| group.kill());
     drop(child.wait().await);
-    strays::kill_strays_among_children(run.job_id);
+    strays::kill_strays_among_children(run.job_id).await;
     input.abort();
     log.abort();
     let output = tokio::time::timeout(LAST_OUTPUT, output).await;
@@ -99,7 +103,38 @@ fn reason(status: ExitStatus, group: Option<&JobGroup>) -> RunError {
     }
 }
 
+/// Whether a start failed because the machine had too little of something for a moment. After these
+/// errors nothing has run: they come from making pipes and processes, before there is a handler.
+fn may_start_later(error: &std::io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+    matches!(errno, Some(Errno::MFILE | Errno::NFILE | Errno::AGAIN))
+}
+
 impl Start<'_> {
+    /// Starts the program; while the machine has no room for it, waits as long as a run may take.
+    async fn begin(
+        &self,
+        cage: &Cage,
+        group: Option<&JobGroup>,
+        run: &Run,
+        patience: Duration,
+        stop: &CancellationToken,
+    ) -> Result<Child, RunError> {
+        let mut waited = Duration::ZERO;
+        loop {
+            match self.spawn(cage, group, run) {
+                Err(error) if may_start_later(&error) && waited < patience => {
+                    tracing::warn!(job_id = %run.job_id, %error, "the handler cannot be started yet");
+                }
+                started => return started.map_err(RunError::Start),
+            }
+            tokio::select! {
+                () = tokio::time::sleep(START_DELAY) => waited += START_DELAY,
+                () = stop.cancelled() => return Err(RunError::Stopped),
+            }
+        }
+    }
+
     fn spawn(&self, cage: &Cage, group: Option<&JobGroup>, run: &Run) -> std::io::Result<Child> {
         let mut command = Command::from(cage.command(self.program, self.limits, group));
         command

@@ -4,10 +4,23 @@
 //! environment: this process adopts the orphans of its children, so it finds them among its own.
 
 use std::fs;
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, kill_process_group, waitpid};
 
 use crate::protocol::JobId;
+
+/// Looks for what is left of one run: what was killed is gone within a few of them.
+const ROUNDS_MAX: u32 = 200;
+
+/// Between two of them, for what was killed to die.
+const ROUND_DELAY: Duration = Duration::from_millis(5);
+
+/// Looks for what is left of an earlier life; a second one finds what forked during the first.
+const LOOKS_MAX: u32 = 20;
+
+/// Processes whose children are asked for: a handler with more is stopped by its own limits first.
+const DESCENDANTS_MAX: usize = 65_536;
 
 /// Lets the orphans of handlers become children of this process, so that they can be found and
 /// killed. For the daemon's start.
@@ -27,21 +40,30 @@ pub(super) fn kill_group(leader: Option<u32>) {
     }
 }
 
-/// Kills what the job's handler left among this process's children.
-pub(super) fn kill_strays_among_children(job: JobId) {
-    for pid in orphans() {
-        if belongs_to(pid, job) {
-            kill_and_reap(pid, job);
+/// Kills what the job's handler left below this process, and waits until nothing of it is found.
+///
+/// The children of what dies become ours only once it is dead, so one look is not enough.
+pub(super) async fn kill_strays_among_children(job: JobId) {
+    for _ in 0..ROUNDS_MAX {
+        let strays: Vec<i32> = descendants().into_iter().filter(|&pid| belongs_to(pid, job)).collect();
+        if strays.is_empty() {
+            return;
         }
+        strays.into_iter().for_each(|pid| kill_and_reap(pid, job));
+        tokio::time::sleep(ROUND_DELAY).await;
     }
+    tracing::warn!(job_id = %job, "processes that the handler left behind do not die");
 }
 
 /// Kills what an earlier life of this worker may have left running for a job, wherever it is.
 pub fn kill_strays(job: JobId) {
-    for pid in all_processes() {
-        if belongs_to(pid, job) {
-            kill_and_reap(pid, job);
+    // Who forks while it is being killed is found by the next look.
+    for _ in 0..LOOKS_MAX {
+        let strays: Vec<i32> = all_processes().into_iter().filter(|&pid| belongs_to(pid, job)).collect();
+        if strays.is_empty() {
+            return;
         }
+        strays.into_iter().for_each(|pid| kill_and_reap(pid, job));
     }
 }
 
@@ -54,13 +76,30 @@ fn kill_and_reap(pid: i32, job: JobId) {
     let _ = waitpid(Some(process), WaitOptions::NOHANG);
 }
 
-/// The orphans that this process has adopted.
-///
-/// The kernel gives them to the process's first thread, while handlers belong to the threads that
-/// started them; so its list is short, and one small file.
-fn orphans() -> Vec<i32> {
-    let me = rustix::process::getpid().as_raw_nonzero();
-    let list = fs::read_to_string(format!("/proc/self/task/{me}/children")).unwrap_or_default();
+/// All processes below this one.
+fn descendants() -> Vec<i32> {
+    let me = rustix::process::getpid().as_raw_nonzero().get();
+    let mut found = children(me);
+    let mut next = 0;
+    while let Some(&pid) = found.get(next).filter(|_| next < DESCENDANTS_MAX) {
+        found.extend(children(pid));
+        next += 1;
+    }
+    // Whoever was orphaned between two of these lists is in this one.
+    found.extend(children(me));
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
+/// The children of a process, whichever of its threads started or adopted them.
+fn children(pid: i32) -> Vec<i32> {
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
+    let lists = threads.filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("children")).ok());
+    lists.flat_map(|list| numbers(&list)).collect()
+}
+
+fn numbers(list: &str) -> Vec<i32> {
     list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
 }
 

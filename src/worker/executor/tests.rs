@@ -132,7 +132,6 @@ async fn stray_children_do_not_outlive_a_success() {
     assert!(matches!(outcome, Outcome::Result(_) | Outcome::Error(_)));
     // Killing is immediate, dying takes a moment.
     for _ in 0..100 {
-        kill_strays(run_of.job_id);
         if living(run_of.job_id) == 0 {
             return;
         }
