@@ -33,6 +33,9 @@ pub mod breaker;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 
+#[cfg(test)]
+mod tests;
+
 mod answer;
 mod endpoint;
 mod listing;
