@@ -95,7 +95,7 @@ pub fn configs(data: &[u8]) {
     tells_the_same(text, buyer().err(), buyer().err());
     let relay = || relay::config::Settings::resolve(Some((text, nowhere)), |name| env.get(name));
     let relays = |error: relay::config::ConfigError| error.problems.join("\n");
-    tells_the_same("", relay().err().map(relays), relay().err().map(relays));
+    tells_the_same(text, relay().err().map(relays), relay().err().map(relays));
     assert_eq!(relay(), relay());
 }
 

@@ -19,7 +19,7 @@ const SKIPPED: &[&str] = &[".git", "target", "node_modules"];
 /// What is read besides `.rs`.
 const TEXTS: &[&str] = &["md", "toml", "service", "sh", "sql", "yml", "yaml", "json", "html", "txt"];
 /// Files without a telling extension.
-const NAMED: &[&str] = &["justfile", "run", ".gitignore", ".editorconfig"];
+const NAMED: &[&str] = &["fuzz", "justfile", "mutants", "run", ".gitignore", ".editorconfig"];
 
 #[test]
 fn the_source_keeps_its_rules() {

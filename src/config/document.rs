@@ -194,8 +194,9 @@ impl<T: DeserializeOwned> Document<T> {
     }
 }
 
-/// `offers.0.title` as `offers[0].title`, and without the marks of optional fields.
-fn readable(path: &str) -> String {
+/// `offers.0.title` as `offers[0].title`, and without the marks of optional fields. A key that looks
+/// like a secret is not repeated.
+pub(crate) fn readable(path: &str) -> String {
     let mut text = String::new();
     for part in path.split('.').filter(|part| *part != "?") {
         if part.bytes().all(|byte| byte.is_ascii_digit()) {

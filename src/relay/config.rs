@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::config::document::{Document, readable};
 use crate::protocol::apply::Rules;
 use crate::protocol::limits;
 
@@ -250,19 +251,11 @@ impl Settings {
 }
 
 fn parse(text: &str, problems: &mut Vec<String>) -> Raw {
-    let mut unknown = Vec::new();
-    let document = match toml::Deserializer::parse(text) {
-        Ok(document) => document,
-        Err(error) => {
-            problems.push(error.to_string());
-            return Raw::default();
-        }
+    let (raw, found) = match Document::<Raw>::parse(text) {
+        Ok(Document { raw, problems }) => (raw, problems),
+        Err(problems) => (Raw::default(), problems),
     };
-    let parsed: Result<Raw, _> = serde_ignored::deserialize(document, |path| unknown.push(path.to_string()));
-    let raw = parsed.unwrap_or_else(|error| {
-        problems.push(error.to_string());
-        Raw::default()
-    });
+    problems.extend(found.list().iter().map(|problem| format!("{}: {}", problem.path, problem.message)));
     let tables = [
         ("limits", &raw.limits, &[][..]),
         ("rate_limit", &raw.rate_limit, &["enabled"][..]),
@@ -272,9 +265,9 @@ fn parse(text: &str, problems: &mut Vec<String>) -> Raw {
         let known = |key: &str| {
             also.contains(&key) || NUMBERS.iter().any(|number| number.table == table && number.key == key)
         };
-        unknown.extend(keys.keys().filter(|key| !known(key)).map(|key| format!("{table}.{key}")));
+        let unknown = keys.keys().filter(|key| !known(key)).map(|key| readable(&format!("{table}.{key}")));
+        problems.extend(unknown.map(|path| format!("{path}: no such setting")));
     }
-    problems.extend(unknown.into_iter().map(|path| format!("{path}: there is no such setting")));
     raw
 }
 
@@ -356,6 +349,23 @@ mod tests {
             ["limits.quote_ttl_seconds", "limits.qote", "sever", "server.lisen", "RELAY_LOCK_TTL_SECONDS"]
         {
             assert!(problems.contains(part), "{part} in {problems}");
+        }
+    }
+
+    /// Somebody may hand it the worker's document by mistake.
+    #[test]
+    fn what_looks_like_a_secret_is_not_repeated() {
+        let secret = "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60";
+        for text in [
+            format!("[relay]\nkey = '{secret}\n"),
+            format!("[relay]\nk ey = '{secret}'\n"),
+            format!("[server]\nlisten = {secret}\n"),
+            format!("server = '{secret}'\n"),
+            format!("[limits]\n{secret} = 1\n"),
+            format!("{secret} = 1\n"),
+        ] {
+            let error = Settings::resolve(Some((&text, Path::new(""))), nothing).unwrap_err();
+            assert!(!error.problems.is_empty() && !error.to_string().contains(secret), "{error}");
         }
     }
 

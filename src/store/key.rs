@@ -124,3 +124,18 @@ impl<A: Key, B: Key, C: Key> Key for (A, B, C) {
         Some((A::decode(bytes)?, B::decode(bytes)?, C::decode(bytes)?))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_outside_the_calendar_is_no_key() {
+        let mut beyond: &[u8] = &[0xff; 8];
+        assert_eq!(Timestamp::decode(&mut beyond), None);
+        let last = Timestamp::from_micros(i64::MAX);
+        let mut bytes = Vec::new();
+        last.encode(&mut bytes);
+        assert_eq!(Timestamp::decode(&mut bytes.as_slice()), Some(last));
+    }
+}

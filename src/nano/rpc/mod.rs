@@ -43,6 +43,9 @@ pub mod budget;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 
+#[cfg(test)]
+mod tests;
+
 mod answer;
 mod endpoint;
 mod ledger;

@@ -103,3 +103,41 @@ fn a_payment_link_names_the_amount_in_raw() {
     let link = Account::BURN.payment_uri(Amount::from_raw(1_000));
     assert_eq!(link, format!("nano:{}?amount=1000", Account::BURN));
 }
+
+#[test]
+fn values_are_shown_as_people_read_them() {
+    use nano_currency::BlockHash;
+    use nano_currency::seed::Signature;
+    use nano_currency::work::Work;
+
+    let amount = Amount::from_raw(1_500);
+    assert_eq!(format!("{amount} {amount:?} {amount:>6}"), "1500 1500 raw   1500");
+    let account = Account::BURN;
+    assert_eq!(format!("{account:?}"), account.to_string());
+    let hash = BlockHash::from_bytes([0xab; 32]);
+    assert_eq!(format!("{hash} {hash:?}"), format!("{0} {0}", "AB".repeat(32)));
+    let signature = Signature([0xcd; 64]);
+    assert_eq!(format!("{signature} {signature:?}"), format!("{0} {0}", "CD".repeat(64)));
+    let (difficulty, work) = (Difficulty::new(0xffc0_0000_0000_0000), Work::new(10));
+    assert_eq!(format!("{difficulty} {difficulty:?}"), "ffc0000000000000 ffc0000000000000");
+    assert_eq!(format!("{work} {work:?} {}", work.get()), "000000000000000a 000000000000000a 10");
+    assert_eq!(difficulty.get(), 0xffc0_0000_0000_0000);
+    for bad in ["", "a", "000000000000000", "00000000000000000", "000000000000000g", "+00000000000000a"] {
+        assert_eq!((Work::parse(bad), Difficulty::parse(bad)), (None, None), "{bad}");
+    }
+    assert_eq!(format!("{:>5}", Network::Dev), "  dev");
+}
+
+#[test]
+fn sums_end_where_amounts_do() {
+    let (one, most) = (Amount::from_raw(1), Amount::MAX);
+    assert_eq!((one.checked_add(one), most.checked_add(one)), (Some(Amount::from_raw(2)), None));
+    assert_eq!((one.checked_sub(one), Amount::ZERO.checked_sub(one)), (Some(Amount::ZERO), None));
+    assert_eq!((one.saturating_add(one), most.saturating_add(one)), (Amount::from_raw(2), most));
+    assert_eq!([one, one, one].into_iter().sum::<Amount>(), Amount::from_raw(3));
+    assert!(Amount::ZERO.is_zero() && !one.is_zero());
+    // Everybody who searches for the hardest work of all tries every nonce.
+    assert_eq!(Difficulty::new(u64::MAX).expected_tries(), u64::MAX);
+    assert_eq!(Difficulty::new(u64::MAX - 1).expected_tries(), 1 << 63);
+    assert_eq!(Difficulty::new(0).expected_tries(), 1);
+}

@@ -35,9 +35,14 @@ pub(super) async fn check<Opened: Future<Output = Arc<dyn Storage>>>(open: impl 
     the_log_forgets_from_the_front(&*open().await).await;
     due_jobs_are_found_in_time(&*open().await).await;
     news_comes_after_the_barrier(&*open().await).await;
+    payloads_are_written_once_and_whole(&*open().await).await;
+    readers_get_no_more_than_they_ask_for(&*open().await).await;
+    forgetting_is_done_in_steps(&*open().await).await;
+    a_key_that_is_used_again_keeps_its_new_answer(&*open().await).await;
+    offers_are_searched_and_paged(&*open().await).await;
 }
 
-fn job(number: u8) -> Job {
+pub(super) fn job(number: u8) -> Job {
     serde_json::from_value(json!({
         "job_id": JobId::from_random([number; 16]), "offer_id": OfferId::from_random([9; 16]),
         "seller_pubkey": SELLER, "buyer_pubkey": BUYER, "status": "requested",
@@ -61,7 +66,12 @@ async fn commit(
 }
 
 /// Commits what must succeed.
-async fn put(storage: &dyn Storage, job: Job, expected: Option<Timestamp>, event: EventType) -> Job {
+pub(super) async fn put(
+    storage: &dyn Storage,
+    job: Job,
+    expected: Option<Timestamp>,
+    event: EventType,
+) -> Job {
     match commit(storage, &change(job, Some(event), None), expected, None).await {
         Committed::Done(job) => *job,
         other => panic!("{other:?}"),
@@ -263,6 +273,14 @@ async fn nonces_are_used_once(storage: &dyn Storage) {
     storage.forget(horizon, 100).await.unwrap();
     assert!(!spend(SELLER, "aa", NOW.plus(Duration::from_secs(599))).await);
     assert!(spend(SELLER, "aa", NOW.plus(Duration::from_secs(600))).await);
+    // A clock that is set back makes no nonce fresh again.
+    for (nonce, back) in [("ba", 1), ("bb", 299), ("bc", 300)] {
+        assert!(spend(SELLER, nonce, NOW.plus(Duration::from_secs(back))).await);
+        assert!(!spend(SELLER, nonce, NOW).await, "{back} s back");
+    }
+    let horizon = Horizon { nonces: NOW.plus(Duration::from_secs(3_600)), ..horizon };
+    storage.forget(horizon, 100).await.unwrap();
+    assert!(spend(SELLER, "aa", NOW.plus(Duration::from_secs(601))).await);
 }
 
 async fn offers_are_saved_and_found(storage: &dyn Storage) {
@@ -353,4 +371,143 @@ async fn news_comes_after_the_barrier(storage: &dyn Storage) {
     storage.durable().await.unwrap();
     tokio::time::timeout(Duration::from_secs(5), heads.changed()).await.unwrap().unwrap();
     assert_eq!(*heads.borrow_and_update(), EventId(1));
+    storage.durable().await.unwrap();
+    assert!(!heads.has_changed().unwrap(), "nobody is woken without news");
+}
+
+async fn payloads_are_written_once_and_whole(storage: &dyn Storage) {
+    let text = |length: usize| json!("x".repeat(length));
+    let asked = Job { request_payload: text(65_000), ..job(1) };
+    let made = put(storage, asked.clone(), None, EventType::Requested).await;
+    assert_eq!(made.request_payload, asked.request_payload);
+    let delivered = Job { status: Status::Delivered, result_payload: text(262_000), ..made.clone() };
+    let first = put(storage, delivered, Some(made.updated_at), EventType::Delivered).await;
+    assert_eq!(storage.job(made.job_id).await.unwrap().as_ref(), Some(&first));
+    assert_eq!(first.result_payload, text(262_000));
+    // Whoever writes the job again cannot change what it was asked for, or what was delivered.
+    let forged = Job { result_payload: text(3), request_payload: text(4), ..first.clone() };
+    put(storage, forged, Some(first.updated_at), EventType::Delivered).await;
+    let job = storage.job(made.job_id).await.unwrap().unwrap();
+    assert_eq!((&job.request_payload, &job.result_payload), (&asked.request_payload, &text(262_000)));
+    // Events carry neither, but for the request to whoever has to do it.
+    let query = EventQuery { party: SELLER, after: EventId(0), kinds: Vec::new(), limit: 10 };
+    let events = storage.events(&query).await.unwrap();
+    let requests: Vec<_> = events.iter().map(|(_, job)| !job.request_payload.is_null()).collect();
+    assert_eq!(requests, [true, false, false]);
+    assert!(events.iter().all(|(_, job)| job.result_payload.is_null()));
+}
+
+async fn readers_get_no_more_than_they_ask_for(storage: &dyn Storage) {
+    let expiry = NOW.plus(Duration::from_secs(10));
+    let own = Job { seller_pubkey: BUYER, ..job(9) };
+    let own = put(storage, own, None, EventType::Requested).await;
+    put(storage, Job { status: Status::Canceled, ..own.clone() }, Some(own.updated_at), EventType::Canceled)
+        .await;
+    for number in 1..=3 {
+        let at = expiry.minus(Duration::from_secs(number.into()));
+        let quoted = Job { status: Status::Quoted, quote_expires_at: Some(at), ..job(number) };
+        put(storage, quoted, None, EventType::Quoted).await;
+    }
+    let read = async |party, after, limit| {
+        let query = EventQuery { party, after: EventId(after), kinds: Vec::new(), limit };
+        let events = storage.events(&query).await.unwrap();
+        events.iter().map(|(entry, _)| entry.event_id.0).collect::<Vec<_>>()
+    };
+    assert_eq!(read(SELLER, 0, 2).await, [3, 4]);
+    assert_eq!(read(SELLER, 3, 10).await, [4, 5]);
+    // Who buys from himself hears of each move once.
+    assert_eq!(read(BUYER, 0, 10).await, [1, 2, 3, 4, 5]);
+    let entries = storage.entries(EventId(1), 2).await.unwrap();
+    assert_eq!(entries.iter().map(|entry| entry.event_id.0).collect::<Vec<_>>(), [2, 3]);
+    let due: Vec<JobId> = [3, 2].map(|number| job(number).job_id).into();
+    assert_eq!(storage.due(expiry, 2).await.unwrap(), due);
+    storage.reschedule(job(7).job_id, &Rules::default()).await.unwrap();
+    assert_eq!(storage.cursor(BUYER).await.unwrap().acked, EventId(0));
+    storage.acknowledge(BUYER, EventId(4), None).await.unwrap();
+    assert_eq!(storage.cursor(BUYER).await.unwrap().acked, EventId(4));
+    assert_eq!(storage.cursor(SELLER).await.unwrap().acked, EventId(0));
+}
+
+async fn forgetting_is_done_in_steps(storage: &dyn Storage) {
+    let (ttl, later) = (Duration::from_secs(600), NOW.plus(Duration::from_secs(86_400)));
+    let nothing = Horizon { nonces: NOW, answers: NOW, events: NOW };
+    assert!(!storage.forget(nothing, 3).await.unwrap());
+    // Three of each kind, one kind at a time: two, then the rest, then nothing.
+    for number in 1..=3u8 {
+        put(storage, job(number), None, EventType::Requested).await;
+        storage.spend_nonce(SELLER, &format!("{number}"), NOW, ttl).await.unwrap();
+        let refusal = Refusal::new(Code::NotFound, "none");
+        storage.record(&receipt(&format!("{number}"), "h", NOW), &refusal).await.unwrap();
+    }
+    for horizon in [
+        Horizon { nonces: later, ..nothing },
+        Horizon { answers: later, ..nothing },
+        Horizon { events: later, ..nothing },
+    ] {
+        assert!(storage.forget(horizon, 2).await.unwrap(), "{horizon:?}");
+        assert!(!storage.forget(horizon, 2).await.unwrap(), "{horizon:?}");
+        assert!(!storage.forget(horizon, 1).await.unwrap(), "{horizon:?}");
+    }
+    assert_eq!(storage.log().await.unwrap().min_retained, EventId(4));
+}
+
+async fn a_key_that_is_used_again_keeps_its_new_answer(storage: &dyn Storage) {
+    let end = |seconds| NOW.plus(Duration::from_secs(seconds));
+    let lease = Duration::from_secs(30);
+    let refusal = Refusal::new(Code::NotFound, "none");
+    for seconds in [10, 1_000] {
+        storage.record(&receipt("k", "h", end(seconds)), &refusal).await.unwrap();
+    }
+    let horizon = |answers| Horizon { nonces: NOW, answers, events: Timestamp::default() };
+    let claim = receipt("k", "h", NOW).claim;
+    // The first answer's end passes, the second's does not; what ends at the horizon is kept.
+    for (answers, kept) in [(end(11), true), (end(1_000), true), (end(1_001), false)] {
+        storage.forget(horizon(answers), 10).await.unwrap();
+        let found = storage.claim(&claim, NOW, lease).await.unwrap();
+        assert_eq!(matches!(found, Claimed::Answered(_)), kept, "{answers}");
+    }
+}
+
+async fn offers_are_searched_and_paged(storage: &dyn Storage) {
+    for number in 1..=5u8 {
+        let terms = OfferTerms {
+            title: format!("Title {number}"),
+            description: format!("About {}", number % 2),
+            tags: vec!["t".to_owned(), format!("tag {number}")],
+            pricing_mode: if number == 1 { PricingMode::Fixed } else { PricingMode::Quote },
+            fixed_price_raw: None,
+            active: true,
+        };
+        let offer = Offer {
+            offer_id: OfferId::from_random([number; 16]),
+            seller_pubkey: if number > 3 { STRANGER } else { SELLER },
+            terms,
+            created_at: NOW.plus(Duration::from_secs(number.into())),
+        };
+        let receipt = receipt(&format!("{number}"), "h", NOW.plus(Duration::from_secs(9)));
+        let save = OfferSave { offer: &offer, expected: None, receipt: Some(&receipt) };
+        assert!(storage.save_offer(save).await.unwrap());
+        let kept = storage.claim(&receipt.claim, NOW, Duration::from_secs(1)).await.unwrap();
+        let body = ReplyBody::Offer(Box::new(offer));
+        assert_eq!(kept, Claimed::Answered(Reply { status: 201, body }));
+    }
+    let search = async |query: OfferQuery| {
+        let page = storage.offers(&query).await.unwrap();
+        let title = |offer: &Offer| offer.terms.title.strip_prefix("Title ").unwrap().parse::<u8>().unwrap();
+        (page.offers.iter().map(title).collect::<Vec<_>>(), page.total)
+    };
+    let all = || OfferQuery { limit: 10, ..OfferQuery::default() };
+    assert_eq!(search(OfferQuery { offset: 1, limit: 2, ..all() }).await, (vec![4, 3], 5));
+    assert_eq!(search(OfferQuery { offset: 4, ..all() }).await, (vec![1], 5));
+    assert_eq!(search(OfferQuery { offset: 5, ..all() }).await, (vec![], 5));
+    assert_eq!(search(OfferQuery { seller: Some(STRANGER), limit: 1, ..all() }).await, (vec![5], 2));
+    assert_eq!(search(OfferQuery { text: Some("title 3".to_owned()), ..all() }).await, (vec![3], 1));
+    assert_eq!(search(OfferQuery { text: Some("about 1".to_owned()), ..all() }).await, (vec![5, 3, 1], 3));
+    let tags = vec!["t".to_owned(), "tag 2".to_owned()];
+    assert_eq!(search(OfferQuery { tags, ..all() }).await, (vec![2], 1));
+    let fixed = OfferQuery { pricing_mode: Some(PricingMode::Fixed), ..all() };
+    assert_eq!(search(fixed).await, (vec![1], 1));
+    let among = Some([SELLER].into());
+    assert_eq!(search(OfferQuery { among, ..all() }).await, (vec![3, 2, 1], 3));
+    assert_eq!(search(OfferQuery { active: Some(false), ..all() }).await, (vec![], 0));
 }

@@ -158,3 +158,15 @@ pub(super) fn put_answer(batch: &mut Batch, receipt: &Receipt, body: AnswerBody)
 fn window(at: Timestamp) -> u64 {
     at.seconds().unsigned_abs() / WINDOW_SECONDS
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_is_five_minutes_for_ever() {
+        for (seconds, number) in [(0, 0), (299, 0), (300, 1), (899, 2), (1_700_000_000, 5_666_666)] {
+            assert_eq!(window(Timestamp::from_seconds(seconds)), number);
+        }
+    }
+}

@@ -222,6 +222,8 @@ mod tests {
 
     use super::*;
     use crate::protocol::Timestamp;
+    use crate::relay::model::JobOrder;
+    use crate::store::Keyspace;
 
     fn open(dir: &Path) -> Embedded {
         Embedded::open(dir, 8 << 20, &Entropy::system()).unwrap()
@@ -255,5 +257,41 @@ mod tests {
         assert!(!storage.spend_nonce(party, "aa", at, ttl).await.unwrap());
         let other = tempfile::tempdir().unwrap();
         assert_ne!(open(other.path()).log().await.unwrap().epoch, epoch);
+    }
+
+    #[tokio::test]
+    async fn what_it_counts_goes_on_in_its_next_life() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut before = None;
+        for number in 1..=2u8 {
+            let storage = open(dir.path());
+            assert_eq!(*storage.heads().borrow(), EventId(u64::from(number) - 1));
+            let job = super::super::contract::job(number);
+            let made =
+                super::super::contract::put(&storage, job, None, crate::protocol::EventType::Requested);
+            let updated_at = made.await.updated_at;
+            assert!(Some(updated_at) > before);
+            before = Some(updated_at);
+            storage.durable().await.unwrap();
+            assert_eq!(storage.log().await.unwrap().head, EventId(u64::from(number)));
+        }
+    }
+
+    #[tokio::test]
+    async fn an_index_that_cannot_be_read_is_an_error_and_not_a_shorter_list() {
+        let dir = tempfile::tempdir().unwrap();
+        let storage = open(dir.path());
+        let (party, at) = (PublicKey::from_bytes([1; 32]), Timestamp::from_seconds(5_000));
+        for (id, order) in [(6, JobOrder::Newest), (7, JobOrder::UpdatedAfter(Timestamp::default()))] {
+            let newer: Keyspace<(keys::Shelf, Timestamp), u8> = Keyspace::new(id, "newer", 200);
+            let mut batch = Batch::default();
+            newer.put(&mut batch, &((party, 0, 0), at), &0).unwrap();
+            storage.store.commit(batch).unwrap();
+            let query = JobQuery { party, role: None, statuses: Vec::new(), order, offset: 0, limit: 5 };
+            // What is newer than all that was counted is not looked at.
+            let end = storage.counters();
+            storage.set_counters(Counters { updated_at: at, ..end });
+            assert!(storage.jobs(&query).await.is_err(), "{order:?}");
+        }
     }
 }
