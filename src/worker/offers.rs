@@ -16,6 +16,7 @@ use crate::edge::Entropy;
 use crate::points::crash_point;
 use crate::protocol::OfferId;
 use crate::protocol::limits::OFFERS_PER_PAGE_MAX;
+use crate::protocol::offer::OfferTerms;
 use crate::store::{Batch, Store, StoreError};
 
 /// The first delay before a failed registration is repeated.
@@ -188,12 +189,9 @@ async fn withdraw_others(line: &Line, store: &Store, offers: &[OfferSettings]) -
         .all(store)
         .filter(|entry| entry.as_ref().map_or(true, |(name, _)| !names.contains(name.as_str())))
         .collect::<Result<_, _>>()?;
-    let inactive = json!({ "active": false });
     for (name, offer) in gone {
-        let Some(id) = offer.offer_id else { continue };
-        crash_point!("worker/send/withdrawal");
-        match line.once(&|| line.client.patch_offer(&id, &inactive)).await {
-            Ok(_) => {
+        match withdraw(line, &offer).await {
+            Ok(()) => {
                 crash_point!("worker/answer/withdrawal");
                 tracing::info!(offer = name, "offer withdrawn");
                 let mut batch = Batch::default();
@@ -204,6 +202,23 @@ async fn withdraw_others(line: &Line, store: &Store, offers: &[OfferSettings]) -
         }
     }
     Ok(())
+}
+
+/// The answer to the registration may have been lost with an earlier life, and the relay offers it
+/// all the same: the same key tells what was answered.
+async fn withdraw(line: &Line, offer: &RegisteredOffer) -> Result<(), CallError> {
+    let id = match (offer.offer_id, serde_json::from_str::<OfferTerms>(&offer.terms)) {
+        (Some(id), _) => id,
+        (None, Ok(terms)) => {
+            let client = line.client.with_key(offer.key.clone());
+            line.once(&|| client.create_offer(&terms)).await?.offer_id
+        }
+        // Nobody was ever told terms that cannot be read.
+        (None, Err(_)) => return Ok(()),
+    };
+    crash_point!("worker/send/withdrawal");
+    let inactive = json!({ "active": false });
+    line.once(&|| line.client.patch_offer(&id, &inactive)).await.map(drop)
 }
 
 async fn remember(store: &Store, name: &str, offer: RegisteredOffer) -> Result<(), StoreError> {

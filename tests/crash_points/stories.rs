@@ -262,12 +262,12 @@ impl<'a> Story<'a> {
     }
 
     async fn reoffered(&self) -> Vec<Told> {
-        self.seller.configure(&[offer("Echo", false), offer("Other", false)]);
+        self.seller.configure(&[offer("Echo", false), offer("Other", false), offer("Unheard", false)]);
         self.seller.handler(ECHO);
-        self.seller.live();
-        self.offer("Other").await;
-        self.offer("Echo").await;
-        self.seller.kill();
+        // The relay has the third offer, and the worker never hears of it.
+        self.seller.live_until("worker/answer/offer=2*off->return");
+        self.eventually("end of the first life", async || self.seller.is_dead().then_some(())).await;
+        self.offer("Unheard").await;
         let changed = offer("Echo", false).replace("Says it again.", "Says it once more.");
         self.seller.configure(&[changed]);
         self.seller.arm();
@@ -277,8 +277,8 @@ impl<'a> Story<'a> {
             (offer.terms.description == "Says it once more.").then_some(())
         })
         .await;
-        let withdrawn = self.eventually("the withdrawn offer", async || self.offers(false).await).await;
-        assert_eq!(withdrawn.len(), 1, "{withdrawn:?}");
+        let withdrawn = self.eventually("the withdrawn offers", async || self.offers(false).await).await;
+        assert_eq!(withdrawn.len(), 2, "{withdrawn:?}");
         vec![]
     }
 
