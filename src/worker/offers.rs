@@ -133,7 +133,18 @@ async fn register_one(
         Some(RegisteredOffer { offer_id: None, terms: told, key }) if told == terms => {
             create(line, store, offer, key).await
         }
-        _ => create(line, store, offer, new_key(entropy)).await,
+        // The same, and its terms were changed since: first the answer, then the change.
+        Some(pending @ RegisteredOffer { offer_id: None, .. }) => {
+            match id_of(line, &pending).await.map_err(failed)? {
+                Some(id) => {
+                    let known = RegisteredOffer { offer_id: Some(id), ..pending };
+                    remember(store, &offer.name, known).await?;
+                    Box::pin(register_one(line, store, offer, entropy)).await
+                }
+                None => create(line, store, offer, new_key(entropy)).await,
+            }
+        }
+        None => create(line, store, offer, new_key(entropy)).await,
     }
 }
 
@@ -204,21 +215,28 @@ async fn withdraw_others(line: &Line, store: &Store, offers: &[OfferSettings]) -
     Ok(())
 }
 
-/// The answer to the registration may have been lost with an earlier life, and the relay offers it
-/// all the same: the same key tells what was answered.
 async fn withdraw(line: &Line, offer: &RegisteredOffer) -> Result<(), CallError> {
-    let id = match (offer.offer_id, serde_json::from_str::<OfferTerms>(&offer.terms)) {
-        (Some(id), _) => id,
-        (None, Ok(terms)) => {
-            let client = line.client.with_key(offer.key.clone());
-            line.once(&|| client.create_offer(&terms)).await?.offer_id
-        }
-        // Nobody was ever told terms that cannot be read.
-        (None, Err(_)) => return Ok(()),
-    };
+    let Some(id) = id_of(line, offer).await? else { return Ok(()) };
     crash_point!("worker/send/withdrawal");
     let inactive = json!({ "active": false });
     line.once(&|| line.client.patch_offer(&id, &inactive)).await.map(drop)
+}
+
+/// The offer on the relay, if there is one. The answer to its registration may have been lost with
+/// an earlier life, and the relay offers it all the same: the same key tells what was answered.
+async fn id_of(line: &Line, offer: &RegisteredOffer) -> Result<Option<OfferId>, CallError> {
+    if offer.offer_id.is_some() {
+        return Ok(offer.offer_id);
+    }
+    // Terms that cannot be read were told to nobody.
+    let Ok(terms) = serde_json::from_str::<OfferTerms>(&offer.terms) else { return Ok(None) };
+    let client = line.client.with_key(offer.key.clone());
+    match line.once(&|| client.create_offer(&terms)).await {
+        Ok(created) => Ok(Some(created.offer_id)),
+        Err(error) if error.is_retryable() || error.status() == Some(401) => Err(error),
+        // It was refused, so it is not there.
+        Err(_) => Ok(None),
+    }
 }
 
 async fn remember(store: &Store, name: &str, offer: RegisteredOffer) -> Result<(), StoreError> {

@@ -42,6 +42,8 @@ pub(crate) enum Shape {
     Strays,
     /// The offers in the configuration have changed since the earlier life.
     Reoffered,
+    /// So has the one whose registration the earlier life did not hear the answer to.
+    Rewritten,
     /// The state of the earlier life is gone.
     StateLost,
     /// The worker is told to stop while the handler runs.
@@ -112,6 +114,7 @@ impl<'a> Story<'a> {
             Shape::Elsewhere => self.elsewhere().await,
             Shape::Strays => self.strays().await,
             Shape::Reoffered => self.reoffered().await,
+            Shape::Rewritten => self.rewritten().await,
             Shape::StateLost => self.state_lost().await,
             Shape::Stopped => self.stopped().await,
             Shape::Recovering => self.recovering().await,
@@ -279,6 +282,23 @@ impl<'a> Story<'a> {
         .await;
         let withdrawn = self.eventually("the withdrawn offers", async || self.offers(false).await).await;
         assert_eq!(withdrawn.len(), 2, "{withdrawn:?}");
+        vec![]
+    }
+
+    async fn rewritten(&self) -> Vec<Told> {
+        self.seller.configure(&[offer("Echo", false)]);
+        self.seller.handler(ECHO);
+        self.seller.live_until("worker/answer/offer=return");
+        self.eventually("end of the first life", async || self.seller.is_dead().then_some(())).await;
+        let changed = offer("Echo", false).replace("Says it again.", "Says it once more.");
+        self.seller.configure(&[changed]);
+        self.seller.arm();
+        self.eventually("change", async || {
+            let offers = self.offers(true).await?;
+            let [offer] = offers.as_slice() else { panic!("an offer is there twice: {offers:?}") };
+            (offer.terms.description == "Says it once more.").then_some(())
+        })
+        .await;
         vec![]
     }
 
