@@ -15,6 +15,7 @@ use crate::client::{CallError, OffersQuery, Pace};
 use crate::edge::Entropy;
 use crate::points::crash_point;
 use crate::protocol::limits::OFFERS_PER_PAGE_MAX;
+use crate::protocol::offer::OfferTerms;
 use crate::protocol::{Offer, OfferId};
 use crate::store::{Batch, Store, StoreError};
 
@@ -137,7 +138,17 @@ async fn register_one(
             Some(found) => adopt(line, store, offer, &found, new_key(entropy)).await,
             None => create(line, store, offer, new_key(entropy)).await,
         },
-        _ => create(line, store, offer, new_key(entropy)).await,
+        // The same, and its terms were changed since: first the answer, then the change.
+        Some(pending @ RegisteredOffer { offer_id: None, .. }) => {
+            match id_of(line, &pending).await.map_err(failed)? {
+                Some(id) => {
+                    let known = RegisteredOffer { offer_id: Some(id), ..pending };
+                    remember(store, &offer.name, known).await?;
+                    Box::pin(register_one(line, store, offer, entropy)).await
+                }
+                None => create(line, store, offer, new_key(entropy)).await,
+            }
+        }
     }
 }
 
@@ -237,12 +248,9 @@ async fn withdraw_others(line: &Line, store: &Store, offers: &[OfferSettings]) -
         .all(store)
         .filter(|entry| entry.as_ref().map_or(true, |(name, _)| !names.contains(name.as_str())))
         .collect::<Result<_, _>>()?;
-    let inactive = json!({ "active": false });
     for (name, offer) in gone {
-        let Some(id) = offer.offer_id else { continue };
-        crash_point!("worker/send/withdrawal");
-        match line.once(&|| line.client.patch_offer(&id, &inactive)).await {
-            Ok(_) => {
+        match withdraw(line, &offer).await {
+            Ok(()) => {
                 crash_point!("worker/answer/withdrawal");
                 tracing::info!(offer = name, "offer withdrawn");
                 let mut batch = Batch::default();
@@ -253,6 +261,30 @@ async fn withdraw_others(line: &Line, store: &Store, offers: &[OfferSettings]) -
         }
     }
     Ok(())
+}
+
+async fn withdraw(line: &Line, offer: &RegisteredOffer) -> Result<(), CallError> {
+    let Some(id) = id_of(line, offer).await? else { return Ok(()) };
+    crash_point!("worker/send/withdrawal");
+    let inactive = json!({ "active": false });
+    line.once(&|| line.client.patch_offer(&id, &inactive)).await.map(drop)
+}
+
+/// The offer on the relay, if there is one. The answer to its registration may have been lost with
+/// an earlier life, and the relay offers it all the same: the same key tells what was answered.
+async fn id_of(line: &Line, offer: &RegisteredOffer) -> Result<Option<OfferId>, CallError> {
+    if offer.offer_id.is_some() {
+        return Ok(offer.offer_id);
+    }
+    // Terms that cannot be read were told to nobody.
+    let Ok(terms) = serde_json::from_str::<OfferTerms>(&offer.terms) else { return Ok(None) };
+    let client = line.client.with_key(offer.key.clone());
+    match line.once(&|| client.create_offer(&terms)).await {
+        Ok(created) => Ok(Some(created.offer_id)),
+        Err(error) if error.is_retryable() || error.status() == Some(401) => Err(error),
+        // It was refused, so it is not there.
+        Err(_) => Ok(None),
+    }
 }
 
 async fn remember(store: &Store, name: &str, offer: RegisteredOffer) -> Result<(), StoreError> {

@@ -2,7 +2,7 @@
 
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
-use std::process::{Command, ExitStatus, Output, Stdio};
+use std::process::{ExitStatus, Output, Stdio};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -123,11 +123,10 @@ impl<'a> Buyer<'a> {
 
     async fn run(&self, arguments: &[&str], points: &str) -> Output {
         let lane = &self.market.seller.lane;
-        let mut command = Command::new(env!("CARGO_BIN_EXE_buyer"));
+        let mut command = lane.program(env!("CARGO_BIN_EXE_buyer"));
         command
             .args(arguments)
             .arg("--json")
-            .env_clear()
             .env("RELAY_URL", format!("http://{}", lane.relay_address))
             .env("NANO_RPC_URL", lane.node.rpc_url())
             .env("NANO_NETWORK", "dev")
@@ -213,7 +212,7 @@ async fn check(market: &Market, run: &Run) {
     assert_eq!(bought.status.code(), Some(0), "{bought:?}");
     let jobs = buyer.jobs().await;
     buyer.check_ledger(&jobs);
-    oracle::walks(&buyer.client).await;
+    oracle::walks(&market.seller.client).await;
 }
 
 /// The jobs of a buyer who is dead; what a dying one has published counts although its job may not

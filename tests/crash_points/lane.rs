@@ -72,6 +72,17 @@ impl Lane {
         RelayClient::new(&url, Signer::from_seed(&key), Clock::system(), Entropy::system()).unwrap()
     }
 
+    /// A program that reads one certificate and not all of the machine's: nobody here speaks TLS, and
+    /// unoptimised it takes as long as all the rest of a run.
+    pub(crate) fn program(&self, file: &str) -> Command {
+        let none = self.dir.path().join("no-certificates");
+        fs::create_dir_all(&none).unwrap();
+        let mut command = Command::new(file);
+        let authority = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/authority.pem");
+        command.env("SSL_CERT_FILE", authority).env("SSL_CERT_DIR", none);
+        command
+    }
+
     /// A folder of its own for a seller or a buyer.
     pub(crate) fn home(&self) -> PathBuf {
         let home = self.dir.path().join(format!("home-{}", number()));

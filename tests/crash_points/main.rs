@@ -6,15 +6,16 @@
 
 #![expect(
     clippy::disallowed_methods,
+    clippy::print_stderr,
+    clippy::print_stdout,
     clippy::unwrap_used,
-    reason = "tests wait for processes by the clock, and stop where they fail"
+    reason = "tests wait for processes by the clock, stop where they fail, and say how many runs there were"
 )]
 
 mod buyers;
 mod lane;
 mod oracle;
 #[path = "../common/process.rs"]
-#[expect(dead_code, reason = "other tests use the rest of it")]
 mod process;
 mod relays;
 mod seller;

@@ -45,13 +45,13 @@ pub(crate) async fn check(seller: &Seller, told: &[Told]) {
     }
 }
 
-/// Every job of a party has gone a walk on the table.
-pub(crate) async fn walks(party: &RelayClient) {
+/// Every job of a seller, who is told of every event, has gone a walk on the table.
+pub(crate) async fn walks(seller: &RelayClient) {
     let mut last: BTreeMap<JobId, String> = BTreeMap::new();
     let mut since = EventId(0);
     loop {
         let query = EventsQuery { since: Some(since), limit: Some(200), ..EventsQuery::default() };
-        let page = party.poll(&query).await.unwrap();
+        let page = seller.poll(&query).await.unwrap();
         for event in &page.events {
             assert!(event.event_id > since, "events are out of order");
             since = event.event_id;

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -106,7 +106,9 @@ impl Seller {
     }
 
     fn spawn(&self, verb: &[&str], points: &str) -> Process {
-        let child = Command::new(env!("CARGO_BIN_EXE_worker"))
+        let child = self
+            .lane
+            .program(env!("CARGO_BIN_EXE_worker"))
             .args(verb)
             .arg("--config")
             .arg(self.home.join("worker.toml"))

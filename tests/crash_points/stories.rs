@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use nano_worker::client::{CallError, LockRequest, OffersQuery, RelayClient};
 use nano_worker::nano::{Account, Amount};
 use nano_worker::protocol::apply::Outcome;
-use nano_worker::protocol::{Job, JobId, Offer, OfferId, Status};
+use nano_worker::protocol::{Code, Job, JobId, Offer, OfferId, Status};
 use serde_json::json;
 
 use crate::lane::{Lane, key};
@@ -42,6 +42,8 @@ pub(crate) enum Shape {
     Strays,
     /// The offers in the configuration have changed since the earlier life.
     Reoffered,
+    /// So has the one whose registration the earlier life did not hear the answer to.
+    Rewritten,
     /// The state of the earlier life is gone.
     StateLost,
     /// The worker is told to stop while the handler runs.
@@ -112,6 +114,7 @@ impl<'a> Story<'a> {
             Shape::Elsewhere => self.elsewhere().await,
             Shape::Strays => self.strays().await,
             Shape::Reoffered => self.reoffered().await,
+            Shape::Rewritten => self.rewritten().await,
             Shape::StateLost => self.state_lost().await,
             Shape::Stopped => self.stopped().await,
             Shape::Recovering => self.recovering().await,
@@ -262,12 +265,12 @@ impl<'a> Story<'a> {
     }
 
     async fn reoffered(&self) -> Vec<Told> {
-        self.seller.configure(&[offer("Echo", false), offer("Other", false)]);
+        self.seller.configure(&[offer("Echo", false), offer("Other", false), offer("Unheard", false)]);
         self.seller.handler(ECHO);
-        self.seller.live();
-        self.offer("Other").await;
-        self.offer("Echo").await;
-        self.seller.kill();
+        // The relay has the third offer, and the worker never hears of it.
+        self.seller.live_until("worker/answer/offer=2*off->return");
+        self.eventually("end of the first life", async || self.seller.is_dead().then_some(())).await;
+        self.offer("Unheard").await;
         let changed = offer("Echo", false).replace("Says it again.", "Says it once more.");
         self.seller.configure(&[changed]);
         self.seller.arm();
@@ -277,8 +280,25 @@ impl<'a> Story<'a> {
             (offer.terms.description == "Says it once more.").then_some(())
         })
         .await;
-        let withdrawn = self.eventually("the withdrawn offer", async || self.offers(false).await).await;
-        assert_eq!(withdrawn.len(), 1, "{withdrawn:?}");
+        let withdrawn = self.eventually("the withdrawn offers", async || self.offers(false).await).await;
+        assert_eq!(withdrawn.len(), 2, "{withdrawn:?}");
+        vec![]
+    }
+
+    async fn rewritten(&self) -> Vec<Told> {
+        self.seller.configure(&[offer("Echo", false)]);
+        self.seller.handler(ECHO);
+        self.seller.live_until("worker/answer/offer=return");
+        self.eventually("end of the first life", async || self.seller.is_dead().then_some(())).await;
+        let changed = offer("Echo", false).replace("Says it again.", "Says it once more.");
+        self.seller.configure(&[changed]);
+        self.seller.arm();
+        self.eventually("change", async || {
+            let offers = self.offers(true).await?;
+            let [offer] = offers.as_slice() else { panic!("an offer is there twice: {offers:?}") };
+            (offer.terms.description == "Says it once more.").then_some(())
+        })
+        .await;
         vec![]
     }
 
@@ -354,7 +374,16 @@ impl Story<'_> {
     pub(crate) async fn pay(&self, job: &Job, amount: Amount) {
         let hash = self.lane.node.fund(&invoice(job), amount).unwrap();
         let buyer = self.buyer.with_key(format!("pay-{hash}"));
-        self.again(async || buyer.payment(&job.job_id, &hash.to_string()).await).await;
+        self.again(async || match buyer.payment(&job.job_id, &hash.to_string()).await {
+            // A relay that died has not heard it, and the worker has found the payment by itself.
+            Err(error) if error.code() == Some(Code::InvalidState) => {
+                let job = buyer.job(&job.job_id).await?;
+                assert!(Status::Running.reaches(job.status), "{job:?}");
+                Ok(())
+            }
+            answer => answer.map(drop),
+        })
+        .await;
     }
 
     pub(crate) async fn cancel(&self, job: JobId) {

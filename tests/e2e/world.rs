@@ -21,6 +21,24 @@ use crate::process::{free_address, secret};
 
 pub(crate) const PRICE: Amount = Amount::from_raw(1_000_000_000_000_000_000_000_000_000);
 
+impl Process {
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    pub(crate) fn wait(&mut self) -> std::process::ExitStatus {
+        let started = Instant::now();
+        loop {
+            if let Some(status) = self.ended() {
+                return status;
+            }
+            assert!(started.elapsed() < PATIENCE, "the process does not end");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
 pub(crate) struct World {
     pub(crate) dir: tempfile::TempDir,
     pub(crate) node: MockNode,
