@@ -15,6 +15,8 @@ pub mod model;
 
 pub mod storage;
 
+pub mod v0;
+
 pub mod service;
 
 mod events;

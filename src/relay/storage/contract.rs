@@ -1,5 +1,7 @@
 //! One suite that every storage must pass: what the relay relies on, and nothing of how it is kept.
 
+mod bazaar;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +37,7 @@ pub(super) async fn check<Opened: Future<Output = Arc<dyn Storage>>>(open: impl 
     the_log_forgets_from_the_front(&*open().await).await;
     due_jobs_are_found_in_time(&*open().await).await;
     news_comes_after_the_barrier(&*open().await).await;
+    bazaar::check(open).await;
 }
 
 fn job(number: u8) -> Job {
@@ -126,10 +129,10 @@ async fn commits_are_ordered_under_concurrency(storage: Arc<dyn Storage>) {
     // In the log's order they were updated in that order too.
     let entries = storage.entries(EventId(0), 100).await.unwrap();
     assert_eq!(
-        entries.iter().map(|entry| entry.event_id.0).collect::<Vec<_>>(),
+        entries.iter().map(|entry| entry.event_id().0).collect::<Vec<_>>(),
         (1..=40).collect::<Vec<_>>()
     );
-    assert!(entries.iter().map(|entry| entry.created_at).eq(moments));
+    assert!(entries.iter().map(|entry| entry.created_at()).eq(moments));
 }
 
 async fn pages_have_what_they_should(storage: &dyn Storage) {
