@@ -1,5 +1,7 @@
 //! What an operator may say about a relay: the document, the environment, and the bounds of both.
 
+mod deployed;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -40,6 +42,8 @@ pub struct Config {
     pub sweep_interval: Duration,
     /// How many requests are taken; `None` for any number.
     pub rates: Option<Rates>,
+    /// How often payloads, jobs and offers of /v0 that are over are removed; `None` for never.
+    pub bazaar_retention: Option<Duration>,
     /// How many requests of /v0 are taken, as long as any are counted.
     pub bazaar_rates: BazaarRates,
     /// Whether the last address of `X-Forwarded-For` is the client's: only behind a proxy of one's own.
@@ -129,6 +133,7 @@ impl Config {
             event_retention: limits::EVENT_RETENTION,
             sweep_interval: limits::SWEEP_INTERVAL,
             rates: Some(Rates::default()),
+            bazaar_retention: None,
             bazaar_rates: BazaarRates::default(),
             trust_forwarded_for: false,
             connections_max: 4_096,
@@ -297,7 +302,9 @@ impl Settings {
             config.rates = None;
         }
         let listen = raw.server.listen.clone().unwrap_or_else(|| "127.0.0.1:3000".to_owned());
-        if problems.is_empty() { Ok(Self { listen, config }) } else { Err(ConfigError { problems }) }
+        let mut settings = Self { listen, config };
+        deployed::take(&mut settings, &env, &mut problems);
+        if problems.is_empty() { Ok(settings) } else { Err(ConfigError { problems }) }
     }
 }
 

@@ -6,7 +6,7 @@ use super::model::Horizon;
 use super::server::App;
 use super::storage::StorageError;
 use crate::points::crash_point;
-use crate::protocol::v0;
+use crate::protocol::{Timestamp, v0};
 
 /// Jobs that are looked at in one go.
 const JOBS_PER_STEP: usize = 100;
@@ -22,11 +22,15 @@ const RECORDS_PER_STEP: usize = 500;
 pub(super) async fn run(app: &App) -> Result<(), StorageError> {
     let mut interval = tokio::time::interval(app.config.sweep_interval);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut cleared = app.clock.now();
     loop {
         tokio::select! {
             biased;
             () = app.shutdown.cancelled() => return Ok(()),
-            _ = interval.tick() => sweep(app).await?,
+            _ = interval.tick() => {
+                sweep(app).await?;
+                clear_bazaar(app, &mut cleared).await?;
+            }
         }
     }
 }
@@ -81,4 +85,21 @@ async fn expire_bazaar(app: &App) -> Result<(), StorageError> {
         tokio::task::yield_now().await;
     }
     Ok(())
+}
+
+/// Removes what is over, if the operator wants that, and as often as wanted.
+async fn clear_bazaar(app: &App, cleared: &mut Timestamp) -> Result<(), StorageError> {
+    let now = app.clock.now();
+    let Some(interval) = app.config.bazaar_retention else { return Ok(()) };
+    if now.since(*cleared) < interval {
+        return Ok(());
+    }
+    *cleared = now;
+    for _ in 0..STEPS_MAX {
+        if !app.storage.clear(now.into(), RECORDS_PER_STEP).await? {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    app.storage.durable().await
 }

@@ -50,6 +50,7 @@ impl Bazaar for Fragile {
     fn fetch<'a>(&'a self, _: BotId, _: &'a PayloadId, _: Moment) -> Answer<'a, Found> { self.or(Found::Nothing) }
     fn payloads<'a>(&'a self, _: BotId, _: &'a PayloadQuery) -> Answer<'a, Vec<PayloadHead>> { self.or(vec![]) }
     fn stream<'a>(&'a self, _: BotId, _: &'a PollQuery) -> Answer<'a, (Stream, Vec<v0::Event>)> { self.or((Stream::default(), vec![])) }
+    fn clear(&self, _: Moment, _: usize) -> Answer<'_, bool> { self.or(false) }
     fn settle<'a>(&'a self, _: Settlement<'a>) -> Answer<'a, Settled> { self.or(Settled::Done) }
 }
 

@@ -101,6 +101,9 @@ pub trait Bazaar: Send + Sync {
     fn payloads<'a>(&'a self, bot: BotId, query: &'a PayloadQuery) -> Answer<'a, Vec<PayloadHead>>;
     /// A bot's part of the log and the page after a cursor, both of one moment.
     fn stream<'a>(&'a self, bot: BotId, query: &'a PollQuery) -> Answer<'a, (Stream, Vec<Event>)>;
+    /// Removes payloads, ended jobs and ended offers that need not be kept any longer, at most `limit`
+    /// of each; whether more may be left.
+    fn clear(&self, now: Moment, limit: usize) -> Answer<'_, bool>;
     /// Writes what one request changes.
     fn settle<'a>(&'a self, settlement: Settlement<'a>) -> Answer<'a, Settled>;
 }

@@ -60,6 +60,14 @@ impl BazaarService {
         Self { storage, clock, entropy }
     }
 
+    /// What is begun needs room until it ends; the last room is for what has begun.
+    fn ensure_room(&self) -> Result<(), Refusal> {
+        if self.storage.is_short() {
+            return Err(Refusal::new(Code::Unavailable, "the relay has no room for anything new; try later"));
+        }
+        Ok(())
+    }
+
     fn now(&self) -> (Timestamp, Moment) {
         let now = self.clock.now();
         (now, now.into())
@@ -168,6 +176,7 @@ impl BazaarService {
         draft: &OfferDraft,
         receipt: &Receipt,
     ) -> Text {
+        self.ensure_room()?;
         let (at, now) = self.now();
         let listing = draft.offer(OfferId::made(now, self.entropy.bytes()), seller, now)?;
         let text = self.shown(&listing.offer, now).await?;
@@ -281,6 +290,7 @@ impl BazaarService {
         draft: &JobDraft,
         receipt: &Receipt,
     ) -> Text {
+        self.ensure_room()?;
         for _ in 0..ATTEMPTS_MAX {
             let (at, now) = self.now();
             draft.check(now)?;

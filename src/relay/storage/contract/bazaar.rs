@@ -26,6 +26,7 @@ pub(super) async fn check<Opened: Future<Output = Arc<dyn Storage>>>(open: impl 
     jobs_are_overdue_strictly_after_their_time(&*open().await).await;
     purchases_are_counted_while_they_stand(&*open().await).await;
     a_stream_is_a_bots_own(&*open().await).await;
+    what_is_over_is_removed(&*open().await).await;
 }
 
 fn now() -> Moment {
@@ -243,4 +244,31 @@ async fn a_stream_is_a_bots_own(storage: &dyn Storage) {
     let (stream, _) =
         storage.stream(bot(1).bot_id, &PollQuery { since: None, limit: 9, types: vec![] }).await.unwrap();
     assert_eq!(stream, Stream { acked: 2, removed: 2, oldest: None });
+}
+
+async fn what_is_over_is_removed(storage: &dyn Storage) {
+    const DAY: u64 = 86_400;
+    let after = |days: u64| now().plus(Duration::from_secs(days * DAY + 1));
+    let all = PayloadQuery { status: Fetched::All, job_id: None, limit: 9, after: None };
+    let payloads = async || storage.payloads(bot(1).bot_id, &all).await.unwrap().len();
+    let offer = Settlement { offers: vec![(None, listing())], ..Settlement::at(NOW) };
+    storage.settle(offer).await.unwrap();
+    let one = put(storage, requested("one", 0)).await;
+    put(storage, requested("two", 0)).await;
+    put(storage, moved(&one, 2, &Command::Cancel)).await;
+    storage.fetch(bot(1).bot_id, &PayloadId::new("pay_one"), now()).await.unwrap();
+    assert!(!storage.clear(after(6), 9).await.unwrap());
+    assert_eq!(payloads().await, 2);
+    assert!(storage.clear(after(7), 1).await.unwrap(), "as many as the limit were removed");
+    assert_eq!(payloads().await, 1, "what was fetched is kept for a week");
+    storage.clear(after(29), 9).await.unwrap();
+    assert_eq!(payloads().await, 1);
+    assert!(storage.docket(&JobId::new("one")).await.unwrap().is_some());
+    storage.clear(after(30), 9).await.unwrap();
+    assert_eq!(payloads().await, 0);
+    assert!(storage.docket(&JobId::new("one")).await.unwrap().is_none());
+    assert!(storage.docket(&JobId::new("two")).await.unwrap().is_some(), "it has not ended");
+    assert_eq!(storage.listing(&OfferId::new("offer_1")).await.unwrap(), None);
+    let query = JobQuery { role: Role::Buyer, statuses: vec![], created_since: None, limit: 9, after: None };
+    assert_eq!(storage.dockets(bot(2).bot_id, &query).await.unwrap().len(), 1);
 }

@@ -28,7 +28,7 @@ use crate::store::{Batch, StoreError};
 pub(super) struct PayloadMark {
     job_id: JobId,
     kind: Kind,
-    fetched_at: Option<Moment>,
+    pub(super) fetched_at: Option<Moment>,
 }
 
 impl Embedded {
@@ -330,6 +330,10 @@ impl Bazaar for Embedded {
         now(self.read_stream(&bot, query))
     }
 
+    fn clear(&self, at: Moment, limit: usize) -> Answer<'_, bool> {
+        now(self.clear_now(at, limit))
+    }
+
     fn settle<'a>(&'a self, settlement: Settlement<'a>) -> Answer<'a, Settled> {
         std::future::ready(self.settle_now(&settlement).map_err(Into::into)).boxed()
     }
@@ -366,7 +370,7 @@ fn shelf_key(payload: &Payload) -> ([u8; 32], u64, String) {
     (*payload.recipient_bot_id.as_bytes(), nanos(payload.created_at), payload.payload_id.to_string())
 }
 
-fn sides(job: &Job) -> [([u8; 32], u8); 2] {
+pub(super) fn sides(job: &Job) -> [([u8; 32], u8); 2] {
     [(*job.seller_bot_id.as_bytes(), side::SELLER), (*job.buyer_bot_id.as_bytes(), side::BUYER)]
 }
 
@@ -377,6 +381,6 @@ fn held_address(job: &Job) -> Option<([u8; 32], String)> {
 }
 
 /// A moment as a key. What a relay writes lies after 1970, and 2^64 nanoseconds last until 2554.
-fn nanos(moment: Moment) -> u64 {
+pub(super) fn nanos(moment: Moment) -> u64 {
     u64::try_from(moment.nanos().max(0)).unwrap_or(u64::MAX)
 }

@@ -6,6 +6,7 @@
 #[cfg(any(test, fuzzing))]
 pub(in crate::relay) mod fuzzing;
 mod bazaar;
+mod clearing;
 mod guards;
 mod jobs;
 mod keys;
