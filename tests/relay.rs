@@ -4,6 +4,8 @@
 
 #[path = "relay/again.rs"]
 mod again;
+#[path = "relay/bazaar.rs"]
+mod bazaar;
 #[path = "relay/broken.rs"]
 mod broken;
 #[path = "relay/lists.rs"]

@@ -164,10 +164,14 @@ fn log_to_stderr(format: LogFormat) {
     }
 }
 
+/// On both outputs: scripts read the first, operators of the deployed relays wait for the second.
 fn announce(line: &str) -> std::io::Result<()> {
     let mut stdout = std::io::stdout().lock();
     writeln!(stdout, "{line}")?;
-    stdout.flush()
+    stdout.flush()?;
+    // Whoever has closed it does not wait for it.
+    drop(writeln!(std::io::stderr().lock(), "{line}"));
+    Ok(())
 }
 
 #[expect(clippy::print_stderr, reason = "why the program ends is for the person who started it")]

@@ -1,10 +1,13 @@
 //! What an operator may say about a relay: the document, the environment, and the bounds of both.
 
+mod deployed;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::ratelimit::Bucket;
 use crate::config::document::{Document, readable};
 use crate::protocol::apply::Rules;
 use crate::protocol::limits;
@@ -40,6 +43,10 @@ pub struct Config {
     pub sweep_interval: Duration,
     /// How many requests are taken; `None` for any number.
     pub rates: Option<Rates>,
+    /// How often payloads, jobs and offers of /v0 that are over are removed; `None` for never.
+    pub bazaar_retention: Option<Duration>,
+    /// How many requests of /v0 are taken, as long as any are counted.
+    pub bazaar_rates: BazaarRates,
     /// Whether the last address of `X-Forwarded-For` is the client's: only behind a proxy of one's own.
     pub trust_forwarded_for: bool,
     /// Connections at one time.
@@ -61,6 +68,54 @@ pub struct Rates {
     pub strict_max: u32,
 }
 
+/// How many requests a bot may make, for each kind of them; strangers have the same by address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BazaarRates {
+    /// Polls, acknowledgements and wake streams.
+    pub poll: BazaarRate,
+    /// Searches.
+    pub offer: BazaarRate,
+    /// Everything that changes something.
+    pub writes: BazaarRate,
+    /// Payloads.
+    pub payload: BazaarRate,
+}
+
+/// A bucket of so many requests, which fills again in so long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BazaarRate {
+    /// How many in one go.
+    pub burst: u32,
+    /// How long an empty bucket takes to fill.
+    pub window: Duration,
+}
+
+/// What clients of the deployed relays pace themselves for: 5 a second and 10 at once, or 2 and 5.
+impl Default for BazaarRates {
+    fn default() -> Self {
+        let fast = BazaarRate { burst: 10, window: Duration::from_secs(2) };
+        let slow = BazaarRate { burst: 5, window: Duration::from_millis(2_500) };
+        Self { poll: fast, offer: slow, writes: slow, payload: fast }
+    }
+}
+
+impl BazaarRates {
+    pub(super) const fn of(&self, bucket: Bucket) -> BazaarRate {
+        match bucket {
+            Bucket::Poll => self.poll,
+            Bucket::Offer => self.offer,
+            Bucket::Writes => self.writes,
+            Bucket::Payload => self.payload,
+        }
+    }
+
+    /// The longest that any bucket takes to fill.
+    pub(super) fn longest(&self) -> Duration {
+        let Self { poll, offer, writes, payload } = self;
+        poll.window.max(offer.window).max(writes.window).max(payload.window)
+    }
+}
+
 impl Default for Rates {
     fn default() -> Self {
         Self { window: Duration::from_secs(60), ip_max: 120, pubkey_max: 60, strict_max: 30 }
@@ -79,6 +134,8 @@ impl Config {
             event_retention: limits::EVENT_RETENTION,
             sweep_interval: limits::SWEEP_INTERVAL,
             rates: Some(Rates::default()),
+            bazaar_retention: None,
+            bazaar_rates: BazaarRates::default(),
             trust_forwarded_for: false,
             connections_max: 4_096,
             cache_bytes: 64 << 20,
@@ -246,7 +303,9 @@ impl Settings {
             config.rates = None;
         }
         let listen = raw.server.listen.clone().unwrap_or_else(|| "127.0.0.1:3000".to_owned());
-        if problems.is_empty() { Ok(Self { listen, config }) } else { Err(ConfigError { problems }) }
+        let mut settings = Self { listen, config };
+        deployed::take(&mut settings, &env, &mut problems);
+        if problems.is_empty() { Ok(settings) } else { Err(ConfigError { problems }) }
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use serde_json::json;
 use tokio::sync::watch;
 
-use super::model::{Cursor, EventQuery, LogEntry, LogState, Receipt};
+use super::model::{Cursor, EventQuery, LogEntry, LogRecord, LogState, Receipt};
 use super::service::unavailable;
 use super::storage::{Storage, StorageError};
 use crate::points::crash_point;
@@ -132,9 +132,9 @@ impl Tail {
                 let entries = storage.entries(seen, ENTRIES_PER_READ).await?;
                 // Retention may have removed what nobody listened to.
                 let Some(last) = entries.last() else { break };
-                let last = last.event_id;
+                let last = last.event_id();
                 // Entries beyond the head are not durable yet; their own wake-up follows.
-                entries.iter().filter(|entry| entry.event_id <= head).for_each(|entry| self.tell(entry));
+                entries.iter().filter(|entry| entry.event_id() <= head).for_each(|entry| self.tell(entry));
                 seen = last.min(head);
             }
             seen = head;
@@ -142,11 +142,11 @@ impl Tail {
         Ok(())
     }
 
-    fn tell(&self, entry: &LogEntry) {
+    fn tell(&self, entry: &LogRecord) {
         let parties = self.parties.lock().unwrap_or_else(PoisonError::into_inner);
         for reader in entry.readers() {
             if let Some(sender) = parties.get(&reader) {
-                sender.send_replace(entry.event_id);
+                sender.send_replace(entry.event_id());
             }
         }
     }

@@ -3,8 +3,9 @@
 //! Read in this order: [`config`] what an operator may say; [`model`] and [`storage`] what is kept, in
 //! the domain's words; [`service`] one move of a job, from load to commit; `events`, `presence` who is
 //! told, and who is there; `ratelimit`, `idempotency` what stands before a request; `http`, `ws`,
-//! `sse` how it all looks on the wire; `crowd`, `patience` what one connection may take; `sweeper` what happens without a request; [`server`] sockets,
-//! and the end; [`outage`] what is said while the disk refuses.
+//! `sse` how it all looks on the wire; [`v0`] the same in the dialect of the deployed relays; `crowd`,
+//! `patience` what one connection may take; `sweeper` what happens without a request; [`server`]
+//! sockets, and the end; [`outage`] what is said while the disk refuses.
 //!
 //! Architecture invariants: nothing above [`storage`] assumes that this is the only process on it,
 //! and no answer leaves before everything it was read from is durable.
@@ -14,6 +15,8 @@ pub mod config;
 pub mod model;
 
 pub mod storage;
+
+pub mod v0;
 
 pub mod service;
 

@@ -2,8 +2,10 @@
 
 use std::collections::HashSet;
 
+use super::v0::model::party;
 use crate::protocol::apply::{Rules, Unique};
 use crate::protocol::offer::PricingMode;
+use crate::protocol::v0::{BotId, News};
 use crate::protocol::{
     Change, Epoch, EventId, EventType, Job, JobId, Offer, PublicKey, Refusal, Status, Timestamp,
 };
@@ -100,6 +102,8 @@ pub enum ReplyBody {
     Acked(EventId),
     /// A refusal that no retry would change.
     Refused(Refusal),
+    /// A body of JSON as it was sent: all answers of /v0.
+    Text(String),
 }
 
 /// Which side of a job a party is on.
@@ -247,6 +251,58 @@ impl LogEntry {
     pub fn readers(&self) -> impl Iterator<Item = PublicKey> + use<> {
         let buyer = (self.kind != EventType::Requested && self.buyer != self.seller).then_some(self.buyer);
         std::iter::once(self.seller).chain(buyer)
+    }
+}
+
+/// One entry of the log, which both dialects share.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(untagged)]
+pub enum LogRecord {
+    /// News about a /v1 job, for its parties.
+    Job(LogEntry),
+    /// News for one bot.
+    Notice(NoticeEntry),
+}
+
+/// Something that one bot is told.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct NoticeEntry {
+    /// Its place.
+    pub event_id: EventId,
+    /// Who is told.
+    pub to: BotId,
+    /// What.
+    pub news: News,
+    /// When.
+    pub created_at: Timestamp,
+}
+
+impl LogRecord {
+    /// Its place.
+    #[must_use]
+    pub const fn event_id(&self) -> EventId {
+        match self {
+            Self::Job(entry) => entry.event_id,
+            Self::Notice(entry) => entry.event_id,
+        }
+    }
+
+    /// When it happened.
+    #[must_use]
+    pub const fn created_at(&self) -> Timestamp {
+        match self {
+            Self::Job(entry) => entry.created_at,
+            Self::Notice(entry) => entry.created_at,
+        }
+    }
+
+    /// Whose stream it is in.
+    #[must_use]
+    pub fn readers(&self) -> Vec<PublicKey> {
+        match self {
+            Self::Job(entry) => entry.readers().collect(),
+            Self::Notice(entry) => vec![party(&entry.to)],
+        }
     }
 }
 

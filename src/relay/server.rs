@@ -28,6 +28,7 @@ use super::ratelimit::Limiter;
 use super::service::Service;
 use super::storage::embedded::Embedded;
 use super::storage::{Storage, StorageError};
+use super::v0::service::BazaarService;
 use super::{metrics, sweeper};
 use crate::edge::{Clock, Entropy};
 use crate::points::crash_point;
@@ -143,7 +144,8 @@ impl Relay {
         let Self { storage, config, clock, entropy } = self;
         App(Arc::new(Shared {
             service: Service::new(Arc::clone(&storage), config.rules.clone(), clock.clone(), entropy.clone()),
-            limiter: Limiter::new(config.rates),
+            limiter: Limiter::new(config.rates, config.bazaar_rates),
+            bazaar: BazaarService::new(Arc::clone(&storage), clock.clone(), entropy.clone()),
             presence: Arc::new(Local::default()),
             tail: Tail::default(),
             streams: TaskTracker::new(),
@@ -175,6 +177,7 @@ impl Deref for App {
 pub(super) struct Shared {
     pub(super) storage: Arc<dyn Storage>,
     pub(super) service: Service,
+    pub(super) bazaar: BazaarService,
     pub(super) config: Config,
     pub(super) clock: Clock,
     pub(super) entropy: Entropy,

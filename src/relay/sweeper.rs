@@ -6,6 +6,7 @@ use super::model::Horizon;
 use super::server::App;
 use super::storage::StorageError;
 use crate::points::crash_point;
+use crate::protocol::{Timestamp, v0};
 
 /// Jobs that are looked at in one go.
 const JOBS_PER_STEP: usize = 100;
@@ -21,11 +22,15 @@ const RECORDS_PER_STEP: usize = 500;
 pub(super) async fn run(app: &App) -> Result<(), StorageError> {
     let mut interval = tokio::time::interval(app.config.sweep_interval);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut cleared = app.clock.now();
     loop {
         tokio::select! {
             biased;
             () = app.shutdown.cancelled() => return Ok(()),
-            _ = interval.tick() => sweep(app).await?,
+            _ = interval.tick() => {
+                sweep(app).await?;
+                clear_bazaar(app, &mut cleared).await?;
+            }
         }
     }
 }
@@ -45,10 +50,11 @@ async fn sweep(app: &App) -> Result<(), StorageError> {
         }
         tokio::task::yield_now().await;
     }
+    expire_bazaar(app).await?;
     for _ in 0..STEPS_MAX {
         let now = app.clock.now();
         let horizon = Horizon {
-            nonces: now.minus(app.config.nonce_ttl),
+            nonces: now.minus(app.config.nonce_ttl.max(v0::limits::NONCE_TTL)),
             answers: now,
             events: now.minus(app.config.event_retention),
         };
@@ -61,5 +67,39 @@ async fn sweep(app: &App) -> Result<(), StorageError> {
     }
     super::metrics::upkeep();
     crash_point!("relay/sweep/forgotten");
+    app.storage.durable().await
+}
+
+/// The same for the jobs of /v0: nobody has to look at one for it to expire.
+async fn expire_bazaar(app: &App) -> Result<(), StorageError> {
+    for _ in 0..STEPS_MAX {
+        let due = app.storage.overdue(app.clock.now().into(), JOBS_PER_STEP).await?;
+        for id in &due {
+            if let Err(refusal) = app.bazaar.sweep(id).await {
+                warn!(job_id = %id, %refusal, "a job could not be expired");
+            }
+        }
+        if due.len() < JOBS_PER_STEP {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    Ok(())
+}
+
+/// Removes what is over, if the operator wants that, and as often as wanted.
+async fn clear_bazaar(app: &App, cleared: &mut Timestamp) -> Result<(), StorageError> {
+    let now = app.clock.now();
+    let Some(interval) = app.config.bazaar_retention else { return Ok(()) };
+    if now.since(*cleared) < interval {
+        return Ok(());
+    }
+    *cleared = now;
+    for _ in 0..STEPS_MAX {
+        if !app.storage.clear(now.into(), RECORDS_PER_STEP).await? {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
     app.storage.durable().await
 }

@@ -6,12 +6,17 @@ use std::time::Duration;
 
 use nano_worker::edge::{Clock, Entropy};
 use nano_worker::protocol::apply::Rules;
+use nano_worker::protocol::v0::lists::{PayloadQuery, PollQuery};
+use nano_worker::protocol::v0::payload::PayloadHead;
+use nano_worker::protocol::v0::poll::Stream;
+use nano_worker::protocol::v0::{self, Bot, BotId, Docket, Listing, Moment, PayloadId};
 use nano_worker::protocol::{Epoch, EventId, Job, JobId, Offer, OfferId, PublicKey, Refusal, Timestamp};
 use nano_worker::relay::model::{
-    Claim, Claimed, Committed, Cursor, EventQuery, Horizon, JobCommit, JobPage, JobQuery, LogEntry, LogState,
-    OfferPage, OfferQuery, OfferSave, Receipt,
+    Claim, Claimed, Committed, Cursor, EventQuery, Horizon, JobCommit, JobPage, JobQuery, LogEntry,
+    LogRecord, LogState, OfferPage, OfferQuery, OfferSave, Receipt,
 };
 use nano_worker::relay::storage::{Answer, Storage, StorageError};
+use nano_worker::relay::v0::model::{Bazaar, Found, Settled, Settlement, Stall};
 use nano_worker::relay::{Config, Relay as Server};
 use nano_worker::store::StoreError;
 use tokio::sync::watch;
@@ -34,6 +39,22 @@ impl Fragile {
 }
 
 #[rustfmt::skip]
+impl Bazaar for Fragile {
+    fn bot(&self, _: BotId) -> Answer<'_, Option<Bot>> { self.or(None) }
+    fn listing<'a>(&'a self, _: &'a v0::OfferId) -> Answer<'a, Option<Listing>> { self.or(None) }
+    fn stalls(&self, _: Option<BotId>) -> Answer<'_, Vec<Stall>> { self.or(vec![]) }
+    fn docket<'a>(&'a self, _: &'a v0::JobId) -> Answer<'a, Option<Docket>> { self.or(None) }
+    fn dockets<'a>(&'a self, _: BotId, _: &'a v0::lists::JobQuery) -> Answer<'a, Vec<Docket>> { self.or(vec![]) }
+    fn unpaid(&self, _: BotId) -> Answer<'_, Vec<Docket>> { self.or(vec![]) }
+    fn overdue(&self, _: Moment, _: usize) -> Answer<'_, Vec<v0::JobId>> { self.or(vec![]) }
+    fn fetch<'a>(&'a self, _: BotId, _: &'a PayloadId, _: Moment) -> Answer<'a, Found> { self.or(Found::Nothing) }
+    fn payloads<'a>(&'a self, _: BotId, _: &'a PayloadQuery) -> Answer<'a, Vec<PayloadHead>> { self.or(vec![]) }
+    fn stream<'a>(&'a self, _: BotId, _: &'a PollQuery) -> Answer<'a, (Stream, Vec<v0::Event>)> { self.or((Stream::default(), vec![])) }
+    fn clear(&self, _: Moment, _: usize) -> Answer<'_, bool> { self.or(false) }
+    fn settle<'a>(&'a self, _: Settlement<'a>) -> Answer<'a, Settled> { self.or(Settled::Done) }
+}
+
+#[rustfmt::skip]
 impl Storage for Fragile {
     fn job(&self, _: JobId) -> Answer<'_, Option<Job>> { self.or(None) }
     fn commit<'a>(&'a self, _: JobCommit<'a>) -> Answer<'a, Committed> { self.or(Committed::Lost) }
@@ -47,7 +68,7 @@ impl Storage for Fragile {
         self.or(LogState { min_retained: EventId(1), head: EventId(0), epoch: Epoch("e".to_owned()) })
     }
     fn events<'a>(&'a self, _: &'a EventQuery) -> Answer<'a, Vec<(LogEntry, Job)>> { self.or(vec![]) }
-    fn entries(&self, _: EventId, _: usize) -> Answer<'_, Vec<LogEntry>> { self.or(vec![]) }
+    fn entries(&self, _: EventId, _: usize) -> Answer<'_, Vec<LogRecord>> { self.or(vec![]) }
     fn cursor(&self, _: PublicKey) -> Answer<'_, Cursor> { self.or(Cursor::default()) }
     fn acknowledge<'a>(&'a self, _: PublicKey, up_to: EventId, _: Option<&'a Receipt>) -> Answer<'a, EventId> { self.or(up_to) }
     fn heads(&self) -> watch::Receiver<EventId> { self.heads.subscribe() }

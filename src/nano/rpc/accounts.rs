@@ -60,22 +60,6 @@ pub(super) fn read_balances(answer: Result<Value, Failure>) -> Result<BTreeMap<A
     Ok(entries(&answer, "balances")?.into_iter().filter_map(read).collect())
 }
 
-/// Reads the newest blocks of those accounts that have one. Where none has, a node sends only its
-/// `errors`, or names the first of them.
-pub(super) fn read_frontiers(
-    answer: Result<Value, Failure>,
-) -> Result<BTreeMap<Account, BlockHash>, Failure> {
-    let Some(answer) = absent(answer, "Account not found")? else { return Ok(BTreeMap::new()) };
-    if answer.get("frontiers").is_none() && answer.get("errors").is_some_and(Value::is_object) {
-        return Ok(BTreeMap::new());
-    }
-    let read = |(key, value): (&str, &Value)| {
-        let hash = BlockHash::parse(super::answer::text(value)?.as_ref()).ok()?;
-        Some((Account::parse(key).ok()?, hash))
-    };
-    Ok(entries(&answer, "frontiers")?.into_iter().filter_map(read).collect())
-}
-
 /// Reads an account's head; `None` if it has no block yet.
 pub(super) fn read_account_info(answer: Result<Value, Failure>) -> Result<Option<AccountInfo>, Failure> {
     let Some(answer) = absent(answer, "Account not found")? else { return Ok(None) };

@@ -166,23 +166,6 @@ impl Rpc {
         Ok(balances)
     }
 
-    /// The newest block of each of these accounts, confirmed or not; an account that has none has no
-    /// entry.
-    ///
-    /// # Errors
-    /// If no node gives a usable answer.
-    pub async fn accounts_frontiers(
-        &self,
-        accounts: &[Account],
-    ) -> Result<BTreeMap<Account, BlockHash>, RpcError> {
-        let mut frontiers = BTreeMap::new();
-        for batch in accounts.chunks(BATCH) {
-            let request = self.request(json!({ "action": "accounts_frontiers", "accounts": batch }));
-            frontiers.extend(self.ask(&request, accounts::read_frontiers).await?);
-        }
-        Ok(frontiers)
-    }
-
     /// The head of an account's chain; `None` if it has no block yet.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ mod poll;
 mod reply;
 mod request;
 mod system;
+mod v0;
 mod wrap;
 
 #[cfg(any(test, fuzzing))]
@@ -71,6 +72,33 @@ fn routes() -> Vec<Route> {
         route("POST",   "/v1/poll/ack",          "party",   "Move the acknowledged cursor forward",   poll::ack),
         route("GET",    "/v1/events",            "party",   "The same events as a stream",            poll::stream),
         route("GET",    "/ws/seller",            "seller",  "Hints about a seller's jobs",            system::socket),
+        route("POST",   "/v0/bots",                            "bot",    "Make oneself known",                  v0::bots::register),
+        route("GET",    "/v0/bots/{id}",                       "bot",    "One bot",                             v0::bots::show),
+        route("POST",   "/v0/bots/{id}/name",                  "bot",    "Take another name, or none",          v0::bots::rename),
+        route("POST",   "/v0/bots/{id}/revoke",                "bot",    "Leave for good",                      v0::bots::revoke),
+        route("POST",   "/v0/offers",                          "bot",    "Make an offer",                       v0::offers::create),
+        route("GET",    "/v0/offers",                          "bot",    "Search offers",                       v0::offers::list),
+        route("GET",    "/v0/offers/{id}",                     "bot",    "One offer",                           v0::offers::show),
+        route("POST",   "/v0/offers/{id}/cancel",              "seller", "Take an offer back",                  v0::offers::cancel),
+        route("POST",   "/v0/offers/{id}/pause",               "seller", "Take no jobs for now",                v0::offers::pause),
+        route("POST",   "/v0/offers/{id}/resume",              "seller", "Take jobs again",                     v0::offers::resume),
+        route("POST",   "/v0/jobs",                            "buyer",  "Ask for a job",                       v0::jobs::create),
+        route("GET",    "/v0/jobs",                            "party",  "The caller's jobs on one side",       v0::jobs::list),
+        route("GET",    "/v0/jobs/{id}",                       "party",  "One job",                             v0::jobs::show),
+        route("POST",   "/v0/jobs/{id}/cancel",                "buyer",  "Give a job up",                       v0::jobs::cancel),
+        route("POST",   "/v0/jobs/{id}/charge",                "seller", "Attach a signed charge",              v0::jobs::charge),
+        route("POST",   "/v0/jobs/{id}/payment_sent",          "buyer",  "Tell that the charge was paid",       v0::jobs::payment_sent),
+        route("POST",   "/v0/jobs/{id}/charge/reissue_request","buyer",  "Ask for another charge",              v0::jobs::reissue_request),
+        route("POST",   "/v0/jobs/{id}/charge/reissue",        "seller", "Attach another charge",               v0::jobs::reissue),
+        route("POST",   "/v0/jobs/{id}/mark_paid",             "seller", "Declare the charge paid",             v0::jobs::mark_paid),
+        route("POST",   "/v0/jobs/{id}/deliver",               "seller", "Hand over a sealed payload",          v0::jobs::deliver),
+        route("GET",    "/v0/payloads",                        "party",  "The caller's payloads",               v0::payloads::list),
+        route("GET",    "/v0/payloads/{id}",                   "party",  "One payload",                         v0::payloads::fetch),
+        route("GET",    "/v0/poll",                            "bot",    "Events after the cursor",             v0::poll::poll),
+        route("POST",   "/v0/poll/ack",                        "bot",    "Move the acknowledged cursor forward", v0::poll::ack),
+        route("GET",    "/v0/stream",                          "bot",    "Wake-ups for a poll",                 v0::poll::stream),
+        route("GET",    "/market/offers",                      "anyone", "The offers that take jobs",           v0::market::list),
+        route("GET",    "/market/offers/{id}",                 "anyone", "One offer that takes jobs",           v0::market::show),
         route("GET",    "/health",               "anyone",  "Whether the process answers",            system::health),
         route("GET",    "/healthz",              "anyone",  "Whether the process answers",            system::health),
         route("GET",    "/readyz",               "anyone",  "Whether storage works and no drain runs", system::ready),

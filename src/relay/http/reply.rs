@@ -57,6 +57,7 @@ pub(super) fn reply(reply: &Reply) -> Response {
         ReplyBody::Offer(offer) => json_response(status, &Named { offer: Some(offer), ..Named::default() }),
         ReplyBody::Acked(id) => json_response(status, &json!({"last_acked_event_id": id})),
         ReplyBody::Refused(refusal) => refuse(refusal),
+        ReplyBody::Text(text) => (status, [(CONTENT_TYPE, "application/json")], text.clone()).into_response(),
     }
 }
 

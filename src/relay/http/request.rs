@@ -115,7 +115,7 @@ pub(super) fn check_stranger(app: &App, parts: &Parts) -> Result<(), Refusal> {
     app.limiter.check(Kind::Ip(client_ip(app, parts)), app.clock.now())
 }
 
-async fn read_body(headers: &HeaderMap, body: Body) -> Result<Bytes, Refusal> {
+pub(super) async fn read_body(headers: &HeaderMap, body: Body) -> Result<Bytes, Refusal> {
     let announced = headers
         .get(CONTENT_LENGTH)
         .and_then(|length| length.to_str().ok())
@@ -204,7 +204,7 @@ fn unsigned(message: &str) -> Refusal {
     Refusal::new(Code::InvalidSignature, message)
 }
 
-fn client_ip(app: &App, parts: &Parts) -> IpAddr {
+pub(super) fn client_ip(app: &App, parts: &Parts) -> IpAddr {
     let forwarded = || {
         let header = parts.headers.get_all("x-forwarded-for").iter().next_back()?;
         header.to_str().ok()?.rsplit(',').next()?.trim().parse().ok()

@@ -11,6 +11,7 @@ use super::super::metrics;
 use super::super::server::App;
 use super::super::service::unavailable;
 use super::reply::Refused;
+use super::v0;
 use crate::edge::monotonic;
 use crate::points::crash_point;
 use crate::protocol::limits::REQUEST_ID_CHARS_MAX;
@@ -46,21 +47,29 @@ pub(super) async fn around(State(app): State<App>, request: Request, next: Next)
 
 /// Nothing that was read or written is told to anybody before it is durable.
 async fn guarded(app: &App, route: &str, request: Request, next: Next) -> Response {
-    let touches_storage = route.starts_with("/v1/") || route.starts_with("/ws/");
+    let touches_storage = ["/v1/", "/v0/", "/ws/", "/market/"].iter().any(|part| route.starts_with(part));
     if touches_storage && app.is_draining() {
-        return Refused::from(Refusal::new(Code::Unavailable, "the relay is draining")).into_response();
+        return refuse(route, Refusal::new(Code::Unavailable, "the relay is draining"));
     }
     let response = next.run(request).await;
     if touches_storage {
         crash_point!("relay/answer/made");
     }
     if touches_storage && let Err(error) = app.storage.durable().await {
-        return Refused::from(unavailable(&error)).into_response();
+        return refuse(route, unavailable(&error));
     }
     if touches_storage {
         crash_point!("relay/answer/durable");
     }
     response
+}
+
+/// In the words of whoever asked.
+fn refuse(route: &str, refusal: Refusal) -> Response {
+    if route.starts_with("/v0/") || route.starts_with("/market/") {
+        return v0::Refused::from(refusal).into_response();
+    }
+    Refused::from(refusal).into_response()
 }
 
 /// The client's own id if it is short and printable, or a new one.

@@ -1,5 +1,7 @@
 //! One suite that every storage must pass: what the relay relies on, and nothing of how it is kept.
 
+mod bazaar;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,6 +42,7 @@ pub(super) async fn check<Opened: Future<Output = Arc<dyn Storage>>>(open: impl 
     forgetting_is_done_in_steps(&*open().await).await;
     a_key_that_is_used_again_keeps_its_new_answer(&*open().await).await;
     offers_are_searched_and_paged(&*open().await).await;
+    bazaar::check(open).await;
 }
 
 pub(super) fn job(number: u8) -> Job {
@@ -136,10 +139,10 @@ async fn commits_are_ordered_under_concurrency(storage: Arc<dyn Storage>) {
     // In the log's order they were updated in that order too.
     let entries = storage.entries(EventId(0), 100).await.unwrap();
     assert_eq!(
-        entries.iter().map(|entry| entry.event_id.0).collect::<Vec<_>>(),
+        entries.iter().map(|entry| entry.event_id().0).collect::<Vec<_>>(),
         (1..=40).collect::<Vec<_>>()
     );
-    assert!(entries.iter().map(|entry| entry.created_at).eq(moments));
+    assert!(entries.iter().map(|entry| entry.created_at()).eq(moments));
 }
 
 async fn pages_have_what_they_should(storage: &dyn Storage) {
@@ -418,7 +421,7 @@ async fn readers_get_no_more_than_they_ask_for(storage: &dyn Storage) {
     // Who buys from himself hears of each move once.
     assert_eq!(read(BUYER, 0, 10).await, [1, 2, 3, 4, 5]);
     let entries = storage.entries(EventId(1), 2).await.unwrap();
-    assert_eq!(entries.iter().map(|entry| entry.event_id.0).collect::<Vec<_>>(), [2, 3]);
+    assert_eq!(entries.iter().map(|entry| entry.event_id().0).collect::<Vec<_>>(), [2, 3]);
     let due: Vec<JobId> = [3, 2].map(|number| job(number).job_id).into();
     assert_eq!(storage.due(expiry, 2).await.unwrap(), due);
     storage.reschedule(job(7).job_id, &Rules::default()).await.unwrap();

@@ -17,9 +17,10 @@ use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
 use super::model::{
-    Claim, Claimed, Committed, Cursor, EventQuery, Horizon, JobCommit, JobPage, JobQuery, LogEntry, LogState,
-    OfferPage, OfferQuery, OfferSave, Receipt,
+    Claim, Claimed, Committed, Cursor, EventQuery, Horizon, JobCommit, JobPage, JobQuery, LogEntry,
+    LogRecord, LogState, OfferPage, OfferQuery, OfferSave, Receipt,
 };
+use super::v0::model::Bazaar;
 use crate::protocol::apply::Rules;
 use crate::protocol::{EventId, Job, JobId, Offer, OfferId, PublicKey, Refusal, Timestamp};
 use crate::store::StoreError;
@@ -48,7 +49,7 @@ pub type Answer<'a, T> = BoxFuture<'a, Result<T, StorageError>>;
 /// Everything a relay keeps.
 ///
 /// What is written is visible at once, and durable once a later [`Storage::durable`] has returned.
-pub trait Storage: fmt::Debug + Send + Sync {
+pub trait Storage: Bazaar + fmt::Debug + Send + Sync {
     /// A job with its payloads.
     fn job(&self, id: JobId) -> Answer<'_, Option<Job>>;
     /// Writes a decided move: the job, its event and the answer for its idempotency key together.
@@ -73,7 +74,7 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// without result, and with the request only on `job.requested`.
     fn events<'a>(&'a self, query: &'a EventQuery) -> Answer<'a, Vec<(LogEntry, Job)>>;
     /// Everybody's events after a cursor, ascending, at most `limit`.
-    fn entries(&self, after: EventId, limit: usize) -> Answer<'_, Vec<LogEntry>>;
+    fn entries(&self, after: EventId, limit: usize) -> Answer<'_, Vec<LogRecord>>;
     /// What a party has acknowledged, and the newest of its events that retention has removed.
     fn cursor(&self, party: PublicKey) -> Answer<'_, Cursor>;
     /// Moves a party's acknowledged cursor forward, never back, and returns it.

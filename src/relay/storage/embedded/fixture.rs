@@ -65,8 +65,9 @@ fn fill(batch: &mut Batch) {
         DUE.put(batch, &(AT, job.job_id), &()).unwrap();
         PAYMENTS.put(batch, &number.to_string(), &job.job_id).unwrap();
         INVOICES.put(batch, &(SELLER, number.to_string()), &job.job_id).unwrap();
-        EVENTS.put(batch, &entry.event_id, &entry).unwrap();
-        EVENTS_OF_PARTY.put(batch, &(SELLER, entry.event_id), &entry).unwrap();
+        let entry = LogRecord::Job(entry);
+        EVENTS.put(batch, &entry.event_id(), &entry).unwrap();
+        EVENTS_OF_PARTY.put(batch, &(SELLER, entry.event_id()), &entry).unwrap();
         let record = JobRecord { has_result: number > 4, due: (number > 2).then_some(AT), job };
         JOBS.put(batch, &record.job.job_id, &record).unwrap();
         let answer = AnswerRecord {

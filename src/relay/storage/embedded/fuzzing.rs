@@ -23,4 +23,15 @@ pub(crate) fn records(which: u8, key: &[u8], value: &[u8]) {
     NONCES.fuzz(which, key, value);
     ANSWERS.fuzz(which, key, value);
     ANSWERS_BY_END.fuzz(which, key, value);
+    BOTS.fuzz(which, key, value);
+    BAZAAR_OFFERS.fuzz(which, key, value);
+    BAZAAR_OFFERS_OF.fuzz(which, key, value);
+    BAZAAR_JOBS.fuzz(which, key, value);
+    BAZAAR_JOBS_OF.fuzz(which, key, value);
+    OVERDUE.fuzz(which, key, value);
+    CHARGE_ADDRESSES.fuzz(which, key, value);
+    PURCHASES.fuzz(which, key, value);
+    PAYLOADS.fuzz(which, key, value);
+    PAYLOADS_OF.fuzz(which, key, value);
+    PAYLOAD_NAMES.fuzz(which, key, value);
 }

@@ -92,6 +92,7 @@ impl Embedded {
             AnswerBody::Offer(offer) => ReplyBody::Offer(Box::new(offer)),
             AnswerBody::Acked(id) => ReplyBody::Acked(id),
             AnswerBody::Refused(refusal) => ReplyBody::Refused(refusal),
+            AnswerBody::Text(text) => ReplyBody::Text(text),
         };
         Ok(Reply { status: answer.status, body })
     }

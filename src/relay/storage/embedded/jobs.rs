@@ -13,7 +13,7 @@ use super::keys::{
 use crate::points::crash_point;
 use crate::protocol::apply::{Rules, Unique, expires_at};
 use crate::protocol::{EventId, Job, JobId, Status, Timestamp};
-use crate::relay::model::{Committed, JobCommit, JobOrder, JobPage, JobQuery, LogEntry, Role};
+use crate::relay::model::{Committed, JobCommit, JobOrder, JobPage, JobQuery, LogEntry, LogRecord, Role};
 use crate::store::{Batch, StoreError};
 
 /// The smallest step of `updated_at`.
@@ -234,6 +234,7 @@ fn append_event(
         seller: job.seller_pubkey,
         buyer: job.buyer_pubkey,
     };
+    let entry = LogRecord::Job(entry);
     for reader in entry.readers() {
         EVENTS_OF_PARTY.put(batch, &(reader, event_id), &entry)?;
     }

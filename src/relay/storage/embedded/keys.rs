@@ -2,8 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::bazaar::PayloadMark;
+use crate::protocol::v0;
 use crate::protocol::{EventId, Job, JobId, Offer, OfferId, PublicKey, Refusal, Timestamp};
-use crate::relay::model::LogEntry;
+use crate::relay::model::LogRecord;
 use crate::store::{Blobs, Keyspace};
 
 /// One party's jobs on one side (see [`side`]) in one status: where lists are read from.
@@ -34,16 +36,37 @@ pub(super) const OFFERS_BY_CREATION: Keyspace<(Timestamp, OfferId), ()> =
     Keyspace::new(13, "offers by creation", 1);
 pub(super) const OFFERS_OF_SELLER: Keyspace<(PublicKey, Timestamp, OfferId), ()> =
     Keyspace::new(14, "offers of a seller", 1);
-pub(super) const EVENTS: Keyspace<EventId, LogEntry> = Keyspace::new(15, "events", 1);
-pub(super) const EVENTS_OF_PARTY: Keyspace<(PublicKey, EventId), LogEntry> =
-    Keyspace::new(16, "events of a party", 1);
+pub(super) const EVENTS: Keyspace<EventId, LogRecord> = Keyspace::new(15, "events", 2);
+pub(super) const EVENTS_OF_PARTY: Keyspace<(PublicKey, EventId), LogRecord> =
+    Keyspace::new(16, "events of a party", 2);
 pub(super) const ACKED: Keyspace<PublicKey, EventId> = Keyspace::new(17, "acknowledged", 1);
 pub(super) const FORGOTTEN: Keyspace<PublicKey, EventId> = Keyspace::new(18, "forgotten", 1);
 /// By the window of their use, so that whole windows can be forgotten from the front.
 pub(super) const NONCES: Keyspace<(u64, PublicKey, String), Timestamp> = Keyspace::new(19, "nonces", 1);
-pub(super) const ANSWERS: Keyspace<(PublicKey, String), AnswerRecord> = Keyspace::new(20, "answers", 1);
+pub(super) const ANSWERS: Keyspace<(PublicKey, String), AnswerRecord> = Keyspace::new(20, "answers", 2);
 pub(super) const ANSWERS_BY_END: Keyspace<(Timestamp, PublicKey, String), ()> =
     Keyspace::new(21, "answers by end", 1);
+
+/// The keyspaces of /v0. Bots, and whatever belongs to one, are found by the bytes of its name.
+pub(super) const BOTS: Keyspace<[u8; 32], v0::Bot> = Keyspace::new(22, "bots", 1);
+pub(super) const BAZAAR_OFFERS: Keyspace<String, v0::Listing> = Keyspace::new(23, "bazaar offers", 1);
+pub(super) const BAZAAR_OFFERS_OF: Keyspace<([u8; 32], String), ()> =
+    Keyspace::new(24, "bazaar offers of a seller", 1);
+pub(super) const BAZAAR_JOBS: Keyspace<String, v0::Docket> = Keyspace::new(25, "bazaar jobs", 1);
+/// By bot and side, and then by the nanosecond of their making.
+pub(super) const BAZAAR_JOBS_OF: Keyspace<(([u8; 32], u8), u64, String), ()> =
+    Keyspace::new(26, "bazaar jobs of a bot", 1);
+/// By the nanosecond until which they stand.
+pub(super) const OVERDUE: Keyspace<(u64, String), ()> = Keyspace::new(27, "overdue", 1);
+/// Addresses of live charges, by seller.
+pub(super) const CHARGE_ADDRESSES: Keyspace<([u8; 32], String), v0::JobId> =
+    Keyspace::new(28, "charge addresses", 1);
+pub(super) const PURCHASES: Keyspace<String, u64> = Keyspace::new(29, "purchases", 1);
+pub(super) const PAYLOADS: Keyspace<([u8; 32], String), v0::Payload> = Keyspace::new(30, "payloads", 1);
+pub(super) const PAYLOADS_OF: Keyspace<([u8; 32], u64, String), PayloadMark> =
+    Keyspace::new(31, "payloads of a bot", 1);
+/// Names that some recipient has: whoever asks for another's payload learns that it is another's.
+pub(super) const PAYLOAD_NAMES: Keyspace<String, ()> = Keyspace::new(32, "payload names", 1);
 
 /// What was last given out.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
@@ -77,4 +100,5 @@ pub(super) enum AnswerBody {
     Offer(Offer),
     Acked(EventId),
     Refused(Refusal),
+    Text(String),
 }

@@ -9,7 +9,7 @@ use super::guards::put_answer;
 use super::keys::{ACKED, AnswerBody, EVENTS, EVENTS_OF_PARTY, FORGOTTEN, JOBS};
 use crate::points::crash_point;
 use crate::protocol::{EventId, EventType, Job, PublicKey, Timestamp};
-use crate::relay::model::{Cursor, EventQuery, LogEntry, LogState, Receipt};
+use crate::relay::model::{Cursor, EventQuery, LogEntry, LogRecord, LogState, Receipt};
 use crate::store::{Batch, StoreError};
 
 impl Embedded {
@@ -27,7 +27,7 @@ impl Embedded {
         let mut found = Vec::new();
         let from = (query.party, query.after);
         for entry in EVENTS_OF_PARTY.prefix_after(&self.store, &query.party, &from) {
-            let (_, entry) = entry?;
+            let (_, LogRecord::Job(entry)) = entry? else { continue };
             if !query.kinds.is_empty() && !query.kinds.contains(&entry.kind) {
                 continue;
             }
@@ -43,7 +43,7 @@ impl Embedded {
         Ok(found)
     }
 
-    pub(super) fn entries_after(&self, after: EventId, limit: usize) -> Result<Vec<LogEntry>, StoreError> {
+    pub(super) fn entries_after(&self, after: EventId, limit: usize) -> Result<Vec<LogRecord>, StoreError> {
         EVENTS.after(&self.store, &after).take(limit).map(|entry| entry.map(|(_, entry)| entry)).collect()
     }
 
@@ -84,7 +84,7 @@ impl Embedded {
         let mut removed = 0;
         for entry in EVENTS.all(&self.store).take(limit) {
             let (id, entry) = entry?;
-            if entry.created_at >= horizon {
+            if entry.created_at() >= horizon {
                 break;
             }
             for reader in entry.readers() {

@@ -5,6 +5,8 @@
 
 #[cfg(any(test, fuzzing))]
 pub(in crate::relay) mod fuzzing;
+mod bazaar;
+mod clearing;
 mod guards;
 mod jobs;
 mod keys;
@@ -25,8 +27,8 @@ use crate::points::crash_point;
 use crate::protocol::apply::Rules;
 use crate::protocol::{Epoch, EventId, Job, JobId, Offer, OfferId, PublicKey, Refusal, Timestamp};
 use crate::relay::model::{
-    Claim, Claimed, Committed, Cursor, EventQuery, Horizon, JobCommit, JobPage, JobQuery, LogEntry, LogState,
-    OfferPage, OfferQuery, OfferSave, Receipt,
+    Claim, Claimed, Committed, Cursor, EventQuery, Horizon, JobCommit, JobPage, JobQuery, LogEntry,
+    LogRecord, LogState, OfferPage, OfferQuery, OfferSave, Receipt,
 };
 use crate::store::{Batch, Disk, OpenError, Options, Store, StoreError};
 use guards::Running;
@@ -112,7 +114,7 @@ impl Embedded {
     }
 }
 
-fn now<'a, T: Send + 'a>(result: Result<T, StoreError>) -> Answer<'a, T> {
+pub(super) fn now<'a, T: Send + 'a>(result: Result<T, StoreError>) -> Answer<'a, T> {
     ready(result.map_err(StorageError::from)).boxed()
 }
 
@@ -157,7 +159,7 @@ impl Storage for Embedded {
         now(self.events_of(query))
     }
 
-    fn entries(&self, after: EventId, limit: usize) -> Answer<'_, Vec<LogEntry>> {
+    fn entries(&self, after: EventId, limit: usize) -> Answer<'_, Vec<LogRecord>> {
         now(self.entries_after(after, limit))
     }
 
