@@ -15,6 +15,10 @@ lint:
 test NAME="":
     cargo test --workspace {{NAME}}
 
+# Run N fresh schedules of the simulation
+sim N="10000":
+    SIM_SCHEDULES={{N}} cargo test --profile sim --test simulation fresh_seeds -- --nocapture
+
 # Check the rules that only reading the source can check
 tidy:
     cargo test --test tidy -- --nocapture

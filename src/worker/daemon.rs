@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use nano_currency::rpc::{Rpc, RpcConfig};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::calls::Line;
@@ -20,7 +20,7 @@ use super::input::Effect;
 use super::keeper::Keeper;
 use super::look::Look;
 use super::memory::{self, fact};
-use super::offers::{self, OfferError};
+use super::offers::{self, OfferError, Registered, Registrar};
 use super::recover::Recovery;
 use super::restore;
 use super::settings::{OfferSettings, Settings};
@@ -223,8 +223,6 @@ pub(super) fn identify(store: &Store, settings: &Settings, parts: &Parts) -> Res
     Ok(holder)
 }
 
-type Registered = Result<HashMap<OfferId, OfferSettings>, OfferError>;
-
 struct Daemon {
     engine: Engine,
     store: Arc<Store>,
@@ -233,7 +231,7 @@ struct Daemon {
     clock: Clock,
     inputs: mpsc::Receiver<Heard>,
     pages: mpsc::Receiver<Page>,
-    registered: oneshot::Receiver<Registered>,
+    registered: mpsc::Receiver<Registered>,
     services: Services,
     drain_time: Duration,
     watchdog: Option<Duration>,
@@ -275,7 +273,7 @@ impl Daemon {
         let (watch_wishes, wishes) = mpsc::channel(WISHES_MAX);
         let (page_sender, pages) = mpsc::channel(1);
         let (hint_sender, hints) = mpsc::channel(HINTS_MAX);
-        let (registering, registered) = oneshot::channel();
+        let (registering, registered) = mpsc::channel(1);
         let (drain, stop) = (CancellationToken::new(), CancellationToken::new());
 
         // Its own client: its connections are its own.
@@ -317,14 +315,20 @@ impl Daemon {
             min: settings.poll_min,
             max: settings.poll_max,
             entropy: entropy.clone(),
+            registrar: Some(Registrar {
+                line,
+                store: Arc::clone(&store),
+                offers: settings.offers.clone(),
+                entropy,
+                registered: registering,
+            }),
         };
         // A recovery takes no new jobs, so it neither offers nor listens.
         if recovery.is_none() {
             tasks.spawn(socket::run(client()?, hint_sender, drain.clone()));
-            let offers = settings.offers;
-            tasks.spawn(begin(ingest, look, offers, line, entropy, registering, drain.clone()));
+            tasks.spawn(begin(ingest, look, drain.clone()));
             let store = Arc::clone(&store);
-            tasks.spawn(backups::run(store, settings.backup, clock.clone(), stop.clone()));
+            tasks.spawn(backups::run(store, settings.backup.clone(), clock.clone(), stop.clone()));
         } else {
             tasks.spawn(only_look(ingest, look, drain.clone()));
         }
@@ -356,7 +360,6 @@ impl Daemon {
         self.tell_manager(sd_notify::NotifyState::Ready);
         tracing::info!(open_jobs = self.engine.open_count(), "worker ready");
         let mut draining = None;
-        let mut registering = true;
         loop {
             if draining.is_some() && self.is_drained() {
                 return Ok(());
@@ -383,10 +386,7 @@ impl Daemon {
                     tracing::warn!("time to drain is over: what still runs is stopped");
                     return Ok(());
                 }
-                offers = &mut self.registered, if registering => {
-                    registering = false;
-                    self.take_offers(offers)?;
-                }
+                Some(offers) = self.registered.recv() => self.take_offers(offers)?,
                 Some(page) = self.pages.recv() => pages.push(page),
                 count = self.inputs.recv_many(&mut heard, INPUTS_PER_TURN) => if count == 0 { return Ok(()) },
                 () = tokio::time::sleep(wait) => {}
@@ -450,22 +450,17 @@ impl Daemon {
         [due, watchdog, recovery].into_iter().flatten().fold(SLEEP_MAX, Duration::min)
     }
 
-    fn take_offers(
-        &mut self,
-        offers: Result<Registered, oneshot::error::RecvError>,
-    ) -> Result<(), StartError> {
+    fn take_offers(&mut self, offers: Registered) -> Result<(), StartError> {
         match offers {
-            Ok(Ok(registered)) => {
+            Ok(registered) => {
                 serve(&self.services, &registered);
                 self.engine.set_terms(offers::terms(&registered));
                 Ok(())
             }
-            Ok(Err(OfferError::Store(error))) => Err(error.into()),
-            Ok(Err(OfferError::Call { name, source })) => {
+            Err(OfferError::Store(error)) => Err(error.into()),
+            Err(OfferError::Call { name, source }) => {
                 Err(StartError::Offer(format!("{name}: {source}; correct it in the configuration")))
             }
-            // It ends early only in a drain.
-            Err(_) => Ok(()),
         }
     }
 
@@ -512,25 +507,23 @@ impl Daemon {
 
 /// Registers the offers, then listens for news: a job of an offer that is not yet known to be ours
 /// would be passed over.
-async fn begin(
-    ingest: Ingest,
-    look: Option<Look>,
-    settings: Vec<OfferSettings>,
-    line: Arc<Line>,
-    entropy: Entropy,
-    registering: oneshot::Sender<Registered>,
-    drain: CancellationToken,
-) {
-    let registered = tokio::select! {
+async fn begin(ingest: Ingest, look: Option<Look>, drain: CancellationToken) {
+    let registered = async {
+        match &ingest.registrar {
+            Some(registrar) => registrar.register().await,
+            None => true,
+        }
+    };
+    let go_on = tokio::select! {
         biased;
-        registered = offers::register(&line, &ingest.store, &settings, &entropy) => registered,
+        go_on = registered => go_on,
         () = drain.cancelled() => return,
     };
-    let failed = registered.is_err();
-    if registering.send(registered).is_err() || failed {
+    if !go_on {
         return;
     }
     tokio::select! {
+        biased;
         looked = ingest.look_first(look) => if looked.is_err() { return },
         () = drain.cancelled() => return,
     }

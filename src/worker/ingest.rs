@@ -17,6 +17,7 @@ use super::calls::Line;
 use super::engine::{Heard, Position};
 use super::look::Look;
 use super::memory::{self, JOBS, OFFERS, OPEN, fact};
+use super::offers::Registrar;
 use crate::client::{CallError, EventsQuery, Hint, JobsQuery, Pace};
 use crate::edge::{self, Entropy};
 use crate::points::crash_point;
@@ -65,6 +66,8 @@ pub(super) struct Ingest {
     pub(super) min: Duration,
     pub(super) max: Duration,
     pub(super) entropy: Entropy,
+    /// Registers the offers again on a relay that has forgotten them.
+    pub(super) registrar: Option<Registrar>,
 }
 
 /// Where the poller is.
@@ -357,6 +360,7 @@ impl Ingest {
     /// seen twice rather than not at all.
     async fn resync(&self) -> Result<Round, RoundError> {
         let head = self.head().await?;
+        self.register_again(head.as_ref()).await?;
         let synced = memory::fact(&self.store, fact::SYNCED)?.is_some();
         let mut seen = BTreeSet::new();
         let cursor = if synced {
@@ -390,6 +394,16 @@ impl Ingest {
         };
         let open = self.hand_over(rest).await?;
         Ok(Round { mode, news: true, more: true, open, resynced: true })
+    }
+
+    /// A relay whose storage was replaced knows none of our offers, and nobody could ask for a job. This
+    /// comes before its jobs are looked at, and before the position that says that they were.
+    async fn register_again(&self, head: Option<&(Epoch, EventId)>) -> Result<(), RoundError> {
+        let known = memory::fact(&self.store, fact::EPOCH)?;
+        let (Some(known), Some((epoch, _)), Some(registrar)) = (known, head, &self.registrar) else {
+            return Ok(());
+        };
+        if known == epoch.0 || registrar.register().await { Ok(()) } else { Err(RoundError::Stopping) }
     }
 
     /// Hands over all jobs with one of these statuses; the cursor of the last page.

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use serde_json::json;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 
 use super::calls::Line;
 use super::effects::Service;
@@ -36,6 +36,29 @@ pub(super) enum OfferError {
     },
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// The offers by their names on the relay.
+pub(super) type Registered = Result<HashMap<OfferId, OfferSettings>, OfferError>;
+
+/// Registers the offers: at the start, and again when the relay has forgotten them.
+#[derive(Debug)]
+pub(super) struct Registrar {
+    pub(super) line: Arc<Line>,
+    pub(super) store: Arc<Store>,
+    pub(super) offers: Vec<OfferSettings>,
+    pub(super) entropy: Entropy,
+    /// Where the loop hears of it.
+    pub(super) registered: mpsc::Sender<Registered>,
+}
+
+impl Registrar {
+    /// Registers the offers and tells the loop; whether to go on.
+    pub(super) async fn register(&self) -> bool {
+        let registered = register(&self.line, &self.store, &self.offers, &self.entropy).await;
+        let failed = registered.is_err();
+        self.registered.send(registered).await.is_ok() && !failed
+    }
 }
 
 /// What is known of the offers that were registered before, without asking anybody.

@@ -107,6 +107,7 @@ pub async fn poll_once(settings: Settings, parts: Parts) -> Result<Vec<News>, Po
         min: settings.poll_min,
         max: settings.poll_max,
         entropy,
+        registrar: None,
     };
     // The asker ends, drops its sender, and so ends whoever listens.
     let asking = async move {

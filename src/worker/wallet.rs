@@ -14,6 +14,9 @@ use crate::store::{Batch, Store, StoreError};
 /// seller's lost state or a second worker on the same seed can be ahead.
 const GAP: u32 = 1_000;
 
+/// Accounts kept in memory: the gap on both sides, and as much again between two clearings.
+const AHEAD_MAX: usize = 4 * GAP as usize;
+
 /// Hands out indices, each once.
 ///
 /// The next index lives in memory while the one loop that owns this writes it to the store with
@@ -22,18 +25,20 @@ const GAP: u32 = 1_000;
 pub struct Wallet {
     seed: Seed,
     next: u32,
-    /// Accounts derived ahead, to recognise addresses that this state does not know.
+    /// Accounts derived ahead, to recognise addresses that this state does not know, and those that
+    /// were handed out and may not be in the store yet.
     ahead: HashMap<Account, Ahead>,
     scanned: u32,
     /// Whether indices may have been used that this state does not know of.
     unsure: bool,
 }
 
-/// An account that this state did not hand out.
+/// An account that the store does not know, or not yet.
 #[derive(Debug, Clone, Copy)]
 struct Ahead {
     index: u32,
-    /// The job it was first seen on. The store says so too, but only after the commit.
+    /// The job it was handed out for or first seen on. The store says so too, but only after the
+    /// commit, and one commit may hear of many jobs.
     job: Option<JobId>,
 }
 
@@ -156,6 +161,10 @@ impl Wallet {
         let account = self.seed.account(index)?;
         self.advance(batch, index)?;
         INVOICES.put(batch, &memory::account_key(&account), &IssuedInvoice { index, job_id: Some(job) })?;
+        self.ahead.insert(account, Ahead { index, job: Some(job) });
+        if self.ahead.len() > AHEAD_MAX {
+            self.forget_old();
+        }
         Ok((index, account))
     }
 
@@ -201,16 +210,45 @@ impl Wallet {
         let end = self.next.saturating_add(GAP);
         while self.scanned < end {
             let ahead = Ahead { index: self.scanned, job: None };
-            self.ahead.insert(self.seed.account(self.scanned)?, ahead);
+            self.ahead.entry(self.seed.account(self.scanned)?).or_insert(ahead);
             self.scanned += 1;
         }
-        // What lies this far back was recognised long ago or never will be.
+        self.forget_old();
+        Ok(())
+    }
+
+    /// What lies this far back was recognised long ago or never will be.
+    fn forget_old(&mut self) {
         let oldest = self.next.saturating_sub(GAP);
         self.ahead.retain(|_, ahead| ahead.index >= oldest);
-        Ok(())
     }
 }
 
 fn damaged() -> StoreError {
     StoreError::Record { keyspace: "facts", reason: "the next index is no number".to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Disk;
+
+    fn job(number: u8) -> JobId {
+        JobId::from_random([number; 16])
+    }
+
+    #[test]
+    fn an_address_handed_out_in_a_commit_is_no_other_jobs_in_the_same_commit() {
+        let store = memory::open_in_memory(&Disk::default()).unwrap();
+        let seed = Seed::parse(&"5e".repeat(32)).unwrap();
+        let mut wallet = Wallet::open(&store, seed, 0).unwrap();
+        let mut batch = Batch::default();
+        let (index, account) = wallet.take(&mut batch, job(1)).unwrap();
+        assert_eq!(wallet.recognise(&store, &mut batch, &account, job(2)).unwrap(), None);
+        assert_eq!(wallet.recognise(&store, &mut batch, &account, job(1)).unwrap(), Some(index));
+        store.commit(batch).unwrap();
+        let mut batch = Batch::default();
+        assert_eq!(wallet.recognise(&store, &mut batch, &account, job(2)).unwrap(), None);
+        assert_eq!(wallet.take(&mut batch, job(2)).unwrap().0, index + 1);
+    }
 }

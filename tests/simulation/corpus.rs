@@ -6,7 +6,11 @@ use crate::run::run;
 
 /// A seed keeps its meaning only as long as plans are drawn as they were, so what it found has a
 /// test of its own elsewhere too.
-const CORPUS: &[(u64, &str)] = &[(101, "an answer that overtakes another is no answer taken back")];
+const CORPUS: &[(u64, &str)] = &[
+    (101, "an answer that overtakes another one takes nothing back: the oracle said it did"),
+    (50_010, "an address handed out, and another job seen with it in one commit: it was both jobs'"),
+    (60_281, "a hash that a stranger submits elsewhere keeps a job from being locked: see `is_on_another`"),
+];
 
 #[test]
 fn the_corpus_holds() {

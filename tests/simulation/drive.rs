@@ -1,5 +1,7 @@
 //! Schedules, many of them; and what failed, made small.
 
+use std::collections::BTreeMap;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -18,6 +20,7 @@ fn fresh_seeds() {
     let (next, failed) = (AtomicU64::new(0), AtomicBool::new(false));
     let (events, handled, ended, slowest) =
         (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+    let counts: Mutex<BTreeMap<&str, u64>> = Mutex::default();
     let began = Instant::now();
     let failures: Vec<u64> = std::thread::scope(|scope| {
         let work = || {
@@ -32,6 +35,9 @@ fn fresh_seeds() {
                 events.fetch_add(report.events, Ordering::Relaxed);
                 handled.fetch_add(report.handled.into(), Ordering::Relaxed);
                 ended.fetch_add(report.ended.into(), Ordering::Relaxed);
+                for (what, count) in &report.counts {
+                    *counts.lock().unwrap().entry(what).or_default() += count;
+                }
                 slowest.fetch_max(report.recovered.as_secs(), Ordering::Relaxed);
                 if !report.violations.is_empty() {
                     println!("seed {seed}: {}", report.violations.join("; "));
@@ -55,6 +61,7 @@ fn fresh_seeds() {
         ended.into_inner(),
         slowest.into_inner(),
     );
+    println!("{:?}", counts.into_inner().unwrap());
     if let Some(seed) = failures.first() {
         panic!("{}", explain(*seed));
     }

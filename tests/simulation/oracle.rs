@@ -29,6 +29,7 @@ mod worker {
 /// The relay's.
 mod relay {
     pub(super) const JOBS: u8 = 3;
+    pub(super) const OFFERS: u8 = 12;
     pub(super) const EVENTS: u8 = 15;
 }
 
@@ -43,6 +44,8 @@ pub(crate) struct Oracle {
     quoted: BTreeMap<String, JobId>,
     /// The jobs on the relay's disk.
     pub(crate) jobs: BTreeMap<JobId, Job>,
+    /// The titles of the offers there.
+    pub(crate) offers: BTreeSet<String>,
     /// Jobs that were lost with the relay's storage.
     lost: BTreeSet<JobId>,
     /// What anybody was told of a job last.
@@ -52,6 +55,7 @@ pub(crate) struct Oracle {
     /// Each worker's durable stages.
     pub(crate) stages: BTreeMap<usize, BTreeMap<JobId, String>>,
     pub(crate) handled: u32,
+    pub(crate) restarted: u32,
     pub(crate) ended: u32,
 }
 
@@ -106,6 +110,10 @@ impl Oracle {
             let Some(value) = value else { continue };
             match key[0] {
                 relay::EVENTS => news = true,
+                relay::OFFERS => {
+                    let offer: Value = read(value);
+                    self.offers.extend(offer["title"].as_str().map(str::to_owned));
+                }
                 relay::JOBS => {
                     let record: Value = read(value);
                     let job: Job = serde_json::from_value(record["job"].clone()).unwrap();
@@ -157,6 +165,7 @@ impl Oracle {
     pub(crate) fn relay_replaced(&mut self) {
         self.lost.extend(std::mem::take(&mut self.jobs).into_keys());
         self.told.clear();
+        self.offers.clear();
     }
 
     /// A handler's first instant.
@@ -177,6 +186,7 @@ impl Oracle {
         }
         let starts = self.starts.entry(id).or_default();
         *starts += 1;
+        self.restarted += u32::from(*starts > 1);
         if *starts > 1 && !offer.is_idempotent() {
             found.push(format!("{id} must not be repeated and was started {starts} times"));
         }
@@ -267,6 +277,13 @@ impl World {
             let text = String::from_utf8_lossy(&response.body);
             format!("relay answers {from:?} {} {path} {} {:.300}", request.method, response.status, text)
         });
+        match response.status {
+            401 => self.count("signatures refused"),
+            409 => self.count("conflicts"),
+            410 => self.count("cursors too old"),
+            429 => self.count("limits"),
+            _ => {}
+        }
         if !path.starts_with("/v1/jobs/") {
             return;
         }

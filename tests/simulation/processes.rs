@@ -136,6 +136,7 @@ impl World {
         } else {
             self.relay_disk().crash(doom.spared);
         }
+        self.count(if doom.wipes { "relays replaced" } else { "relays killed" });
         self.say(|| format!("relay dies{}", if doom.wipes { " and loses everything" } else { "" }));
         let me = self.me();
         tokio::spawn(async move {
@@ -250,6 +251,7 @@ impl World {
             disk.forget(b"\x08");
         }
         self.lock_oracle().worker_died(index);
+        self.count("workers ended");
         self.say(|| format!("worker {index} dies"));
         let me = self.me();
         tokio::spawn(async move {

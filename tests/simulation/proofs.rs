@@ -61,6 +61,14 @@ fn a_quiet_world_has_no_violations() {
     assert_eq!((report.handled, report.ended), (3, 3));
 }
 
+#[test]
+fn offers_come_back_to_a_relay_that_has_lost_everything() {
+    let mut plan = quiet(2);
+    let replace = |at_ms| Fault { at_ms, kind: FaultKind::Replace { after_effects: 0, down_ms: 2_000 } };
+    plan.faults = vec![replace(10_000), replace(50_000)];
+    assert_eq!(run(&plan, false).violations, Vec::<String>::new());
+}
+
 /// Puts a bug in, and expects that some seed's violation says `expected`.
 fn finds(bug: Bug, change: impl Fn(&mut Plan), expected: &str) {
     let mut all = Vec::new();

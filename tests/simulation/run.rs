@@ -1,12 +1,13 @@
 //! One schedule from its beginning to its end.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use nano_worker::nano::{Account, Amount};
-use nano_worker::protocol::Status;
+use nano_worker::nano::{Account, Amount, BlockHash};
+use nano_worker::protocol::{Job, JobId, Status};
 
-use crate::plan::{Bug, Fault, FaultKind, Host, Plan};
+use crate::plan::{Bug, Fault, FaultKind, Host, Offer, Plan};
 use crate::processes::Doom;
 use crate::world::World;
 
@@ -21,6 +22,8 @@ pub(crate) struct Report {
     pub(crate) events: u64,
     pub(crate) handled: u32,
     pub(crate) ended: u32,
+    /// How often the rarer things happened.
+    pub(crate) counts: BTreeMap<&'static str, u64>,
     /// How long after everything was well the last paid job ended, in simulated time.
     pub(crate) recovered: Duration,
 }
@@ -33,12 +36,15 @@ pub(crate) fn run(plan: &Plan, keep_log: bool) -> Report {
         let world = World::new(plan.clone(), keep_log);
         let recovered = story(&world).await;
         let oracle = world.lock_oracle();
+        let mut counts = world.counts.lock().unwrap().clone();
+        counts.insert("handlers started again", oracle.restarted.into());
         Report {
             violations: world.log.violations(),
             log: world.log.lines(),
             events: world.log.events(),
             handled: oracle.handled,
             ended: oracle.ended,
+            counts,
             recovered,
         }
     })
@@ -206,13 +212,23 @@ impl World {
         if !self.relay.lock().unwrap().is_up() {
             owed.push("the relay is down".to_owned());
         }
-        let jobs: Vec<_> = self.lock_oracle().jobs.values().cloned().collect();
-        for job in jobs {
+        let (jobs, offers) = {
+            let oracle = self.lock_oracle();
+            (oracle.jobs.clone(), oracle.offers.clone())
+        };
+        for offer in Offer::ALL.iter().filter(|offer| !offers.contains(offer.name())) {
+            owed.push(format!("the offer {} is not on the relay", offer.name()));
+        }
+        let mut stolen = BTreeSet::new();
+        for job in jobs.values() {
             let account = job.quote_invoice_address.as_deref().and_then(|text| Account::parse(text).ok());
             let price = job.quote_amount_raw.as_deref().and_then(|text| Amount::parse_raw(text).ok());
             let (Some(account), Some(price)) = (account, price) else { continue };
             let open = matches!(job.status, Status::Accepted | Status::Running);
-            if open && self.confirmed(&account) >= price {
+            let paid = self.payments(&account);
+            if job.payment_tx_hash.is_none() && paid.iter().any(|(hash, _)| is_on_another(&jobs, job, hash)) {
+                stolen.insert(job.job_id);
+            } else if open && paid.iter().map(|(_, amount)| *amount).sum::<Amount>() >= price {
                 owed.push(format!("{} is paid and {}", job.job_id, job.status));
             }
         }
@@ -220,24 +236,36 @@ impl World {
             if !worker.lock().unwrap().is_up() {
                 owed.push(format!("worker {index} is down"));
             }
-            owed.extend(self.unfinished(index));
+            owed.extend(self.unfinished(index, &stolen));
         }
         owed
     }
 
-    fn confirmed(&self, account: &Account) -> Amount {
+    /// The confirmed payments to an account.
+    fn payments(&self, account: &Account) -> Vec<(BlockHash, Amount)> {
         self.with_node(|node, _| {
             let hashes: Vec<_> = node.ledger.receivables(account).map(|(hash, _)| *hash).collect();
-            let blocks = hashes.iter().filter_map(|hash| node.ledger.block(hash));
-            blocks.filter(|block| block.confirmed).map(|block| block.amount).sum()
+            let blocks = hashes.iter().filter_map(|hash| Some((*hash, node.ledger.block(hash)?)));
+            blocks.filter(|(_, block)| block.confirmed).map(|(hash, block)| (hash, block.amount)).collect()
         })
     }
 
     /// Jobs for which a worker still has something to do that waits for nobody.
-    fn unfinished(&self, index: usize) -> Vec<String> {
+    fn unfinished(&self, index: usize, stolen: &BTreeSet<JobId>) -> Vec<String> {
         let stages = self.lock_oracle().stages[&index].clone();
         let waits = |stage: &str| matches!(stage, "fresh" | "quoted" | "awaiting" | "lapsed" | "ended");
-        let unfinished = stages.iter().filter(|(_, stage)| !waits(stage));
+        let unfinished = stages.iter().filter(|(job, stage)| !waits(stage) && !stolen.contains(job));
         unfinished.map(|(job, stage)| format!("worker {index} owes {job} something: {stage}")).collect()
     }
+}
+
+/// Whether a hash stands on another job.
+///
+/// Where it does, and the job it pays has none, the contract leaves the seller no way to lock: a hash
+/// is on one job only. Such a job ends when its time to be paid has passed, and the worker says that
+/// money is owed back.
+fn is_on_another(jobs: &BTreeMap<JobId, Job>, job: &Job, hash: &BlockHash) -> bool {
+    let text = hash.to_string();
+    let mut others = jobs.values().filter(|other| other.job_id != job.job_id);
+    others.any(|other| other.payment_tx_hash.as_deref() == Some(text.as_str()))
 }

@@ -42,6 +42,7 @@ pub(crate) struct World {
     /// Says when an event at the relay has become durable. (A `watch` would wake its readers in an
     /// order of its own choice.)
     pub(crate) news: broadcast::Sender<()>,
+    pub(crate) counts: Mutex<BTreeMap<&'static str, u64>>,
     lives: AtomicU64,
     began: Instant,
     me: Weak<Self>,
@@ -75,6 +76,7 @@ impl World {
             relay_disk: OnceLock::new(),
             worker_disks: OnceLock::new(),
             news: broadcast::Sender::new(16),
+            counts: Mutex::default(),
             lives: AtomicU64::new(0),
             began: Instant::now(),
             me: me.clone(),
@@ -129,6 +131,10 @@ impl World {
 
     pub(crate) fn say(&self, line: impl FnOnce() -> String) {
         self.log.say(self.elapsed(), line);
+    }
+
+    pub(crate) fn count(&self, what: &'static str) {
+        *self.counts.lock().unwrap().entry(what).or_default() += 1;
     }
 
     pub(crate) fn violation(&self, what: impl Into<String>) {
