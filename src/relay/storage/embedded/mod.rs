@@ -3,10 +3,10 @@
 //! Writers take turns, so that what is decided inside a commit sees all commits before it. Reads are
 //! microseconds from memory and are done where they are asked for.
 
-#[cfg(any(test, fuzzing))]
-pub(in crate::relay) mod fuzzing;
 mod bazaar;
 mod clearing;
+#[cfg(any(test, fuzzing))]
+pub(in crate::relay) mod fuzzing;
 mod guards;
 mod jobs;
 mod keys;
