@@ -53,8 +53,10 @@ pub(super) const BAZAAR_OFFERS: Keyspace<String, v0::Listing> = Keyspace::new(23
 pub(super) const BAZAAR_OFFERS_OF: Keyspace<([u8; 32], String), ()> =
     Keyspace::new(24, "bazaar offers of a seller", 1);
 pub(super) const BAZAAR_JOBS: Keyspace<String, v0::Docket> = Keyspace::new(25, "bazaar jobs", 1);
-/// By bot and side, and then by the nanosecond of their making.
-pub(super) const BAZAAR_JOBS_OF: Keyspace<(([u8; 32], u8), u64, String), ()> =
+/// A bot on one side of its jobs (see [`side`]).
+type BotSide = ([u8; 32], u8);
+/// Then by the nanosecond of their making.
+pub(super) const BAZAAR_JOBS_OF: Keyspace<(BotSide, u64, String), ()> =
     Keyspace::new(26, "bazaar jobs of a bot", 1);
 /// By the nanosecond until which they stand.
 pub(super) const OVERDUE: Keyspace<(u64, String), ()> = Keyspace::new(27, "overdue", 1);
