@@ -52,6 +52,14 @@ fn edge_04_parts_count_together() {
 }
 
 #[test]
+fn too_little_is_said_to_be_too_little_and_not_to_be_nothing() {
+    for submitted in [Submitted::None, Submitted::NotFound, Submitted::Malformed] {
+        check(&facts(submitted, vec![block(1, 99)]), "payment.amount_mismatch");
+        check(&facts(submitted, vec![]), "payment.not_found");
+    }
+}
+
+#[test]
 fn edge_05_an_overpayment_is_a_payment_and_its_whole_amount_is_kept() {
     submitted(block(1, 250), "settled 250 in 1");
     submitted(block(1, u128::MAX), &format!("settled {} in 1", u128::MAX));
