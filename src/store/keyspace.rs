@@ -53,7 +53,7 @@ impl<K: Key, V: Serialize + DeserializeOwned> Keyspace<K, V> {
     /// # Errors
     /// If the database fails.
     pub fn contains(&self, store: &Store, key: &K) -> Result<bool, StoreError> {
-        Ok(store.tree.contains_key(self.key_bytes(key))?)
+        store.tree.contains_key(self.key_bytes(key))
     }
 
     /// Puts a value into a batch.

@@ -402,7 +402,11 @@ impl Ingest {
         let known = memory::fact(&self.store, fact::EPOCH)?;
         let (Some((epoch, _)), Some(registrar)) = (head, &self.registrar) else { return Ok(()) };
         // The first time nobody can tell whether the storage is the one that the offers were told.
-        if known.as_ref() == Some(&epoch.0) || registrar.register().await { Ok(()) } else { Err(RoundError::Stopping) }
+        if known.as_ref() == Some(&epoch.0) || registrar.register().await {
+            Ok(())
+        } else {
+            Err(RoundError::Stopping)
+        }
     }
 
     /// Hands over all jobs with one of these statuses; the cursor of the last page.
