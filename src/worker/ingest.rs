@@ -400,10 +400,13 @@ impl Ingest {
     /// comes before its jobs are looked at, and before the position that says that they were.
     async fn register_again(&self, head: Option<&(Epoch, EventId)>) -> Result<(), RoundError> {
         let known = memory::fact(&self.store, fact::EPOCH)?;
-        let (Some(known), Some((epoch, _)), Some(registrar)) = (known, head, &self.registrar) else {
-            return Ok(());
-        };
-        if known == epoch.0 || registrar.register().await { Ok(()) } else { Err(RoundError::Stopping) }
+        let (Some((epoch, _)), Some(registrar)) = (head, &self.registrar) else { return Ok(()) };
+        // The first time nobody can tell whether the storage is the one that the offers were told.
+        if known.as_ref() == Some(&epoch.0) || registrar.register().await {
+            Ok(())
+        } else {
+            Err(RoundError::Stopping)
+        }
     }
 
     /// Hands over all jobs with one of these statuses; the cursor of the last page.

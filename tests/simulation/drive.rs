@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use nano_worker::edge::monotonic;
 
 use crate::plan::Plan;
 use crate::run::{Report, run};
@@ -21,7 +23,7 @@ fn fresh_seeds() {
     let (events, handled, ended, slowest) =
         (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
     let counts: Mutex<BTreeMap<&str, u64>> = Mutex::default();
-    let began = Instant::now();
+    let began = monotonic();
     let failures: Vec<u64> = std::thread::scope(|scope| {
         let work = || {
             let mut failures = Vec::new();
@@ -52,7 +54,7 @@ fn fresh_seeds() {
         threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
     });
     let run = next.load(Ordering::Relaxed).min(count);
-    let seconds = began.elapsed().as_secs_f64();
+    let seconds = monotonic().duration_since(began).as_secs_f64();
     println!(
         "{run} schedules in {seconds:.1} s, {:.1} a second; {} events, {} handlers, {} jobs ended, slowest recovery {} s",
         run as f64 / seconds,
@@ -67,6 +69,7 @@ fn fresh_seeds() {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "a test has no command line of its own")]
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().expect("a number"))
 }
@@ -89,11 +92,11 @@ pub(crate) fn explain(seed: u64) -> String {
 /// Leaves out what is not needed for a failure.
 fn shrink(mut plan: Plan) -> Plan {
     let mut runs = 0;
-    let deadline = Instant::now() + Duration::from_secs(120);
+    let deadline = monotonic() + Duration::from_secs(120);
     loop {
         let smaller = smaller(&plan).into_iter().find(|candidate| {
             runs += 1;
-            runs < SHRINKS_MAX && Instant::now() < deadline && !run(candidate, false).violations.is_empty()
+            runs < SHRINKS_MAX && monotonic() < deadline && !run(candidate, false).violations.is_empty()
         });
         match smaller {
             Some(smaller) => plan = smaller,

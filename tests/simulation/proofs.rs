@@ -149,5 +149,9 @@ fn two_holders_are_found() {
 
 #[test]
 fn a_paid_job_that_does_not_end_is_found() {
-    finds(Bug::NeverPaid, |_| (), "is paid and accepted");
+    let change = |plan: &mut Plan| {
+        let kind = FaultKind::Crash { host: Host::Node, after_effects: 0, down_ms: 10_000_000, spared: 0 };
+        plan.faults = vec![Fault { at_ms: 4_000, kind }];
+    };
+    finds(Bug::NeverPaid, change, "is paid and accepted");
 }

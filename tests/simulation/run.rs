@@ -51,7 +51,6 @@ pub(crate) fn run(plan: &Plan, keep_log: bool) -> Report {
 }
 
 async fn story(world: &Arc<World>) -> Duration {
-    world.lock_troubles().node_down = world.has_bug(Bug::NeverPaid);
     world.start_relay();
     for index in 0..world.plan.workers {
         world.prepare_worker(index);

@@ -8,11 +8,10 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use mock_nano_rpc::node::{Node, Settings as NodeSettings};
-use nano_worker::edge::{Clock, Entropy};
+use nano_worker::edge::{Clock, Entropy, monotonic};
 use nano_worker::protocol::Timestamp;
 use nano_worker::store::{Disk, Flushed, Writes};
 use tokio::sync::broadcast;
-use tokio::time::Instant;
 
 use crate::log::Log;
 use crate::net::Network;
@@ -44,7 +43,7 @@ pub(crate) struct World {
     pub(crate) news: broadcast::Sender<()>,
     pub(crate) counts: Mutex<BTreeMap<&'static str, u64>>,
     lives: AtomicU64,
-    began: Instant,
+    began: std::time::Instant,
     me: Weak<Self>,
 }
 
@@ -78,7 +77,7 @@ impl World {
             news: broadcast::Sender::new(16),
             counts: Mutex::default(),
             lives: AtomicU64::new(0),
-            began: Instant::now(),
+            began: monotonic(),
             me: me.clone(),
             plan,
         });
@@ -94,7 +93,7 @@ impl World {
 
     /// Time since the beginning.
     pub(crate) fn elapsed(&self) -> Duration {
-        self.began.elapsed()
+        monotonic().duration_since(self.began)
     }
 
     pub(crate) fn now_ms(&self) -> u64 {
