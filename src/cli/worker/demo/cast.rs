@@ -12,7 +12,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
 use super::super::exit::{Exit, Failure};
-use super::parts::Part;
+use super::parts::{DEMO, Part};
 
 /// Names of the environment that the processes see: none that could point to somebody's real money.
 const ENVIRONMENT: [&str; 4] = ["PATH", "HOME", "TMPDIR", "LANG"];
@@ -98,7 +98,7 @@ impl Cast {
         command.arg0(part.process()).args(arguments).env_clear().env("RUST_LOG", "warn");
         #[expect(clippy::disallowed_methods, reason = "the environment is passed on, not decided by")]
         let passed = ENVIRONMENT.iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
-        command.envs(passed);
+        command.envs(passed).env(DEMO, std::process::id().to_string());
         command.stdin(Stdio::null()).stderr(self.log(part).map_err(Failure::other)?);
         // Ctrl-C is for the demo, which ends the others in order.
         command.current_dir(&self.dir).process_group(0).kill_on_drop(true);

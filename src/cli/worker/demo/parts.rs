@@ -8,6 +8,11 @@ use mock_nano_rpc::{Config, MockNode};
 use rustix::process::{Signal, set_parent_process_death_signal};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::config::Env;
+
+/// The variable that names the demo's own process.
+pub(super) const DEMO: &str = "WORKER_DEMO_PROCESS";
+
 /// A part, by the name that the process is started under.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in super::super) enum Part {
@@ -54,6 +59,10 @@ impl Part {
     pub(in super::super) fn play(self) -> Option<ExitCode> {
         // Even a demo that is killed leaves no process behind.
         let _ = set_parent_process_death_signal(Some(Signal::TERM));
+        // One that died before that line gives no signal any more.
+        if Env::system().get(DEMO).is_some_and(|demo| demo != parent()) {
+            return Some(ExitCode::FAILURE);
+        }
         match self {
             Self::Node => Some(node()),
             Self::Relay => Some(crate::cli::relay::main()),
@@ -61,6 +70,10 @@ impl Part {
             Self::Worker => None,
         }
     }
+}
+
+fn parent() -> String {
+    rustix::process::getppid().map_or(0, |parent| parent.as_raw_nonzero().get()).to_string()
 }
 
 /// The ledger of a development network, with a faucet, until SIGTERM.
