@@ -177,7 +177,8 @@ mod tests {
             let party = PublicKey::from_bytes([u8::try_from(nonce % 3).unwrap(); 32]);
             let mut first = None;
             let at = Timestamp::from_seconds(start + at);
-            let reads = reads::during(|| first = storage.use_nonce(party, &format!("{nonce:032x}"), at, ttl).ok());
+            let reads =
+                reads::during(|| first = storage.use_nonce(party, &format!("{nonce:032x}"), at, ttl).ok());
             (first.unwrap(), reads)
         };
         let (mut few, mut many) = (0, 0);
