@@ -115,6 +115,7 @@ async fn too_little_money_is_said_with_how_much_and_where_to() {
     assert_eq!(scene.paid_jobs(), 1);
 }
 
+/// Known in others: "the call timed out" is taken for "not paid", and the buyer pays twice.
 #[tokio::test]
 async fn a_node_that_is_down_makes_a_payment_unknown_and_resume_finishes_it() {
     for (kind, reached) in [

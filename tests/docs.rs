@@ -60,6 +60,49 @@ fn the_edge_cases_are_the_tests() {
     }
 }
 
+/// Flaws in `docs/known-flaws.md`: none is forgotten, and each has a test that is there.
+const KNOWN_FLAWS: usize = 19;
+
+#[test]
+fn every_known_flaw_has_tests_that_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let document = fs::read_to_string(root.join("docs/known-flaws.md")).expect("the document");
+    let rows: Vec<&str> =
+        document.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| |")).collect();
+    assert_eq!(rows.len(), KNOWN_FLAWS);
+    for (number, row) in (1..).zip(rows) {
+        let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
+        let [first, flaw, instead, tests] = cells[..] else { panic!("not four cells: {row}") };
+        assert!(first == number.to_string() && !flaw.is_empty() && !instead.is_empty(), "{row}");
+        let named: Vec<&str> = tests.split('`').filter(|word| word.contains("::")).collect();
+        assert!(!named.is_empty(), "no test of flaw {number}");
+        for test in named {
+            assert_eq!(missing(root, test), None, "of flaw {number}");
+        }
+    }
+}
+
+/// What is wrong with `path::name` as the name of a test, if something is.
+fn missing(root: &Path, test: &str) -> Option<String> {
+    let (path, name) = test.split_once("::")?;
+    let Ok(text) = fs::read_to_string(root.join(path)) else { return Some(format!("{path} is no file")) };
+    let Some(at) = text.find(&format!("fn {name}(")) else { return Some(format!("{test} is not there")) };
+    // A suite's parts are called by a test instead of being one.
+    let part = path.ends_with("storage/contract.rs") && text.matches(&format!("{name}(")).count() >= 2;
+    let attributes = text[..at].rsplit("\n\n").next().unwrap_or_default();
+    let is_test = attributes.contains("#[test]") || attributes.contains("#[tokio::test");
+    (!is_test && !part).then(|| format!("{test} is no test"))
+}
+
+#[test]
+fn a_test_that_is_gone_is_missed() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    assert_eq!(missing(root, "tests/docs.rs::a_test_that_is_gone_is_missed"), None);
+    for wrong in ["tests/docs.rs::gone", "tests/gone.rs::a_test", "tests/docs.rs::missing"] {
+        assert!(missing(root, wrong).is_some(), "{wrong}");
+    }
+}
+
 fn is_case(word: &str) -> bool {
     word.starts_with("edge_") && word.len() > "edge_00_".len()
 }

@@ -8,6 +8,8 @@ mod again;
 mod bazaar;
 #[path = "relay/broken.rs"]
 mod broken;
+#[path = "relay/flaws.rs"]
+mod flaws;
 #[path = "relay/lists.rs"]
 mod lists;
 #[path = "relay/live.rs"]

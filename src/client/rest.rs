@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::error::{CallError, read_http_date, read_retry_after};
 use super::wire::{self, Wire};
 use crate::edge::{Clock, Entropy};
+use crate::nano::rpc::{NoCertificates, trusting};
 use crate::protocol::signing::{
     NONCE_HEADER, PUBKEY_HEADER, SIGNATURE_HEADER, Signer, TIMESTAMP_HEADER, canonical,
 };
@@ -66,7 +67,10 @@ pub enum RelayUrlError {
     /// It is no URL, or not one of HTTP.
     #[error("a relay's address is an http:// or https:// URL, like https://relay.example.org")]
     NotHttp,
-    /// The HTTP client cannot be made, say without certificates to trust.
+    /// There is nobody to trust.
+    #[error(transparent)]
+    NoCertificates(#[from] NoCertificates),
+    /// The HTTP client cannot be made.
     #[error("the HTTP client cannot be made")]
     Client(#[source] reqwest::Error),
 }
@@ -92,9 +96,8 @@ impl RelayClient {
     /// # Errors
     /// If the address cannot be used.
     pub fn new(url: &str, signer: Signer, clock: Clock, entropy: Entropy) -> Result<Self, RelayUrlError> {
-        crate::nano::rpc::install_crypto();
         let base = parse_base(url)?;
-        let mut http = Client::builder()
+        let mut http = trusting(Client::builder(), base.scheme() == "https")?
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())

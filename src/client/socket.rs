@@ -3,6 +3,7 @@
 #[cfg(any(test, fuzzing))]
 pub(super) mod fuzzing;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -12,12 +13,13 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
+use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, connect_async_tls_with_config};
 use tokio_util::sync::CancellationToken;
 
 use super::error::shorten;
 use super::pace::Pace;
 use super::rest::{CONNECT_TIMEOUT, RelayClient};
+use crate::nano::rpc::machines_trust;
 use crate::protocol::signing::Signer;
 use crate::protocol::{EventId, JobId};
 
@@ -169,7 +171,14 @@ async fn connect(client: &RelayClient) -> Result<Socket, Ended> {
     let config = WebSocketConfig::default()
         .max_message_size(Some(MESSAGE_BYTES_MAX))
         .max_frame_size(Some(MESSAGE_BYTES_MAX));
-    let (mut socket, _) = connect_async_with_config(address(client), Some(config), true).await?;
+    let address = address(client);
+    let trust = match address.starts_with("wss:") {
+        true => Some(Connector::Rustls(Arc::new(
+            machines_trust().map_err(|error| Ended::Failed(error.to_string()))?,
+        ))),
+        false => None,
+    };
+    let (mut socket, _) = connect_async_tls_with_config(address, Some(config), true, trust).await?;
     while let Some(message) = socket.next().await {
         let Message::Text(text) = message? else { continue };
         let message = read(text.as_str())?;

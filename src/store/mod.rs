@@ -36,6 +36,8 @@ pub use memory::{Disk, Flushed, Writes};
 pub use migrate::Migration;
 pub use room::{RESERVE_BYTES, free_bytes, is_short, probe};
 pub use transfer::{Filling, RECORD_BYTES_MAX, RawRecord, View};
+#[cfg(test)]
+pub(crate) use tree::reads;
 
 use barrier::Barrier;
 use damage::guarded;

@@ -22,8 +22,28 @@ pub(super) enum Entries {
     Memory(Range),
 }
 
+/// How many records this thread has looked at, for tests of what a lookup costs.
+#[cfg(test)]
+pub(crate) mod reads {
+    use std::cell::Cell;
+
+    thread_local! { static READS: Cell<usize> = const { Cell::new(0) }; }
+
+    pub(super) fn count() {
+        READS.set(READS.get() + 1);
+    }
+
+    pub(crate) fn during(work: impl FnOnce()) -> usize {
+        let before = READS.get();
+        work();
+        READS.get() - before
+    }
+}
+
 impl Tree {
     pub(super) fn get(&self, key: Vec<u8>) -> Result<Option<Bytes>, StoreError> {
+        #[cfg(test)]
+        reads::count();
         match self {
             Self::Sled { tree, .. } => guarded(|| tree.get(key)),
             Self::Memory(memory) => Ok(memory.get(&key)),
@@ -31,6 +51,8 @@ impl Tree {
     }
 
     pub(super) fn contains_key(&self, key: Vec<u8>) -> Result<bool, StoreError> {
+        #[cfg(test)]
+        reads::count();
         match self {
             Self::Sled { tree, .. } => guarded(|| tree.contains_key(key)),
             Self::Memory(memory) => Ok(memory.get(&key).is_some()),
@@ -99,6 +121,8 @@ impl Iterator for Entries {
     type Item = Result<(Bytes, Bytes), StoreError>;
 
     fn next(&mut self) -> Option<Self::Item> {
+        #[cfg(test)]
+        reads::count();
         match self {
             Self::Sled(iter) => guarded(|| iter.next().transpose()).transpose(),
             Self::Memory(range) => range.next().map(Ok),
@@ -108,6 +132,8 @@ impl Iterator for Entries {
 
 impl DoubleEndedIterator for Entries {
     fn next_back(&mut self) -> Option<Self::Item> {
+        #[cfg(test)]
+        reads::count();
         match self {
             Self::Sled(iter) => guarded(|| iter.next_back().transpose()).transpose(),
             Self::Memory(range) => range.next_back().map(Ok),

@@ -578,3 +578,6 @@ fn last_listing(page: &crate::client::JobPage) -> Option<String> {
         Some(format!("after:{}", last.minus(LISTING_OVERLAP)))
     })
 }
+
+#[cfg(test)]
+mod tests;

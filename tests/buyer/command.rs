@@ -56,6 +56,24 @@ async fn buy_prints_the_result_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn a_purchase_over_http_needs_no_certificates_and_one_over_https_says_so() {
+    let scene = Scene::set(10_000).await;
+    let (file, folder) = (scene.dir.path().join("none.pem"), scene.dir.path().join("none"));
+    std::fs::write(&file, "").unwrap();
+    std::fs::create_dir(&folder).unwrap();
+    let mut http = program(&scene, &BUY);
+    let answer = http.env("SSL_CERT_FILE", &file).env("SSL_CERT_DIR", &folder).output().await.unwrap();
+    assert!(answer.status.success(), "{answer:?}");
+    for (name, url) in [("RELAY_URL", scene.shop.url.clone()), ("NANO_RPC_URL", scene.mock.rpc_url())] {
+        let mut https = program(&scene, &BUY);
+        https.env(name, url.replacen("http", "https", 1));
+        let answer = https.env("SSL_CERT_FILE", &file).env("SSL_CERT_DIR", &folder).output().await.unwrap();
+        let said = String::from_utf8_lossy(&answer.stderr);
+        assert!(!answer.status.success() && said.contains("CA certificates"), "{said}");
+    }
+}
+
+#[tokio::test]
 async fn step_by_step_it_is_the_same_purchase() {
     let scene = Scene::set(10_000).await;
     let (code, offers) = json(&scene, &["offers", "word"]).await;

@@ -100,6 +100,23 @@ async fn renewal_goes_on_while_the_worker_drains() {
     assert!(worker.wait().success());
 }
 
+/// Recovery needs no person, and takes less than one lock period: by the relay's clock, the worker that
+/// came back asked for its lock while that was still live.
+#[tokio::test]
+async fn a_worker_that_was_killed_is_back_before_its_lock_has_run_out() {
+    let world = World::new().await;
+    world.handler("echo \"$JOB_ID\" >> ran; sleep 8; cat");
+    let offer = offer("idempotent = true");
+    let mut worker = world.start_worker("one", &offer);
+    let killing = async {
+        world.eventually("a start", async || (!world.runs().is_empty()).then_some(())).await;
+        worker.kill();
+        world.start_worker("one", &offer)
+    };
+    let (job, _worker) = tokio::join!(watched(&world, Status::Delivered), killing);
+    assert_eq!(world.runs_of(&job), 2);
+}
+
 #[tokio::test]
 async fn a_handler_is_below_the_daemon_and_within_its_limits() {
     let world = World::new().await;

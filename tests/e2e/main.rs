@@ -11,6 +11,7 @@
 mod process;
 mod world;
 
+mod certificates;
 mod crashes;
 mod flaws;
 mod handlers;

@@ -55,6 +55,7 @@ async fn check_fault(kind: FaultKind) {
     assert_eq!(world.runs_of(&job), 1, "{kind:?}");
 }
 
+/// Known in others: "the call timed out" is taken for "not paid".
 #[tokio::test]
 async fn a_node_that_cannot_answer_makes_nothing_unpaid() {
     tokio::join!(

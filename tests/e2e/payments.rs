@@ -14,6 +14,7 @@ fn short_window() -> OfferText {
     OfferText { rest: "[quote]\npayment_window_seconds = 2".to_owned(), ..OfferText::default() }
 }
 
+/// Known in others: no confirmation is asked for, and a block that the network may still drop pays.
 #[tokio::test]
 async fn an_unconfirmed_payment_waits_for_its_confirmation() {
     let world = World::new().await;
@@ -88,6 +89,7 @@ async fn a_payment_in_parts_is_found_behind_ten_thousand_dust_sends() {
     assert_eq!(world.runs_of(&job), 1);
 }
 
+/// Known in others: one payment satisfies two jobs.
 #[tokio::test]
 async fn one_block_does_not_pay_for_two_jobs() {
     let world = World::new().await;

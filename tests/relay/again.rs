@@ -8,6 +8,7 @@ async fn keyed(party: &Party, target: &str, body: &str, key: &str) -> Answer {
     party.send("POST", target, body, &[("Idempotency-Key", key)]).await
 }
 
+/// Known in others: a signed request that has an idempotency key crashes the server.
 #[tokio::test]
 async fn the_same_request_gets_the_same_answer_also_after_a_restart() {
     let market = Market::open().await;

@@ -23,14 +23,20 @@ use tokio::sync::watch;
 
 use crate::support::{Party, exchange, quoted_offer};
 
-/// Empty, until it breaks.
+/// Empty, until it breaks, or has little room.
 #[derive(Debug)]
 struct Fragile {
     broken: AtomicBool,
+    short: AtomicBool,
     heads: watch::Sender<EventId>,
 }
 
 impl Fragile {
+    fn new() -> Arc<Self> {
+        let (broken, short) = (AtomicBool::new(false), AtomicBool::new(false));
+        Arc::new(Self { broken, short, heads: watch::channel(EventId(0)).0 })
+    }
+
     fn or<T: Send + 'static>(&self, answer: T) -> Answer<'_, T> {
         let broken = self.broken.load(Ordering::SeqCst);
         let error = || StorageError::from(StoreError::NotDurable("sector 7 is gone".to_owned()));
@@ -77,12 +83,13 @@ impl Storage for Fragile {
     fn release(&self, _: &Claim) {}
     fn record<'a>(&'a self, _: &'a Receipt, _: &'a Refusal) -> Answer<'a, ()> { self.or(()) }
     fn forget(&self, _: Horizon, _: usize) -> Answer<'_, bool> { self.or(false) }
+    fn is_short(&self) -> bool { self.short.load(Ordering::SeqCst) }
     fn durable(&self) -> Answer<'_, ()> { self.or(()) }
 }
 
 #[tokio::test]
 async fn a_failing_storage_is_503_and_ends_the_relay_with_an_error() {
-    let storage = Arc::new(Fragile { broken: AtomicBool::new(false), heads: watch::channel(EventId(0)).0 });
+    let storage = Fragile::new();
     let sweep_interval = Duration::from_secs(2);
     let config = Config { rates: None, sweep_interval, ..Config::new("nowhere") };
     let kept = Arc::clone(&storage);
@@ -109,4 +116,45 @@ async fn a_failing_storage_is_503_and_ends_the_relay_with_an_error() {
     exchange(&addr, "GET", "/health", b"", &[]).await.expect(200);
     // A supervisor starts it again; until then nobody is told what may be lost.
     assert!(running.await.unwrap().is_err());
+}
+
+/// The last room is for what has begun.
+#[tokio::test]
+async fn a_relay_with_little_room_takes_nothing_new_and_goes_on_with_what_has_begun() {
+    let storage = Fragile::new();
+    let config = Config { rates: None, ..Config::new("nowhere") };
+    let server = Server::with_parts(Arc::clone(&storage) as _, config, Clock::system(), Entropy::system());
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap().to_string();
+    let shutdown = tokio_util::sync::CancellationToken::new();
+    let running = tokio::spawn(server.serve(listener, shutdown.clone()));
+    let party = Party::new(&addr, 1);
+    let id = JobId::from_random([1; 16]);
+    let ask = serde_json::json!({ "offer_id": OfferId::from_random([1; 16]) });
+    for short in [false, true, false] {
+        storage.short.store(short, Ordering::SeqCst);
+        let begun = [
+            party.post(&format!("/v1/jobs/{id}/lock"), serde_json::json!({"holder": "one"})).await,
+            party.post(&format!("/v1/jobs/{id}/deliver"), serde_json::json!({"result_payload": 1})).await,
+            party.post(&format!("/v1/jobs/{id}/accept"), serde_json::json!({})).await,
+            party.get(&format!("/v1/jobs/{id}")).await,
+        ];
+        for answer in begun {
+            answer.refused(404, "not_found");
+        }
+        party.get("/v1/poll").await.expect(200);
+        let (offer, job) =
+            (party.post("/v1/offers", quoted_offer()).await, party.post("/v1/jobs", ask.clone()).await);
+        if !short {
+            offer.expect(201);
+            job.refused(404, "not_found");
+            continue;
+        }
+        for refused in [offer, job] {
+            assert!(refused.header("retry-after").is_some(), "{}", refused.headers);
+            refused.refused(503, "unavailable");
+        }
+    }
+    shutdown.cancel();
+    running.await.unwrap().unwrap();
 }

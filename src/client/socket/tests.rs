@@ -103,6 +103,7 @@ async fn a_full_channel_drops_hints_and_nothing_else() {
     assert!(heard.len() < 52, "{}", heard.len());
 }
 
+/// Known in others: a connection that is half open leaves the daemon deaf for ever.
 #[tokio::test]
 async fn a_dead_but_open_socket_is_noticed() {
     let (ask_after, answer_within) = (Duration::from_millis(50), Duration::from_millis(50));

@@ -136,6 +136,9 @@ pub enum RpcSetupError {
         /// Its place.
         index: usize,
     },
+    /// There is nobody to trust.
+    #[error(transparent)]
+    NoCertificates(#[from] super::NoCertificates),
     /// The HTTP client cannot be made.
     #[error("the HTTP client cannot be made")]
     Client(#[source] reqwest::Error),

@@ -50,6 +50,7 @@ mod answer;
 mod endpoint;
 mod ledger;
 mod listing;
+mod tls;
 mod transport;
 mod wire;
 
@@ -63,12 +64,7 @@ pub use panel::{Panel, PanelConfig};
 pub use process::Processed;
 pub use receivable::{Receivable, Receivables};
 pub use status::{BlockCount, Finding, Health, Quorum, Telemetry, Version};
+pub use tls::{NoCertificates, install_crypto, machines_trust, trusting};
 pub use transport::Node;
 pub use wire::{Reply, Wire};
 pub use work::WorkSources;
-
-/// Gives TLS its cryptography (rustls with ring). Safe to call more than once; [`Rpc::new`] does.
-pub fn install_crypto() {
-    // An error says that a provider is there already, which is what was wanted.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-}

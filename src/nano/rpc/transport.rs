@@ -36,8 +36,8 @@ impl Node {
         if let Some(wire) = &config.wire {
             return Ok(Way::Wire(Arc::clone(wire)));
         }
-        super::install_crypto();
-        Client::builder()
+        let https = config.urls.iter().any(|url| Url::parse(url).is_ok_and(|url| url.scheme() == "https"));
+        super::trusting(Client::builder(), https)?
             .connect_timeout(config.connect_timeout)
             // A proxy from the environment would see every call, and a redirect repeats it elsewhere.
             .no_proxy()

@@ -28,6 +28,7 @@ const NOW: Timestamp = Timestamp::from_seconds(1_000_000);
 pub(super) async fn check<Opened: Future<Output = Arc<dyn Storage>>>(open: impl Fn() -> Opened) {
     a_commit_on_an_old_state_is_lost(&*open().await).await;
     what_is_unique_is_taken_once(&*open().await).await;
+    of_many_commits_at_once_one_is_done(open().await).await;
     commits_are_ordered_under_concurrency(open().await).await;
     pages_have_what_they_should(&*open().await).await;
     a_poller_misses_no_move(open().await).await;
@@ -121,6 +122,46 @@ async fn what_is_unique_is_taken_once(storage: &dyn Storage) {
     let elsewhere = Unique::Invoice(STRANGER, "nano_x".to_owned());
     let done = commit(storage, &change(two.clone(), None, Some(elsewhere)), Some(two.updated_at), None).await;
     assert!(matches!(done, Committed::Done(_)), "{done:?}");
+}
+
+/// Known in others: a row is read, the move decided, and the row written without the condition that it is
+/// still what was read.
+async fn of_many_commits_at_once_one_is_done(storage: Arc<dyn Storage>) {
+    let at_once = async |changes: Vec<(Change, Timestamp)>| {
+        let tasks: Vec<_> = changes
+            .into_iter()
+            .map(|(change, expected)| {
+                let storage = Arc::clone(&storage);
+                tokio::spawn(async move { commit(&*storage, &change, Some(expected), None).await })
+            })
+            .collect();
+        let (mut done, mut not) = (0, Vec::new());
+        for task in tasks {
+            match task.await.unwrap() {
+                Committed::Done(_) => done += 1,
+                other => not.push(other),
+            }
+        }
+        assert_eq!(done, 1, "{not:?}");
+        not
+    };
+    for round in 0..25 {
+        let mut jobs = Vec::new();
+        for number in 0..4 {
+            jobs.push(put(&*storage, job(round * 4 + number), None, EventType::Requested).await);
+        }
+        let before = jobs[0].clone();
+        let moves = [Status::Canceled, Status::Running, Status::Delivered, Status::Delivered].map(|status| {
+            let moved = Job { status, ..before.clone() };
+            (change(moved, Some(EventType::Running), None), before.updated_at)
+        });
+        let not = at_once(moves.into()).await;
+        assert!(not.iter().all(|lost| *lost == Committed::Lost), "{not:?}");
+        let hash = Unique::PaymentHash(format!("{round}"));
+        let paid = jobs.drain(1..).map(|job| (change(job.clone(), None, Some(hash.clone())), job.updated_at));
+        let not = at_once(paid.collect()).await;
+        assert!(not.iter().all(|taken| *taken == Committed::Taken(hash.clone())), "{not:?}");
+    }
 }
 
 async fn commits_are_ordered_under_concurrency(storage: Arc<dyn Storage>) {

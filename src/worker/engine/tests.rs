@@ -134,6 +134,7 @@ fn paid_by(block: u8, index: u32) -> Facts {
     Facts { submitted: Submitted::None, found: vec![fact], unknown: None, lapsed: false }
 }
 
+/// Known in others: the index counter is saved late, and a crash hands the same address to two buyers.
 #[test]
 fn a_quote_consumes_one_index_with_its_stage() {
     let mut bench = Bench::new();
@@ -165,6 +166,7 @@ fn a_quote_consumes_one_index_with_its_stage() {
     assert_eq!(accounts, [0, 1]);
 }
 
+/// Known in others: one payment satisfies two jobs in a race.
 #[test]
 fn one_block_pays_one_of_two_jobs_in_one_batch() {
     let mut bench = Bench::new();
@@ -217,6 +219,7 @@ fn a_sale_that_dies_after_each_commit_is_made_once() {
     assert!(bench.take(vec![whole(job(1, Status::Requested))]).is_empty(), "it began again");
 }
 
+/// Known in others: a crash between the run and the delivery runs the job again.
 #[test]
 fn a_handler_that_may_have_run_is_not_started_again() {
     let mut bench = Bench::new();
@@ -360,6 +363,38 @@ fn a_late_payment_is_watched_for_and_recorded() {
     bench.take(vec![Heard::Facts(id(1), late)]);
     let record = JOBS.get(bench.store(), &id(1)).unwrap().unwrap();
     assert_eq!(record.stage, Stage::Ended { ending: Ending::PaidLate });
+}
+
+#[test]
+fn late_money_for_a_job_of_an_earlier_life_is_recorded_as_owed() {
+    for (number, status) in [(1, Status::Canceled), (2, Status::Expired)] {
+        // All memory is lost: the relay shows how the job ended, with an address of our seed. Whatever
+        // price the relay says was asked, the money is not ours.
+        let mut bench = Bench::new();
+        assert_eq!(bench.take(vec![whole(quoted(number, status, 4, "1"))]).len(), 1);
+        assert!(bench.stage(id(number)).starts_with("lapsed"), "{}", bench.stage(id(number)));
+        bench.reopen();
+        bench.take(vec![Heard::Facts(id(number), Facts { lapsed: true, ..paid_by(9, 4) })]);
+        let record = JOBS.get(bench.store(), &id(number)).unwrap().unwrap();
+        assert_eq!(record.stage, Stage::Ended { ending: Ending::PaidLate });
+        assert!(Ending::PaidLate.owes_money_back());
+    }
+    // An address that is not on our seed is nobody's business of ours.
+    let mut bench = Bench::new();
+    let foreign = Account::from_bytes([9; 32]).to_string();
+    let job = Job { quote_invoice_address: Some(foreign), ..quoted(3, Status::Canceled, 4, "1000") };
+    assert!(bench.take(vec![whole(job)]).is_empty());
+    assert_eq!(bench.stage(id(3)), "none");
+}
+
+#[test]
+fn a_store_that_failed_for_somebody_else_ends_the_worker() {
+    let mut bench = Bench::new();
+    let broken = Heard::Broken(StoreError::NotDurable("sector 7 is gone".to_owned()));
+    let ended = bench.engine().take(vec![whole(job(1, Status::Requested)), broken], at(1));
+    assert!(matches!(ended, Err(EngineError::Store(StoreError::NotDurable(_)))), "{ended:?}");
+    bench.reopen();
+    assert_eq!(bench.stage(id(1)), "none");
 }
 
 /// Known in others: jobs that were cancelled are asked about for ever.

@@ -2,7 +2,7 @@
 
 use super::{Step, watch};
 use crate::protocol::Status;
-use crate::worker::input::{Context, Effect};
+use crate::worker::input::{Context, Effect, Sighting};
 use crate::worker::payment::Invoice;
 use crate::worker::stage::{Ending, Plan, Stage};
 
@@ -20,7 +20,23 @@ pub(super) fn seen_finished(stage: Stage, status: Status) -> Step {
     }
 }
 
-pub(super) fn seen_ended(stage: Stage, ending: fn(bool) -> Ending, context: &Context) -> Step {
+pub(super) fn seen_ended(
+    stage: Stage,
+    sighting: Sighting,
+    ending: fn(bool) -> Ending,
+    context: &Context,
+) -> Step {
+    match (stage, sighting.invoice) {
+        // Our record of its quote is lost, or another worker of this seller made it. The money may have
+        // come, or may come, all the same; and whatever was asked, it is not ours to keep.
+        (Stage::Fresh | Stage::Pricing | Stage::Indexing { .. }, Some(invoice)) => {
+            lapse(invoice, sighting.submitted, ending(false), context)
+        }
+        (stage, _) => ended_as_recorded(stage, ending, context),
+    }
+}
+
+fn ended_as_recorded(stage: Stage, ending: fn(bool) -> Ending, context: &Context) -> Step {
     match stage {
         Stage::Ended { .. } | Stage::Lapsed { .. } => Step::ignored(stage),
         Stage::Refusing { .. } => ended(Ending::Refused, vec![]),

@@ -268,6 +268,23 @@ fn a_relays_word_for_a_price_is_not_taken_below_the_offers() {
 }
 
 #[test]
+fn a_job_that_ended_before_we_knew_of_it_is_watched_for_late_money_if_the_address_is_ours() {
+    for status in [Status::Canceled, Status::Expired] {
+        for stage in [Stage::Fresh, Stage::Pricing, Stage::Indexing { price: PRICE, tries: 1 }] {
+            let submitted = Some("AB".to_owned());
+            let shown = Sighting { submitted: submitted.clone(), ..seen(status) };
+            let after = step(stage.clone(), Input::Seen(shown), &context(60, false));
+            assert_eq!(after.effects, [watch(invoice(1), submitted, true)]);
+            check(
+                stage,
+                Input::Seen(Sighting { invoice: None, ..seen(status) }),
+                &format!("ended({status}) [Release]"),
+            );
+        }
+    }
+}
+
+#[test]
 fn our_own_quote_keeps_its_price_whatever_the_relay_shows() {
     let shown = Invoice { price: Amount::from_raw(1), ..invoice(1) };
     let sighting = Sighting { invoice: Some(shown), ..seen(Status::Accepted) };

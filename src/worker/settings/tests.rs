@@ -93,6 +93,12 @@ fn every_default_is_in_the_commented_file() {
     assert_eq!(shown.handler.timeout, bare.handler.timeout);
 }
 
+/// Known in others: `min_confirmations = 0` is taken for a wish, and a block pays that no one has confirmed.
+#[test]
+fn nobody_can_ask_for_unconfirmed_payments() {
+    check("network = \"dev\"", "min_confirmations = 0", "nano.min_confirmations");
+}
+
 #[test]
 fn each_problem_is_named_by_its_path() {
     check("url = \"https://relay.example.org\"", "", "relay.url");

@@ -163,6 +163,39 @@ fn window(at: Timestamp) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::edge::Entropy;
+    use crate::store::{Disk, reads};
+
+    /// Known in others: a table of nonces without an index is looked through for every request, which
+    /// makes each slower than the last.
+    #[test]
+    fn a_nonce_costs_as_much_after_a_hundred_thousand_as_after_ten() {
+        let disk = Disk::default();
+        let storage = Embedded::in_memory(&disk, &Entropy::system()).unwrap();
+        let (ttl, start) = (Duration::from_secs(600), 1_700_000_000);
+        let spend = |nonce: u32, at: i64| {
+            let party = PublicKey::from_bytes([u8::try_from(nonce % 3).unwrap(); 32]);
+            let mut first = None;
+            let at = Timestamp::from_seconds(start + at);
+            let reads =
+                reads::during(|| first = storage.use_nonce(party, &format!("{nonce:032x}"), at, ttl).ok());
+            (first.unwrap(), reads)
+        };
+        let (mut few, mut many) = (0, 0);
+        for nonce in 0..100_000u32 {
+            // Most within the same five minutes, as on a busy relay.
+            let (first, reads) = spend(nonce, i64::from(nonce / 1_000));
+            assert!(first);
+            if nonce == 10 { few = reads } else { many = many.max(reads) }
+        }
+        // One for each window that a nonce may lie in.
+        assert!((1..=4).contains(&few), "{few}");
+        assert_eq!(many, few);
+        for nonce in [0, 50_000, 99_999] {
+            let (first, reads) = spend(nonce, 100);
+            assert!(!first && reads <= few, "{nonce} is fresh, after {reads} reads");
+        }
+    }
 
     #[test]
     fn a_window_is_five_minutes_for_ever() {

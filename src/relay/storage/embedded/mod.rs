@@ -243,6 +243,8 @@ mod tests {
         .await;
     }
 
+    /// Known in others: a cursor without an epoch, which a replaced storage makes silently wrong. And a nonce
+    /// that a restart makes fresh again.
     #[tokio::test]
     async fn its_epoch_and_its_nonces_outlive_the_process() {
         let dir = tempfile::tempdir().unwrap();
