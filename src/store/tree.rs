@@ -22,24 +22,6 @@ pub(super) enum Entries {
     Memory(Range),
 }
 
-/// How many records this thread has looked at, for tests of what a lookup costs.
-#[cfg(test)]
-pub(crate) mod reads {
-    use std::cell::Cell;
-
-    thread_local! { static READS: Cell<usize> = const { Cell::new(0) }; }
-
-    pub(super) fn count() {
-        READS.set(READS.get() + 1);
-    }
-
-    pub(crate) fn during(work: impl FnOnce()) -> usize {
-        let before = READS.get();
-        work();
-        READS.get() - before
-    }
-}
-
 impl Tree {
     pub(super) fn get(&self, key: Vec<u8>) -> Result<Option<Bytes>, StoreError> {
         #[cfg(test)]
@@ -150,4 +132,22 @@ fn behind(mut prefix: Vec<u8>) -> Option<Vec<u8>> {
         }
     }
     None
+}
+
+/// How many records this thread has looked at, for tests of what a lookup costs.
+#[cfg(test)]
+pub(crate) mod reads {
+    use std::cell::Cell;
+
+    thread_local! { static READS: Cell<usize> = const { Cell::new(0) }; }
+
+    pub(super) fn count() {
+        READS.set(READS.get() + 1);
+    }
+
+    pub(crate) fn during(work: impl FnOnce()) -> usize {
+        let before = READS.get();
+        work();
+        READS.get() - before
+    }
 }

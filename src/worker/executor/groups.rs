@@ -161,7 +161,6 @@ fn make(path: &Path) -> io::Result<()> {
 }
 
 #[cfg(test)]
-#[expect(clippy::print_stdout, reason = "a skip must be seen")]
 mod tests {
     use super::*;
 
