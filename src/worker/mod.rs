@@ -36,6 +36,10 @@ pub mod engine;
 
 pub mod settings;
 
+pub mod nodes;
+
+pub mod ears;
+
 pub mod watch;
 
 pub mod keeper;
@@ -43,8 +47,6 @@ pub mod keeper;
 pub mod executor;
 
 mod boundaries;
-
-mod nodes;
 
 mod calls;
 

@@ -1,11 +1,14 @@
 //! What people ask of a worker's state, answered as JSON: from a running daemon or a store at rest.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::look;
 use super::memory::{self, Record};
 use super::memory::{CLAIMS, HISTORY, INVOICES, JOBS, OFFERS, OPEN, OUTCOMES, RECENT, REQUESTS, fact};
+use super::payment::Verdict;
 use super::stage::Stage;
 use crate::nano::Account;
 use crate::protocol::JobId;
@@ -13,6 +16,9 @@ use crate::store::{Store, StoreError};
 
 /// Jobs in one list: what a person reads.
 const JOBS_MAX: usize = 1_000;
+
+/// Payments that nobody can tell of which `status` names one by one.
+const UNKNOWN_MAX: usize = 10;
 
 /// A question about the state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,6 +74,8 @@ fn status(store: &Store) -> Result<Value, StoreError> {
         "free_bytes": crate::store::free_bytes(store.dir()).ok(),
         "short_of_room": crate::store::is_short(store.dir()),
         "stages": stages,
+        "unknown_payments": unknown_payments(&open),
+        "nodes": noted(store, fact::NODES)?,
         "offers": offers,
         "seller_pubkey": memory::fact(store, fact::SELLER)?,
         "first_account": memory::fact(store, fact::WALLET)?,
@@ -79,6 +87,20 @@ fn status(store: &Store) -> Result<Value, StoreError> {
         "backup": noted(store, fact::BACKUP)?,
         "cursor": memory::fact(store, fact::CURSOR)?.and_then(|text| text.parse::<u64>().ok()),
     }))
+}
+
+/// The payments about which the nodes do not agree, or say nothing.
+fn unknown_payments(open: &BTreeMap<JobId, Record>) -> Value {
+    let unknown: Vec<Value> = open
+        .iter()
+        .filter_map(|(job, record)| match &record.stage {
+            Stage::Awaiting { verdict: Some(Verdict::Unknown(why)), .. } => {
+                Some(json!({ "job_id": job, "why": why }))
+            }
+            _ => None,
+        })
+        .collect();
+    json!({ "count": unknown.len(), "first": unknown.into_iter().take(UNKNOWN_MAX).collect::<Vec<_>>() })
 }
 
 /// A fact that is JSON; null if there is none.
