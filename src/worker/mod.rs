@@ -18,6 +18,8 @@ pub mod machine;
 
 pub mod payment;
 
+pub mod explain;
+
 pub mod lease;
 
 pub mod terms;

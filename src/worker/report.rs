@@ -10,7 +10,7 @@ use super::memory::{self, Record};
 use super::memory::{CLAIMS, HISTORY, INVOICES, JOBS, OFFERS, OPEN, OUTCOMES, RECENT, REQUESTS, fact};
 use super::payment::Verdict;
 use super::stage::Stage;
-use crate::nano::Account;
+use crate::nano::{Account, BlockHash};
 use crate::protocol::JobId;
 use crate::store::{Store, StoreError};
 
@@ -38,6 +38,15 @@ pub enum Question {
         /// Which.
         id: JobId,
     },
+    /// What is known of the payment of one job, or of an address, and of some blocks.
+    Payment {
+        /// The job.
+        job: Option<JobId>,
+        /// Or its address.
+        account: Option<Account>,
+        /// Blocks that may have been counted for a job.
+        blocks: Vec<BlockHash>,
+    },
     /// The invoice addresses that were used.
     Wallet,
     /// A backup; its answer is not JSON but the backup itself.
@@ -53,6 +62,7 @@ pub fn answer(store: &Store, question: &Question) -> Result<Value, StoreError> {
         Question::Status => status(store),
         Question::Jobs { open, limit } => jobs(store, *open, (*limit).min(JOBS_MAX)),
         Question::Job { id } => job(store, *id),
+        Question::Payment { job, account, blocks } => payment(store, *job, *account, blocks),
         Question::Wallet => wallet(store),
         Question::Backup => Ok(Value::Null),
     }
@@ -167,6 +177,60 @@ fn claims_of(store: &Store, id: JobId) -> Result<Vec<String>, StoreError> {
         }
     }
     Ok(blocks)
+}
+
+fn payment(
+    store: &Store,
+    job: Option<JobId>,
+    account: Option<Account>,
+    blocks: &[BlockHash],
+) -> Result<Value, StoreError> {
+    let issued = match account {
+        Some(account) => INVOICES.get(store, &memory::account_key(&account))?,
+        None => None,
+    };
+    let id = job.or(issued.and_then(|issued| issued.job_id));
+    let mut claims = serde_json::Map::new();
+    for block in blocks {
+        if let Some(job) = CLAIMS.get(store, block)? {
+            claims.insert(block.to_string(), json!(job));
+        }
+    }
+    let record = match id {
+        Some(id) => JOBS.get(store, &id)?.map(|record| (id, record)),
+        None => None,
+    };
+    let Some((id, record)) = record else { return Ok(json!({ "job": null, "claims": claims })) };
+    if job.is_some() || account.is_some() {
+        claims.extend(claims_of(store, id)?.into_iter().map(|block| (block, json!(id))));
+    }
+    let mut answer = summary(id, &record);
+    let invoice = record.stage.invoice();
+    answer["account"] = json!(match invoice {
+        Some(invoice) => Some(invoice.account),
+        None => account_of(store, id)?,
+    });
+    answer["price_raw"] = json!(invoice.map(|invoice| invoice.price));
+    let (submitted, believed) = match &record.stage {
+        Stage::Awaiting { submitted, verdict, .. } => {
+            (submitted.as_deref(), verdict.as_ref().map(ToString::to_string))
+        }
+        Stage::Lapsed { submitted, .. } => (submitted.as_deref(), None),
+        _ => (None, None),
+    };
+    (answer["submitted"], answer["believed"]) = (json!(submitted), json!(believed));
+    Ok(json!({ "job": answer, "claims": claims }))
+}
+
+/// Few people ask, so the address of a job that no longer needs it is found by looking at all.
+fn account_of(store: &Store, id: JobId) -> Result<Option<Account>, StoreError> {
+    for entry in INVOICES.all(store) {
+        let (key, issued) = entry?;
+        if issued.job_id == Some(id) {
+            return Ok(Some(Account::from_bytes(key)));
+        }
+    }
+    Ok(None)
 }
 
 fn wallet(store: &Store) -> Result<Value, StoreError> {

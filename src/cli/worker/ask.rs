@@ -212,7 +212,7 @@ pub(super) fn table(rows: &Value, columns: &[&str], none: &str) -> String {
 }
 
 /// A value as people read it. What strangers wrote must not move the cursor.
-fn text(value: &Value) -> String {
+pub(super) fn text(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
         Value::String(text) => {
