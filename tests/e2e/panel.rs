@@ -6,7 +6,7 @@ use mock_nano_rpc::{Lie, MockNode};
 use nano_worker::nano::BlockHash;
 use nano_worker::protocol::{Job, Status};
 
-use crate::world::{OfferText, PRICE, Process, World, invoice, text, twin};
+use crate::world::{OfferText, PRICE, Process, World, invoice, raw, text, twin};
 
 /// Long enough for a mistake to show.
 const A_WHILE: Duration = Duration::from_millis(1_500);
@@ -104,4 +104,47 @@ async fn a_dear_job_wants_more_nodes_than_a_cheap_one() {
     assert_eq!(world.runs_of(&job), 0, "two of three are too few");
     others[1].lie(hash, Lie::default());
     world.wait(job.job_id, Status::Delivered).await;
+}
+
+fn explained(world: &World, subject: &str) -> serde_json::Value {
+    serde_json::from_str(&world.ask_worker("one", &["check-payment", subject, "--json"]).1).unwrap()
+}
+
+/// The rules that do not hold of the only block.
+fn broken(answer: &serde_json::Value) -> Vec<&str> {
+    let rules = answer["blocks"][0]["rules"].as_array().unwrap();
+    rules.iter().filter(|rule| rule["holds"] != true).map(|rule| rule["rule"].as_str().unwrap()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_believed_of_a_payment_is_explained_rule_by_rule() {
+    let (world, _, _worker) = shop(0, "").await;
+    let job = world.accepted(&text("hello")).await;
+    world.node.hold_confirmations(true);
+    let half = world.node.fund(&invoice(&job), raw(PRICE.raw() / 2)).unwrap();
+    world.submit(&job, &half).await;
+    let (id, address) = (job.job_id.to_string(), invoice(&job).to_string());
+    world
+        .eventually("unconfirmed payment", async || {
+            let answer = explained(&world, &id);
+            answer["job"]["believed"].as_str()?.starts_with("payment.unconfirmed").then_some(())
+        })
+        .await;
+    for subject in [&id, &address, &half.to_string()] {
+        let answer = explained(&world, subject);
+        assert_eq!(answer["job"]["job_id"], id, "{answer}");
+        assert_eq!(broken(&answer), ["confirmed", "amount"], "{answer}");
+    }
+    let text = world.ask_worker("one", &["check-payment", &half.to_string()]).1;
+    assert!(text.contains("NO   confirmed"), "{text}");
+    world.node.hold_confirmations(false);
+    assert!(world.node.confirm(&half));
+    world.pay(&job, PRICE);
+    world.wait(job.job_id, Status::Delivered).await;
+    let stranger = world.node.fund(&nano_worker::nano::Account::from_bytes([9; 32]), PRICE).unwrap();
+    let answer = explained(&world, &stranger.to_string());
+    assert_eq!(broken(&answer), ["destination"], "{answer}");
+    assert_eq!(world.ask_worker("one", &["check-payment", "nonsense"]).0, Some(2));
+    let nobody = "00000000-0000-4000-8000-000000000000";
+    assert_eq!(world.ask_worker("one", &["check-payment", nobody]).0, Some(9));
 }
