@@ -2,15 +2,18 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use mock_nano_rpc::{Config, MockNode};
-use nano_worker::edge::{self, Clock};
+use mock_nano_rpc::{Config, Lie, MockNode};
+use nano_worker::edge::{self, Clock, Entropy, Tasks};
 use nano_worker::nano::rpc::RpcConfig;
 use nano_worker::nano::{Amount, BlockHash, Network, Rpc, Seed};
 use nano_worker::protocol::{JobId, Timestamp};
+use nano_worker::worker::ears::Ears;
 use nano_worker::worker::engine::Heard;
+use nano_worker::worker::nodes::{Certainty, Jury};
 use nano_worker::worker::payment::{Facts, Invoice, Submitted, Verdict, judge};
 use nano_worker::worker::watch::{self, Wish};
 use tokio::sync::mpsc;
@@ -69,17 +72,32 @@ async fn look(rpc: &Rpc, submitted: Option<&str>, lapsed: bool, claimed: &[Block
 
 /// Runs the watch until it has looked once, by a clock that makes every look due.
 async fn one_look(rpc: &Rpc, submitted: Option<&str>, lapsed: bool) -> Facts {
+    one_look_with(rpc, Ears::deaf(), submitted, lapsed).await
+}
+
+async fn one_look_with(rpc: &Rpc, ears: Ears, submitted: Option<&str>, lapsed: bool) -> Facts {
     let (wishes, receiver) = mpsc::channel(1);
     let (heard, mut facts) = mpsc::channel(1);
     let (stop, hours) = (CancellationToken::new(), AtomicI64::new(0));
     let clock =
         Clock::from_fn(move || Timestamp::from_seconds(3_600 * hours.fetch_add(1, Ordering::Relaxed)));
     let job = JobId::from_random([1; 16]);
-    let task = tokio::spawn(watch::run(rpc.clone(), Network::Dev, clock, receiver, heard, stop.clone()));
+    let began = edge::monotonic();
+    let steady = move || edge::monotonic().saturating_duration_since(began);
+    let jury = Jury::new(rpc.clone(), Network::Dev, Certainty::default(), steady).unwrap();
+    let task = tokio::spawn(watch::run(Arc::new(jury), ears, clock, receiver, heard, stop.clone()));
     let submitted = submitted.map(str::to_owned);
     wishes.send(Wish::Watch { job, invoice: invoice(1), submitted, lapsed }).await.unwrap();
-    let answer = tokio::time::timeout(Duration::from_secs(60), facts.recv()).await.unwrap();
-    let Some(Heard::Facts(of, found)) = answer else { panic!("nothing was heard") };
+    let heard = async {
+        loop {
+            match facts.recv().await.unwrap() {
+                Heard::Facts(of, found) => break (of, found),
+                Heard::Nodes(_) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    };
+    let (of, found) = tokio::time::timeout(Duration::from_secs(60), heard).await.unwrap();
     assert_eq!(of, job);
     stop.cancel();
     task.await.unwrap();
@@ -213,4 +231,77 @@ async fn edge_19_a_payment_is_found_behind_ten_thousand_dust_sends() {
     bench.pay(600);
     bench.node.dust(&invoice(1).account, Amount::from_raw(1), 5_000).unwrap();
     settled(&bench.look(None).await, 1_000, 2);
+}
+
+/// A lie is no payment, and nothing less either: nobody knows.
+#[tokio::test]
+async fn edge_12_every_lie_of_a_node_is_caught() {
+    let other = invoice(2).account;
+    let raw = |raw| Some(Amount::from_raw(raw));
+    let lies = [
+        Lie { amount: raw(2_000), ..Lie::default() },
+        Lie { amount: raw(1), ..Lie::default() },
+        Lie { destination: Some(other), ..Lie::default() },
+        Lie { subtype: Some("receive".to_owned()), ..Lie::default() },
+        Lie { account: Some(other), ..Lie::default() },
+        Lie { balance: raw(0), ..Lie::default() },
+    ];
+    let bench = Bench::new().await;
+    let hash = bench.pay(1_000);
+    for lie in lies {
+        bench.node.lie(hash, lie.clone());
+        for submitted in [Some(hash.to_string()), None] {
+            let verdict = bench.look(submitted.as_deref()).await;
+            let Verdict::Unknown(why) = &verdict else { panic!("{lie:?} {verdict}") };
+            assert!(why.contains("a lie"), "{lie:?} {why}");
+        }
+    }
+    bench.node.lie(hash, Lie::default());
+    settled(&bench.look(None).await, 1_000, 1);
+    // Somebody else's payment that is passed off as ours.
+    let theirs = bench.node.fund(&other, PRICE).unwrap();
+    bench.node.lie(theirs, Lie { destination: Some(invoice(1).account), ..Lie::default() });
+    let verdict = bench.look(Some(&theirs.to_string())).await;
+    assert!(!matches!(verdict, Verdict::Unpaid(_)), "{verdict}");
+}
+
+/// By a clock that stands still nothing is ever due, so only a hint can lead to a look.
+#[tokio::test]
+async fn edge_18_a_confirmation_that_is_heard_leads_to_a_look_at_once() {
+    let node = MockNode::start(Config::default()).await.unwrap();
+    let (tasks, stop) = (Tasks::system(), CancellationToken::new());
+    let ears = Ears::open(&[node.ws_url().unwrap()], &tasks, &Entropy::system(), &stop);
+    let (wishes, receiver) = mpsc::channel(1);
+    let (heard, mut facts) = mpsc::channel(8);
+    let jury = Jury::new(rpc(node.rpc_url()), Network::Dev, Certainty::default(), || Duration::ZERO).unwrap();
+    let still = Clock::from_fn(Timestamp::default);
+    let task = tokio::spawn(watch::run(Arc::new(jury), ears, still, receiver, heard, stop.clone()));
+    let job = JobId::from_random([1; 16]);
+    wishes.send(Wish::Watch { job, invoice: invoice(1), submitted: None, lapsed: false }).await.unwrap();
+    // The subscription takes a moment, and what happens before it is not heard of.
+    let mut paid = 0;
+    let found = loop {
+        node.fund(&invoice(1).account, PRICE).unwrap();
+        paid += 1;
+        assert!(paid < 600, "no hint was heard");
+        match tokio::time::timeout(Duration::from_millis(100), facts.recv()).await {
+            Ok(Some(Heard::Facts(_, found))) => break found,
+            Ok(None) => panic!("the watch has ended"),
+            Ok(Some(_)) | Err(_) => {}
+        }
+    };
+    settled(&judge(&invoice(1), &found), 1_000, 1);
+    stop.cancel();
+    task.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_stream_that_is_dead_costs_nothing_but_speed() {
+    let bench = Bench::new().await;
+    bench.pay(1_000);
+    let (tasks, stop) = (Tasks::system(), CancellationToken::new());
+    let ears = Ears::open(&["ws://127.0.0.1:9".to_owned()], &tasks, &Entropy::system(), &stop);
+    let found = one_look_with(&bench.rpc, ears, None, false).await;
+    settled(&judge(&invoice(1), &found), 1_000, 1);
+    stop.cancel();
 }

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use nano_currency::rpc::{Rpc, RpcConfig};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::calls::Line;
 use super::control::{Answering, Source};
+use super::ears::Ears;
 use super::effects::{Desk, Hands, Services};
 use super::engine::{Effects, Engine, Heard};
 use super::executor::Cage;
@@ -20,13 +20,14 @@ use super::input::Effect;
 use super::keeper::Keeper;
 use super::look::Look;
 use super::memory::{self, fact};
+use super::nodes::Jury;
 use super::offers::{self, OfferError, Registered, Registrar};
 use super::recover::Recovery;
 use super::restore;
 use super::settings::{OfferSettings, Settings};
 use super::stage::Stage;
 use super::wallet::Wallet;
-use super::{backups, boundaries, executor, nodes, outage, watch};
+use super::{backups, boundaries, executor, outage, watch};
 use crate::client::{RelayClient, RelayUrlError, Wire, socket};
 use crate::edge::{self, Clock, Entropy, Tasks};
 use crate::points::crash_point;
@@ -254,12 +255,12 @@ impl Daemon {
         let line = Arc::new(Line::new(client()?, entropy.clone()));
         let started = edge::monotonic();
         let rpc_clock = move || edge::monotonic().saturating_duration_since(started);
-        let mut rpc_config = RpcConfig::new(settings.rpc.clone(), rpc_clock);
-        rpc_config.wire = wires.as_ref().map(|wires| Arc::clone(&wires.nodes));
-        let rpc = Rpc::new(&rpc_config)?;
+        let jury = || {
+            let wire = wires.as_ref().map(|wires| Arc::clone(&wires.nodes));
+            Jury::open(&settings, rpc_clock, wire)
+        };
         // Its own client: what it finds out must not make the watch wait.
-        let looked_at = Rpc::new(&rpc_config)?;
-        let look = look_of(&settings, &store, &wallet, &line, Rpc::new(&rpc_config)?, &entropy)?;
+        let look = look_of(&settings, &store, &wallet, &line, jury()?, &entropy)?;
         if look.is_some() {
             tracing::warn!("this state is new or restored: used addresses are looked for before quoting");
         }
@@ -305,8 +306,8 @@ impl Daemon {
         };
         // A wall clock that is set back would put all looks off; this one never jumps.
         let steady = Clock::from_fn(move || Timestamp::default().plus(rpc_clock()));
-        tasks.spawn(watch::run(rpc, settings.network, steady, wishes, heard, stop.clone()));
-        tasks.spawn(nodes::look(looked_at, settings.network, stop.clone()));
+        let ears = Ears::open(&settings.websocket, &tasks, &entropy, &stop);
+        tasks.spawn(watch::run(Arc::new(jury()?), ears, steady, wishes, heard, stop.clone()));
         let ingest = Ingest {
             line: Arc::clone(&line),
             store: Arc::clone(&store),
@@ -559,7 +560,7 @@ pub(super) fn look_of(
     store: &Store,
     wallet: &Wallet,
     line: &Arc<Line>,
-    rpc: Rpc,
+    jury: Jury,
     entropy: &Entropy,
 ) -> Result<Option<Look>, StoreError> {
     if !wallet.is_unsure() {
@@ -568,8 +569,7 @@ pub(super) fn look_of(
     let (from, had_some) = wallet.look_from(store)?;
     Ok(Some(Look {
         line: Arc::clone(line),
-        rpc,
-        network: settings.network,
+        jury,
         seed: wallet.seed().clone(),
         from,
         had_some,

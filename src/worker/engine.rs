@@ -49,6 +49,8 @@ pub enum Heard {
     Cursor(Position),
     /// What is known of a payment.
     Facts(JobId, Facts),
+    /// What people should know of the nodes, as JSON, because it has changed.
+    Nodes(String),
     /// Addresses that were used before this state was.
     Looked(Looked),
     /// Somebody met a store that cannot be read.
@@ -231,6 +233,7 @@ impl Engine {
             Heard::Job { job, whole } => self.hear_job(&job, whole, turn),
             Heard::Cursor(position) => Ok(put_position(&mut turn.batch, &position)?),
             Heard::Facts(job, facts) => self.hear_facts(job, facts, turn),
+            Heard::Nodes(report) => Ok(memory::put_fact(&mut turn.batch, fact::NODES, &report)?),
             Heard::Looked(looked) => self.hear_looked(&looked, turn),
             Heard::Broken(error) => Err(error.into()),
             Heard::Input(job, input) => {

@@ -1,8 +1,7 @@
 //! Why the daemon ends without being told to, and what whoever started it should do then.
 
-use nano_currency::rpc::RpcSetupError;
-
 use super::engine::EngineError;
+use super::nodes::NodesError;
 use super::restore::RestoreError;
 use super::wallet::WalletError;
 use crate::client::RelayUrlError;
@@ -45,9 +44,9 @@ pub enum StartError {
     /// The relay's address cannot be used.
     #[error("relay.url cannot be used")]
     RelayUrl(#[from] RelayUrlError),
-    /// The node's address cannot be used.
-    #[error("nano.rpc cannot be used")]
-    Rpc(#[from] RpcSetupError),
+    /// The nodes cannot be asked as it is configured.
+    #[error(transparent)]
+    Nodes(#[from] NodesError),
     /// The relay refused an offer for good.
     #[error("an offer was refused")]
     Offer(String),

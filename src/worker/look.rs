@@ -10,14 +10,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use nano_currency::rpc::{Rpc, RpcError};
+use nano_currency::rpc::RpcError;
 use nano_currency::seed::SeedError;
-use nano_currency::{Account, Network, Seed};
+use nano_currency::{Account, Seed};
 
 use super::calls::Line;
 use super::ingest;
 use super::memory::{self, fact};
-use super::nodes::Gate;
+use super::nodes::Jury;
 use crate::client::{CallError, Pace};
 use crate::edge::Entropy;
 use crate::protocol::{JobId, Status};
@@ -79,8 +79,7 @@ enum LookError {
 #[derive(Debug)]
 pub(super) struct Look {
     pub(super) line: Arc<Line>,
-    pub(super) rpc: Rpc,
-    pub(super) network: Network,
+    pub(super) jury: Jury,
     pub(super) seed: Seed,
     /// Where the state, or without one the configuration, says that the unused indices begin.
     pub(super) from: u32,
@@ -99,10 +98,9 @@ pub(super) fn is_due(store: &Store) -> Result<bool, StoreError> {
 impl Look {
     /// Looks until it has succeeded: relay and node may come back.
     pub(super) async fn run(self) -> Vec<Looked> {
-        let gate = Gate::new(&self.rpc, self.network);
         let mut pace = Pace::new(RETRY_MIN, RETRY_MAX, self.entropy.clone());
         loop {
-            match self.once(&gate).await {
+            match self.once().await {
                 Ok((seen, next)) => {
                     tracing::info!(used = seen.len(), next_index = next, "looked for used addresses");
                     return pages(&seen, next);
@@ -120,8 +118,8 @@ impl Look {
         }
     }
 
-    async fn once(&self, gate: &Gate) -> Result<(Vec<Seen>, u32), LookError> {
-        if let Some(why) = gate.closed().await {
+    async fn once(&self) -> Result<(Vec<Seen>, u32), LookError> {
+        if let Some(why) = self.jury.closed().await {
             return Err(LookError::Network(why));
         }
         let jobs = self.jobs().await?;
@@ -180,7 +178,7 @@ impl Look {
 
     /// Whether each account holds, awaits or has ever held anything.
     async fn used_on_chain(&self, accounts: &[Account]) -> Result<Vec<bool>, LookError> {
-        let balances = self.rpc.accounts_balances(accounts).await?;
+        let balances = self.jury.rpc().accounts_balances(accounts).await?;
         let mut used = Vec::new();
         for account in accounts {
             let balance = balances.get(account).ok_or(LookError::Incomplete)?;
@@ -198,14 +196,14 @@ impl Look {
     /// Whether each account has a block: what it received may have been sent on. A proxy that does
     /// not let the question for many through is asked for each.
     async fn opened(&self, accounts: &[Account]) -> Result<BTreeMap<Account, bool>, LookError> {
-        match self.rpc.accounts_frontiers(accounts).await {
+        match self.jury.rpc().accounts_frontiers(accounts).await {
             Ok(frontiers) => {
                 Ok(accounts.iter().map(|account| (*account, frontiers.contains_key(account))).collect())
             }
             Err(error) if error.failure.is_answer() => {
                 let mut opened = BTreeMap::new();
                 for account in accounts {
-                    opened.insert(*account, self.rpc.account_info(account).await?.is_some());
+                    opened.insert(*account, self.jury.rpc().account_info(account).await?.is_some());
                 }
                 Ok(opened)
             }

@@ -229,10 +229,12 @@ pub(super) mod fact {
     pub(crate) const BACKUP: &str = "backup";
     /// Where the money is.
     pub(crate) const NETWORK: &str = "network";
+    /// What people should know of the nodes, as JSON.
+    pub(crate) const NODES: &str = "nodes";
     /// What a restored state must not believe: since it was saved others may have held its locks,
     /// and what it has heard was heard by a state that is gone.
-    pub(crate) const NOT_RESTORED: [&str; 8] =
-        [CURSOR, EPOCH, LISTING, HOLDER, SYNCED, LOOKED, RESTORED, BACKUP];
+    pub(crate) const NOT_RESTORED: [&str; 9] =
+        [CURSOR, EPOCH, LISTING, HOLDER, SYNCED, LOOKED, RESTORED, BACKUP, NODES];
 }
 
 /// Reads a single fact.

@@ -18,6 +18,8 @@ pub mod machine;
 
 pub mod payment;
 
+pub mod explain;
+
 pub mod lease;
 
 pub mod terms;
@@ -36,6 +38,10 @@ pub mod engine;
 
 pub mod settings;
 
+pub mod nodes;
+
+pub mod ears;
+
 pub mod watch;
 
 pub mod keeper;
@@ -43,8 +49,6 @@ pub mod keeper;
 pub mod executor;
 
 mod boundaries;
-
-mod nodes;
 
 mod calls;
 

@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nano_currency::rpc::{Rpc, RpcConfig};
 use serde::Serialize;
 use tokio::sync::mpsc;
 
@@ -20,6 +19,7 @@ use super::ingest::{Ingest, Page, RoundError};
 use super::input::Effect;
 use super::look::Look;
 use super::memory::JOBS;
+use super::nodes::Jury;
 use super::offers::{self, OfferError};
 use super::restore;
 use super::settings::Settings;
@@ -138,8 +138,8 @@ fn first_look(
 ) -> Result<Option<Look>, PollError> {
     let started = edge::monotonic();
     let clock = move || edge::monotonic().saturating_duration_since(started);
-    let rpc = Rpc::new(&RpcConfig::new(settings.rpc.clone(), clock)).map_err(StartError::from)?;
-    Ok(daemon::look_of(settings, store, wallet, line, rpc, entropy)?)
+    let jury = Jury::open(settings, clock, None).map_err(StartError::from)?;
+    Ok(daemon::look_of(settings, store, wallet, line, jury, entropy)?)
 }
 
 /// Decides about a page as the daemon's loop does, except that only looks are performed.

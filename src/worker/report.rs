@@ -1,18 +1,24 @@
 //! What people ask of a worker's state, answered as JSON: from a running daemon or a store at rest.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::look;
 use super::memory::{self, Record};
 use super::memory::{CLAIMS, HISTORY, INVOICES, JOBS, OFFERS, OPEN, OUTCOMES, RECENT, REQUESTS, fact};
+use super::payment::Verdict;
 use super::stage::Stage;
-use crate::nano::Account;
+use crate::nano::{Account, BlockHash};
 use crate::protocol::JobId;
 use crate::store::{Store, StoreError};
 
 /// Jobs in one list: what a person reads.
 const JOBS_MAX: usize = 1_000;
+
+/// Payments that nobody can tell of which `status` names one by one.
+const UNKNOWN_MAX: usize = 10;
 
 /// A question about the state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +38,15 @@ pub enum Question {
         /// Which.
         id: JobId,
     },
+    /// What is known of the payment of one job, or of an address, and of some blocks.
+    Payment {
+        /// The job.
+        job: Option<JobId>,
+        /// Or its address.
+        account: Option<Account>,
+        /// Blocks that may have been counted for a job.
+        blocks: Vec<BlockHash>,
+    },
     /// The invoice addresses that were used.
     Wallet,
     /// A backup; its answer is not JSON but the backup itself.
@@ -47,6 +62,7 @@ pub fn answer(store: &Store, question: &Question) -> Result<Value, StoreError> {
         Question::Status => status(store),
         Question::Jobs { open, limit } => jobs(store, *open, (*limit).min(JOBS_MAX)),
         Question::Job { id } => job(store, *id),
+        Question::Payment { job, account, blocks } => payment(store, *job, *account, blocks),
         Question::Wallet => wallet(store),
         Question::Backup => Ok(Value::Null),
     }
@@ -68,6 +84,8 @@ fn status(store: &Store) -> Result<Value, StoreError> {
         "free_bytes": crate::store::free_bytes(store.dir()).ok(),
         "short_of_room": crate::store::is_short(store.dir()),
         "stages": stages,
+        "unknown_payments": unknown_payments(&open),
+        "nodes": noted(store, fact::NODES)?,
         "offers": offers,
         "seller_pubkey": memory::fact(store, fact::SELLER)?,
         "first_account": memory::fact(store, fact::WALLET)?,
@@ -79,6 +97,20 @@ fn status(store: &Store) -> Result<Value, StoreError> {
         "backup": noted(store, fact::BACKUP)?,
         "cursor": memory::fact(store, fact::CURSOR)?.and_then(|text| text.parse::<u64>().ok()),
     }))
+}
+
+/// The payments about which the nodes do not agree, or say nothing.
+fn unknown_payments(open: &BTreeMap<JobId, Record>) -> Value {
+    let unknown: Vec<Value> = open
+        .iter()
+        .filter_map(|(job, record)| match &record.stage {
+            Stage::Awaiting { verdict: Some(Verdict::Unknown(why)), .. } => {
+                Some(json!({ "job_id": job, "why": why }))
+            }
+            _ => None,
+        })
+        .collect();
+    json!({ "count": unknown.len(), "first": unknown.into_iter().take(UNKNOWN_MAX).collect::<Vec<_>>() })
 }
 
 /// A fact that is JSON; null if there is none.
@@ -145,6 +177,60 @@ fn claims_of(store: &Store, id: JobId) -> Result<Vec<String>, StoreError> {
         }
     }
     Ok(blocks)
+}
+
+fn payment(
+    store: &Store,
+    job: Option<JobId>,
+    account: Option<Account>,
+    blocks: &[BlockHash],
+) -> Result<Value, StoreError> {
+    let issued = match account {
+        Some(account) => INVOICES.get(store, &memory::account_key(&account))?,
+        None => None,
+    };
+    let id = job.or(issued.and_then(|issued| issued.job_id));
+    let mut claims = serde_json::Map::new();
+    for block in blocks {
+        if let Some(job) = CLAIMS.get(store, block)? {
+            claims.insert(block.to_string(), json!(job));
+        }
+    }
+    let record = match id {
+        Some(id) => JOBS.get(store, &id)?.map(|record| (id, record)),
+        None => None,
+    };
+    let Some((id, record)) = record else { return Ok(json!({ "job": null, "claims": claims })) };
+    if job.is_some() || account.is_some() {
+        claims.extend(claims_of(store, id)?.into_iter().map(|block| (block, json!(id))));
+    }
+    let mut answer = summary(id, &record);
+    let invoice = record.stage.invoice();
+    answer["account"] = json!(match invoice {
+        Some(invoice) => Some(invoice.account),
+        None => account_of(store, id)?,
+    });
+    answer["price_raw"] = json!(invoice.map(|invoice| invoice.price));
+    let (submitted, believed) = match &record.stage {
+        Stage::Awaiting { submitted, verdict, .. } => {
+            (submitted.as_deref(), verdict.as_ref().map(ToString::to_string))
+        }
+        Stage::Lapsed { submitted, .. } => (submitted.as_deref(), None),
+        _ => (None, None),
+    };
+    (answer["submitted"], answer["believed"]) = (json!(submitted), json!(believed));
+    Ok(json!({ "job": answer, "claims": claims }))
+}
+
+/// Few people ask, so the address of a job that no longer needs it is found by looking at all.
+fn account_of(store: &Store, id: JobId) -> Result<Option<Account>, StoreError> {
+    for entry in INVOICES.all(store) {
+        let (key, issued) = entry?;
+        if issued.job_id == Some(id) {
+            return Ok(Some(Account::from_bytes(key)));
+        }
+    }
+    Ok(None)
 }
 
 fn wallet(store: &Store) -> Result<Value, StoreError> {

@@ -1,5 +1,7 @@
 //! The worker's configuration: as it was written, then resolved, with every problem named.
 
+mod nano;
+
 mod raw;
 
 use std::path::{Path, PathBuf};
@@ -11,6 +13,7 @@ use self::raw::{Raw, RawBackup, RawHandler, RawOffer};
 use super::backups::BackupSettings;
 use super::executor::{Handler, HandlerKind, Limits};
 use super::input::Pricing;
+use super::nodes::Certainty;
 use super::terms::Terms;
 use crate::config::{Document, Env, Field, Problems, Secret, secret};
 use crate::protocol::limits::{
@@ -62,6 +65,10 @@ pub struct Settings {
     pub seed: Seed,
     /// The nodes to ask, in order.
     pub rpc: Vec<String>,
+    /// How sure of a payment the worker wants to be.
+    pub certainty: Certainty,
+    /// Where nodes tell of confirmations as they happen.
+    pub websocket: Vec<String>,
     /// The first index to use.
     pub account_index_start: u32,
     /// Where state is kept.
@@ -123,6 +130,14 @@ impl Resolver<'_> {
         let network = self.network(raw.nano.network);
         let seed = self.seed(raw.nano.seed);
         let rpc = self.rpc(raw.nano.rpc);
+        let certainty = self.certainty(
+            raw.nano.verify,
+            raw.nano.quorum,
+            raw.nano.requests_per_second,
+            raw.nano.policy,
+            &rpc,
+        );
+        let websocket = self.websocket(raw.nano.websocket);
         self.min_confirmations(raw.nano.min_confirmations);
         let index_start = self.env_number("NANO_ACCOUNT_INDEX_START", raw.nano.account_index_start);
         let index_start =
@@ -159,6 +174,8 @@ impl Resolver<'_> {
                 network: network?,
                 seed: seed?,
                 rpc: rpc?,
+                certainty: certainty?,
+                websocket: websocket?,
                 account_index_start: u32::try_from(index_start).ok()?,
                 state_dir,
                 poll_min: Duration::from_millis(min_ms),

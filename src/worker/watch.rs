@@ -1,21 +1,22 @@
 //! Gathers facts about payments: few calls, however many invoices are open.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+mod ask;
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use nano_currency::block::Block;
-use nano_currency::rpc::{BlockInfo, Lookup, Receivables, Rpc, RpcError, Subtype};
-use nano_currency::{Account, Amount, BlockHash, Network};
+use nano_currency::{Account, BlockHash};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use self::ask::ask;
+use super::ears::Ears;
 use super::engine::Heard;
-use super::nodes::Gate;
-use super::payment::{BlockFact, Facts, Invoice, Submitted};
+use super::nodes::Jury;
+use super::payment::Invoice;
 use crate::edge::Clock;
-use crate::points::crash_point;
 use crate::protocol::{JobId, Timestamp};
 
 /// Jobs looked at in one round: what a node answers in one call.
@@ -23,9 +24,6 @@ const JOBS_PER_ROUND: usize = 1_000;
 
 /// Rounds at a time, so that one call that hangs does not keep the other jobs waiting.
 const ROUNDS_MAX: usize = 4;
-
-/// Blocks that may add up to one payment: a buyer pays in a few parts, and each is claimed.
-const PARTS_MAX: usize = 256;
 
 /// Delays between looks at one invoice: soon after the buyer acted, then ever more rarely.
 const OPEN_DELAYS: Delays = Delays { first: Duration::from_millis(250), last: Duration::from_secs(30) };
@@ -67,6 +65,10 @@ struct Watched {
     due: Timestamp,
     /// Whether a round is looking at it.
     asked: bool,
+    /// When the last round began to.
+    looked: Option<Timestamp>,
+    /// Whether something has happened since.
+    hinted: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,29 +87,34 @@ struct Question {
     lapsed: bool,
 }
 
-/// Watches until `shutdown`; facts go to `heard`. Nothing is believed of a node that is not on
-/// `network`.
+/// Watches until `shutdown`; facts go to `heard`. Nothing is believed while a node that answers is
+/// on another network.
 pub async fn run(
-    rpc: Rpc,
-    network: Network,
+    jury: Arc<Jury>,
+    mut ears: Ears,
     clock: Clock,
     mut wishes: mpsc::Receiver<Wish>,
     heard: mpsc::Sender<Heard>,
     shutdown: CancellationToken,
 ) {
-    let gate = Arc::new(Gate::new(&rpc, network));
     let mut list = List::default();
     let mut rounds = JoinSet::new();
     // The loop that hears may itself be waiting for us to take a wish, so neither waits for the
     // other: what it has not yet heard is kept here, at most one answer for each open question.
     let mut unheard: VecDeque<Heard> = VecDeque::new();
+    // Whoever configured a node that cannot be used learns it now, not with the first payment.
+    rounds.spawn(ask(Arc::clone(&jury), Vec::new()));
     loop {
         while rounds.len() < ROUNDS_MAX
             && unheard.is_empty()
             && let Some(questions) = list.take_due(clock.now())
         {
-            rounds.spawn(ask_through(Arc::clone(&gate), rpc.clone(), questions));
+            rounds.spawn(ask(Arc::clone(&jury), questions));
         }
+        for (account, listen) in list.changes.drain(..) {
+            ears.want(account, listen);
+        }
+        ears.flush();
         let idle = rounds.len() < ROUNDS_MAX && unheard.is_empty();
         let wait = if idle { list.wait(clock.now()) } else { None };
         tokio::select! {
@@ -126,11 +133,13 @@ pub async fn run(
                     list.answered(job, clock.now());
                     unheard.push_back(Heard::Facts(job, facts));
                 }
+                unheard.extend(jury.news().map(|news| Heard::Nodes(news.to_string())));
             }
             slot = heard.reserve(), if !unheard.is_empty() => match (slot, unheard.pop_front()) {
                 (Ok(slot), Some(facts)) => slot.send(facts),
                 _ => return,
             },
+            account = ears.hint() => list.hasten(&account, clock.now()),
             () = sleep(wait) => {}
             () = shutdown.cancelled() => return,
         }
@@ -149,6 +158,10 @@ async fn sleep(wait: Option<Duration>) {
 struct List {
     jobs: HashMap<JobId, Watched>,
     due: BTreeSet<(Timestamp, JobId)>,
+    /// Whose invoice each account is: each is one job's.
+    accounts: HashMap<Account, JobId>,
+    /// Accounts to be listened for, or no longer; taken after every change.
+    changes: Vec<(Account, bool)>,
 }
 
 impl List {
@@ -165,7 +178,19 @@ impl List {
                 // A hash was submitted because somebody has just paid.
                 let due = if matches!(submitted, Hash::Some(_)) && !lapsed { now } else { now.plus(delay) };
                 self.due.insert((due, job));
-                self.jobs.insert(job, Watched { invoice, submitted, lapsed, delay, due, asked: false });
+                self.accounts.insert(invoice.account, job);
+                self.changes.push((invoice.account, true));
+                let watched = Watched {
+                    invoice,
+                    submitted,
+                    lapsed,
+                    delay,
+                    due,
+                    asked: false,
+                    looked: None,
+                    hinted: false,
+                };
+                self.jobs.insert(job, watched);
             }
             Wish::Unwatch(job) => {
                 self.remove(job);
@@ -176,6 +201,8 @@ impl List {
     fn remove(&mut self, job: JobId) -> Option<Watched> {
         let watched = self.jobs.remove(&job)?;
         self.due.remove(&(watched.due, job));
+        self.accounts.remove(&watched.invoice.account);
+        self.changes.push((watched.invoice.account, false));
         Some(watched)
     }
 
@@ -197,6 +224,7 @@ impl List {
             watched.delay = (watched.delay * 2).min(delays.last);
             self.due.insert((watched.due, job));
             if !std::mem::replace(&mut watched.asked, true) {
+                watched.looked = Some(now);
                 let Watched { invoice, submitted, lapsed, .. } = *watched;
                 questions.push(Question { job, invoice, submitted, lapsed });
             }
@@ -212,6 +240,29 @@ impl List {
                 watched.due = now.plus(watched.delay);
                 self.due.insert((watched.due, job));
             }
+            // The answer may be older than what has happened meanwhile.
+            if std::mem::take(&mut watched.hinted) {
+                let account = watched.invoice.account;
+                self.hasten(&account, now);
+            }
+        }
+    }
+
+    /// Something happened to an account: its job is looked at now. However many hints a stranger
+    /// causes, no more often than a job that is new.
+    fn hasten(&mut self, account: &Account, now: Timestamp) {
+        let Some(job) = self.accounts.get(account).copied() else { return };
+        let Some(watched) = self.jobs.get_mut(&job) else { return };
+        if watched.asked {
+            watched.hinted = true;
+            return;
+        }
+        let soonest = watched.looked.map_or(now, |looked| looked.plus(OPEN_DELAYS.first).max(now));
+        if soonest < watched.due {
+            self.due.remove(&(watched.due, job));
+            watched.due = soonest;
+            watched.delay = OPEN_DELAYS.first;
+            self.due.insert((soonest, job));
         }
     }
 
@@ -225,183 +276,6 @@ impl List {
     fn wait(&self, now: Timestamp) -> Option<Duration> {
         self.due.first().map(|(at, _)| at.since(now))
     }
-}
-
-/// One round, if the nodes are on the right network; otherwise all is unknown.
-async fn ask_through(gate: Arc<Gate>, rpc: Rpc, questions: Vec<Question>) -> Vec<(JobId, Facts)> {
-    crash_point!("worker/send/payment");
-    let Some(why) = gate.closed().await else {
-        let facts = ask(rpc, questions).await;
-        crash_point!("worker/answer/payment");
-        return facts;
-    };
-    let unknown = |question: &Question| Facts {
-        submitted: Submitted::NotFound,
-        found: Vec::new(),
-        unknown: Some(why.clone()),
-        lapsed: question.lapsed,
-    };
-    questions.iter().map(|question| (question.job, unknown(question))).collect()
-}
-
-/// One round: all submitted hashes in one call, all accounts in one call, and the blocks found on
-/// them in one call.
-async fn ask(rpc: Rpc, questions: Vec<Question>) -> Vec<(JobId, Facts)> {
-    let hashes = submitted_hashes(&questions);
-    let submitted = look_up(&rpc, &hashes).await;
-    let accounts: Vec<Account> = questions
-        .iter()
-        .filter(|question| !may_settle_alone(question, &submitted))
-        .map(|question| question.invoice.account)
-        .collect();
-    let receivable =
-        if accounts.is_empty() { Ok(BTreeMap::new()) } else { rpc.receivable_of(&accounts).await };
-    let parts: Vec<BlockHash> = receivable
-        .as_ref()
-        .map(|lists| {
-            questions
-                .iter()
-                .filter_map(|question| {
-                    lists.get(&question.invoice.account).map(|list| parts(list, question.invoice.price))
-                })
-                .flatten()
-                .collect()
-        })
-        .unwrap_or_default();
-    let found = look_up(&rpc, &parts).await;
-    questions
-        .iter()
-        .map(|question| (question.job, facts(question, &submitted, &receivable, &found)))
-        .collect()
-}
-
-type Lookups = Result<BTreeMap<BlockHash, Lookup>, RpcError>;
-
-async fn look_up(rpc: &Rpc, hashes: &[BlockHash]) -> Lookups {
-    if hashes.is_empty() { Ok(BTreeMap::new()) } else { rpc.blocks_info(hashes).await }
-}
-
-fn submitted_hashes(questions: &[Question]) -> Vec<BlockHash> {
-    let hashes: BTreeSet<BlockHash> = questions
-        .iter()
-        .filter_map(|question| match question.submitted {
-            Hash::Some(hash) => Some(hash),
-            Hash::None | Hash::Malformed => None,
-        })
-        .collect();
-    hashes.into_iter().collect()
-}
-
-/// Whether the submitted block alone pays the invoice: then there is nothing to look for on the
-/// account. While it is not confirmed the buyer may have paid by another one.
-fn may_settle_alone(question: &Question, submitted: &Lookups) -> bool {
-    let (Hash::Some(hash), Ok(lookups)) = (question.submitted, submitted) else { return false };
-    let block = lookups.get(&hash).and_then(Lookup::found).filter(|block| block.confirmed);
-    block.and_then(BlockInfo::payment).is_some_and(|payment| {
-        payment.destination == question.invoice.account && payment.amount >= question.invoice.price
-    })
-}
-
-/// The fewest blocks that cover the price: the largest first, so that dust cannot hide a payment.
-fn parts(list: &Receivables, price: Amount) -> Vec<BlockHash> {
-    let mut blocks: Vec<(Amount, BlockHash)> =
-        list.blocks.iter().map(|block| (block.amount.unwrap_or(Amount::MAX), block.hash)).collect();
-    blocks.sort_unstable_by(|one, other| other.cmp(one));
-    let mut sum = Amount::ZERO;
-    let mut parts = Vec::new();
-    for (amount, hash) in blocks {
-        if sum >= price || parts.len() == PARTS_MAX {
-            break;
-        }
-        // A node that lists bare hashes leaves the amount to the look-up.
-        sum = if amount == Amount::MAX { sum } else { sum.saturating_add(amount) };
-        parts.push(hash);
-    }
-    parts
-}
-
-fn facts(
-    question: &Question,
-    submitted: &Lookups,
-    receivable: &Result<BTreeMap<Account, Receivables>, RpcError>,
-    found: &Lookups,
-) -> Facts {
-    let mut facts =
-        Facts { submitted: Submitted::None, found: Vec::new(), unknown: None, lapsed: question.lapsed };
-    facts.submitted = match (question.submitted, submitted) {
-        (Hash::None, _) => Submitted::None,
-        (Hash::Malformed, _) => Submitted::Malformed,
-        (Hash::Some(_), Err(error)) => {
-            facts.unknown = Some(error.to_string());
-            Submitted::NotFound
-        }
-        (Hash::Some(hash), Ok(lookups)) => match read(lookups.get(&hash)) {
-            Reading::Fact(fact) => Submitted::Found(fact),
-            Reading::NotFound => Submitted::NotFound,
-            Reading::Unclear(reason) => {
-                facts.unknown = Some(reason);
-                Submitted::NotFound
-            }
-        },
-    };
-    match receivable {
-        Err(error) => facts.unknown = Some(error.to_string()),
-        Ok(lists) => {
-            if let Some(list) = lists.get(&question.invoice.account) {
-                add_found(&mut facts, list, question, found);
-            }
-        }
-    }
-    facts
-}
-
-fn add_found(facts: &mut Facts, list: &Receivables, question: &Question, found: &Lookups) {
-    if !list.complete {
-        facts.unknown = Some("the account has more sends than a node's answer can list".to_owned());
-    }
-    match found {
-        Err(error) => facts.unknown = Some(error.to_string()),
-        Ok(lookups) => {
-            for hash in parts(list, question.invoice.price) {
-                match read(lookups.get(&hash)) {
-                    Reading::Fact(fact) => facts.found.push(fact),
-                    // Listed a moment ago and gone now: rolled back.
-                    Reading::NotFound => {}
-                    Reading::Unclear(reason) => facts.unknown = Some(reason),
-                }
-            }
-        }
-    }
-}
-
-enum Reading {
-    Fact(BlockFact),
-    NotFound,
-    Unclear(String),
-}
-
-fn read(lookup: Option<&Lookup>) -> Reading {
-    match lookup {
-        None => Reading::Unclear("the node left a block out of its answer".to_owned()),
-        Some(Lookup::NotFound) => Reading::NotFound,
-        Some(Lookup::Unclear(reason)) => Reading::Unclear((*reason).to_owned()),
-        Some(Lookup::Found(info)) => {
-            let send = info.payment().map(|payment| (payment.destination, payment.amount));
-            if send.is_none() && is_send(info) {
-                return Reading::Unclear("the node does not know the amount of a send".to_owned());
-            }
-            Reading::Fact(BlockFact {
-                hash: info.hash,
-                send,
-                confirmed: info.confirmed,
-                claimed_elsewhere: false,
-            })
-        }
-    }
-}
-
-fn is_send(info: &BlockInfo) -> bool {
-    matches!(info.contents, Block::LegacySend(_)) || info.subtype == Some(Subtype::Send)
 }
 
 #[cfg(test)]

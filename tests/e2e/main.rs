@@ -19,6 +19,7 @@ mod leases;
 mod locks;
 mod lost;
 mod outages;
+mod panel;
 mod payments;
 mod sale;
 #[path = "../common/twin.rs"]

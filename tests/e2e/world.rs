@@ -69,7 +69,7 @@ impl Default for OfferText {
 impl World {
     pub(crate) async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let node = MockNode::start(Config::default()).await.unwrap();
+        let node = MockNode::start(twin()).await.unwrap();
         let relay_address = free_address();
         let url = format!("http://{relay_address}");
         let client = |seed: [u8; 32]| {
@@ -287,6 +287,11 @@ impl World {
         }
         text
     }
+}
+
+/// Nodes of one network have the same history, so all begin at the same moment.
+pub(crate) fn twin() -> Config {
+    Config { began_ms: Some(1_700_000_000_000), ..Config::default() }
 }
 
 pub(crate) fn invoice(job: &Job) -> Account {

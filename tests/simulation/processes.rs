@@ -22,6 +22,7 @@ use nano_worker::worker::backups::BackupSettings;
 use nano_worker::worker::executor::{Function, Handler, HandlerKind, Purpose, Run};
 use nano_worker::worker::input::Pricing;
 use nano_worker::worker::memory::{self, RegisteredOffer};
+use nano_worker::worker::nodes::Certainty;
 use nano_worker::worker::settings::OfferSettings;
 use nano_worker::worker::terms::{Accepts, Terms};
 use nano_worker::worker::{Parts, Settings, Wires};
@@ -306,6 +307,8 @@ impl World {
             network: Network::Dev,
             seed: Seed::parse(&"5e".repeat(32)).unwrap(),
             rpc: vec!["http://node".to_owned()],
+            certainty: Certainty::default(),
+            websocket: Vec::new(),
             account_index_start: start,
             state_dir: PathBuf::from("unused"),
             poll_min: Duration::from_millis(500),

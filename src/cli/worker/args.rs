@@ -69,6 +69,12 @@ pub(super) enum Command {
     /// Look at jobs.
     #[command(subcommand)]
     Jobs(Jobs),
+    /// Explain, rule by rule, what is believed of a payment and why.
+    CheckPayment {
+        /// A block's hash, an invoice address or a job's id.
+        #[arg(value_name = "HASH|ADDRESS|JOB")]
+        subject: String,
+    },
     /// The seed and its addresses.
     #[command(subcommand)]
     Wallet(Wallet),

@@ -77,6 +77,7 @@ fn status_text(status: &Value) -> String {
     for (stage, count) in status["stages"].as_object().into_iter().flatten() {
         lines.push(format!("  {stage:<10} {count}"));
     }
+    lines.extend(nodes_text(status));
     for offer in status["offers"].as_array().into_iter().flatten() {
         let id = offer["offer_id"].as_str().unwrap_or("not registered yet");
         lines.push(format!("offer        {}  {id}", text(&offer["name"])));
@@ -85,6 +86,34 @@ fn status_text(status: &Value) -> String {
     lines.push(format!("last event   {}", text(&status["cursor"])));
     lines.extend(past_text(status));
     lines.join("\n")
+}
+
+/// What is wrong with the nodes, and what they do not agree about.
+fn nodes_text(status: &Value) -> Vec<String> {
+    let (nodes, unknown) = (&status["nodes"], &status["unknown_payments"]);
+    let mut lines = Vec::new();
+    if !nodes.is_null() {
+        lines.push(format!(
+            "nodes        {} of {} must agree, verified by {}",
+            text(&nodes["quorum"]),
+            text(&nodes["nodes"]),
+            text(&nodes["verify"])
+        ));
+    }
+    for node in nodes["not_asked"].as_array().into_iter().flatten() {
+        lines.push(format!("  not asked  {}: {}", text(&node["node"]), text(&node["why"])));
+    }
+    for lie in nodes["lies"].as_array().into_iter().flatten() {
+        let (node, hash) = (text(&lie["node"]), text(&lie["hash"]));
+        lines.push(format!("  lied       {node} about {hash}: {}", text(&lie["evidence"])));
+    }
+    if unknown["count"].as_u64().is_some_and(|count| count > 0) {
+        lines.push(format!("unknown      {} payments that the nodes do not settle", unknown["count"]));
+    }
+    for payment in unknown["first"].as_array().into_iter().flatten() {
+        lines.push(format!("  {}  {}", text(&payment["job_id"]), text(&payment["why"])));
+    }
+    lines
 }
 
 /// Where the state came from, and where a copy of it is.
@@ -183,7 +212,7 @@ pub(super) fn table(rows: &Value, columns: &[&str], none: &str) -> String {
 }
 
 /// A value as people read it. What strangers wrote must not move the cursor.
-fn text(value: &Value) -> String {
+pub(super) fn text(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
         Value::String(text) => {

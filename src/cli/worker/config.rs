@@ -8,10 +8,12 @@ use super::args::Config;
 use super::exit::{Exit, Failure};
 use super::files;
 use super::output::Output;
+use crate::nano::rpc::panel::Trust;
 use crate::nano::rpc::{Rpc, RpcConfig};
 use crate::worker::Settings;
 use crate::worker::executor::HandlerKind;
 use crate::worker::input::Pricing;
+use crate::worker::nodes::Demand;
 use crate::worker::settings::{DEFAULT, OfferSettings};
 
 pub(super) fn run(path: &Path, verb: Config, out: Output) -> Result<Exit, Failure> {
@@ -64,6 +66,11 @@ fn resolved(settings: &Settings) -> Result<Value, Failure> {
             "network": settings.network.name(),
             "first_account": account,
             "rpc": node_names(settings)?,
+            "verify": if settings.certainty.trust == Trust::Proof { "proof" } else { "rpc" },
+            "quorum": settings.certainty.quorum,
+            "requests_per_second": settings.certainty.requests_per_second,
+            "policy": policy(settings),
+            "websockets": settings.websocket.len(),
             "account_index_start": settings.account_index_start,
             "index_gap": settings.index_gap,
         },
@@ -82,6 +89,11 @@ fn resolved(settings: &Settings) -> Result<Value, Failure> {
         "shutdown": { "drain_seconds": settings.drain.as_secs() },
         "offers": offers,
     }))
+}
+
+fn policy(settings: &Settings) -> Vec<Value> {
+    let rule = |demand: &Demand| json!({ "above_raw": demand.above.to_string(), "quorum": demand.quorum });
+    settings.certainty.demands.iter().map(rule).collect()
 }
 
 fn node_names(settings: &Settings) -> Result<Vec<String>, Failure> {

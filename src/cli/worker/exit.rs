@@ -203,7 +203,7 @@ impl From<StartError> for Failure {
                 .hint("name the key that this state was made with in relay.key, or another [state] dir"),
             StartError::OtherNetwork { .. } => Self::new(Exit::State, error)
                 .hint("name the network that this state was made on in nano.network, or another [state] dir"),
-            StartError::RelayUrl(_) | StartError::Rpc(_) | StartError::Offer(_) => {
+            StartError::RelayUrl(_) | StartError::Nodes(_) | StartError::Offer(_) => {
                 Self::new(Exit::Config, error)
             }
             StartError::Store(_) | StartError::Wallet(_) | StartError::Engine(_) | StartError::Restore(_) => {

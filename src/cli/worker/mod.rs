@@ -23,6 +23,8 @@ mod run;
 
 mod ask;
 
+mod check_payment;
+
 mod recover;
 
 mod poll;
@@ -86,6 +88,7 @@ fn dispatch(args: Args, out: Output) -> Result<Exit, Failure> {
         Command::Restore { file, replace } => backup::restore(&config, &file, replace, out),
         Command::Check => check::run(&config, out),
         Command::Status => ask::status(&config, out),
+        Command::CheckPayment { subject } => check_payment::run(&config, &subject, out),
         Command::Jobs(verb) => ask::jobs(&config, verb, out),
         Command::Wallet(verb) => keys::wallet(&config, verb, out),
         Command::Key(verb) => keys::key(&config, verb, out),

@@ -111,6 +111,15 @@ pub(super) fn read_frontiers(
     answer: Result<Value, Failure>,
 ) -> Result<std::collections::BTreeMap<Account, BlockHash>, Failure> {
     let answer = answer?;
+    let errors = answer.get("errors").and_then(Value::as_object);
+    // An account without a block is an error of its own, and where none has one there is no list.
+    let is_absent = |error: &Value| text(error).is_some_and(|error| error == "Account not found");
+    if !errors.is_none_or(|errors| errors.values().all(is_absent)) {
+        return Err(Failure::Malformed("frontiers"));
+    }
+    if errors.is_some() && answer.get("frontiers").is_none() {
+        return Ok(std::collections::BTreeMap::new());
+    }
     let read = |(key, value): (&str, &Value)| Some((Account::parse(key).ok()?, text(value)?.parse().ok()?));
     Ok(entries(&answer, "frontiers")?.into_iter().filter_map(read).collect())
 }

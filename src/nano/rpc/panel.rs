@@ -16,6 +16,7 @@ use futures_util::future::join_all;
 
 use super::config::Clock;
 use super::{BlockInfo, Lookup, Receivables, Rpc, RpcError};
+use crate::block::{Block, Subtype};
 use crate::network::Rules;
 use crate::proof::{Claim, Evidence, ProofError, Proven, prove, wanted};
 use crate::quorum::{Testimony, Verdict, Word, agree, merge};
@@ -26,6 +27,10 @@ mod fitness;
 /// A node is examined this often: four calls a minute, and one that falls behind misleads for a
 /// minute at most, while the others still outvote it.
 const EXAMINE_EVERY: Duration = Duration::from_secs(60);
+
+/// One that could not be reached is examined again this soon: it may only have been restarted. The
+/// breaker keeps what that costs small.
+const EXAMINE_AGAIN: Duration = Duration::from_secs(2);
 
 /// A node that lied is not asked for an hour: long enough to be noticed, and one that was mended
 /// comes back by itself.
@@ -138,6 +143,17 @@ impl Round {
 pub struct Panel {
     seats: Vec<Seat>,
     config: PanelConfig,
+    /// Held while nodes are examined, so that rounds that begin together examine them once.
+    examining: tokio::sync::Mutex<()>,
+}
+
+/// What nodes say waits for accounts.
+#[derive(Debug, Clone, Default)]
+pub struct Listed {
+    /// For each account; see [`merge`].
+    pub lists: BTreeMap<Account, Receivables>,
+    /// The nodes that did not list anything, and why.
+    pub silent: Vec<(String, String)>,
 }
 
 /// A node and what is held against it.
@@ -150,9 +166,14 @@ struct Seat {
 
 #[derive(Debug, Default)]
 struct Record {
-    examined: Option<Duration>,
+    /// When it is to be examined again; at once if it never was.
+    due: Option<Duration>,
     /// Why it is not asked; empty if it is.
     unfit: Vec<String>,
+    /// Whether it answers for another network.
+    foreign: bool,
+    /// How many blocks it has, as far as it says.
+    blocks: Option<u64>,
     aside: Option<(Duration, Lie)>,
 }
 
@@ -173,7 +194,7 @@ impl Panel {
         if config.quorum == 0 || config.quorum > nodes {
             return Err(QuorumError { quorum: config.quorum, nodes });
         }
-        Ok(Self { seats, config })
+        Ok(Self { seats, config, examining: tokio::sync::Mutex::default() })
     }
 
     /// How many must agree, unless a caller wants more.
@@ -188,6 +209,19 @@ impl Panel {
         let now = (self.config.clock)();
         let why = |seat: &Seat| Some((seat.name.clone(), seat.objection(now)?));
         self.seats.iter().filter_map(why).collect()
+    }
+
+    /// How many different nodes there are.
+    #[must_use]
+    pub fn nodes(&self) -> usize {
+        self.seats.iter().map(|seat| &seat.name).collect::<BTreeSet<_>>().len()
+    }
+
+    /// The nodes that answer for another network, as of the last examination. Whoever gave such a
+    /// node has mistaken one network for another, and may have mistaken the other nodes as well.
+    #[must_use]
+    pub fn foreign(&self) -> Vec<String> {
+        self.seats.iter().filter(|seat| seat.record().foreign).map(|seat| seat.name.clone()).collect()
     }
 
     /// Asks every fit node about these blocks.
@@ -227,23 +261,38 @@ impl Panel {
 
     /// Everything that any fit node says waits for these accounts; see [`merge`].
     pub async fn receivable(&self, accounts: &[Account]) -> BTreeMap<Account, Receivables> {
+        self.listed(accounts).await.lists
+    }
+
+    /// As [`Panel::receivable`], with the reasons of those that list nothing.
+    pub async fn listed(&self, accounts: &[Account]) -> Listed {
         self.examine().await;
         let now = (self.config.clock)();
-        let asked = self.seats.iter().filter(|seat| seat.objection(now).is_none());
-        let answers =
-            join_all(asked.map(|seat| async move { (&seat.name, seat.rpc.receivable_of(accounts).await) }));
-        let answers = answers.await;
+        let asked = self.seats.iter().map(|seat| async move {
+            match seat.objection(now) {
+                Some(why) => Err(why),
+                None => seat.rpc.receivable_of(accounts).await.map_err(|error| error.failure.to_string()),
+            }
+        });
+        let answers: Vec<Result<BTreeMap<Account, Receivables>, String>> = join_all(asked).await;
         let lists_of = |account: &Account| {
-            let list = |(node, answer): &(&String, Result<BTreeMap<Account, Receivables>, RpcError>)| {
-                let said = match answer {
-                    Ok(lists) => lists.get(account).cloned().ok_or_else(|| "no list".to_owned()),
-                    Err(error) => Err(error.to_string()),
-                };
-                Testimony { node: (*node).clone(), said }
+            let list = |(seat, answer): (&Seat, &Result<BTreeMap<Account, Receivables>, String>)| {
+                let said = answer
+                    .as_ref()
+                    .map_err(String::clone)
+                    .and_then(|lists| lists.get(account).cloned().ok_or_else(|| "no list".to_owned()));
+                Testimony { node: seat.name.clone(), said }
             };
-            answers.iter().map(list).collect::<Vec<_>>()
+            self.seats.iter().zip(&answers).map(list).collect::<Vec<_>>()
         };
-        accounts.iter().map(|account| (*account, merge(&lists_of(account), self.config.quorum))).collect()
+        let lists = accounts
+            .iter()
+            .map(|account| (*account, merge(&lists_of(account), self.config.quorum)))
+            .collect();
+        let why = |(seat, answer): (&Seat, &Result<_, String>)| {
+            Some((seat.name.clone(), answer.as_ref().err()?.clone()))
+        };
+        Listed { lists, silent: self.seats.iter().zip(&answers).filter_map(why).collect() }
     }
 
     /// The blocks that stand before these claims. What a block says is its own, so any node will
@@ -356,7 +405,7 @@ impl Judge<'_> {
     fn word(&mut self, hash: BlockHash, lookup: Option<&Lookup>) -> Result<Word, Objection> {
         match lookup {
             Some(Lookup::Found(info)) if self.config.trust == Trust::Proof => self.proven(info),
-            Some(Lookup::Found(info)) => Ok(believed(info)),
+            Some(Lookup::Found(info)) => believed(info),
             Some(Lookup::NotFound) => Ok(Word::NotFound),
             Some(forged) if forged.is_forged() => {
                 Err(Objection::Lie(format!("what it gives for {hash} is another block, or another's")))
@@ -404,10 +453,15 @@ impl Objection {
 }
 
 /// What a node says, taken at its word.
-fn believed(info: &BlockInfo) -> Word {
+fn believed(info: &BlockInfo) -> Result<Word, Objection> {
     let confirmed = info.confirmed;
     match info.payment() {
-        Some(paid) => Word::Sent { from: paid.payer, to: paid.destination, amount: paid.amount, confirmed },
-        None => Word::NoPayment { confirmed },
+        Some(paid) => {
+            Ok(Word::Sent { from: paid.payer, to: paid.destination, amount: paid.amount, confirmed })
+        }
+        None if matches!(info.contents, Block::LegacySend(_)) || info.subtype == Some(Subtype::Send) => {
+            Err(Objection::Unclear("does not know the amount of a send".to_owned()))
+        }
+        None => Ok(Word::NoPayment { confirmed }),
     }
 }

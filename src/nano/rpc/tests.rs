@@ -162,3 +162,15 @@ fn receivables_are_summed_as_far_as_they_are_known() {
     let list = Receivables { blocks: vec![block(some(3)), block(None), block(some(4))], complete: true };
     assert_eq!(list.total(), Amount::from_raw(7));
 }
+
+#[test]
+fn accounts_without_a_block_are_no_failure_and_any_other_error_is() {
+    let read = |answer: serde_json::Value| super::history::read_frontiers(Ok(answer));
+    let none = "nano_1111111111111111111111111111111111111111111111111111hifc8npp";
+    let (hash, absent) = ("AB".repeat(32), serde_json::json!({ none: "Account not found" }));
+    assert_eq!(read(serde_json::json!({ "errors": absent })).unwrap().len(), 0);
+    assert_eq!(read(serde_json::json!({ "frontiers": "" })).unwrap().len(), 0);
+    assert_eq!(read(serde_json::json!({ "frontiers": { none: hash }, "errors": absent })).unwrap().len(), 1);
+    assert!(read(serde_json::json!({ "frontiers": {}, "errors": { none: "Bad account number" } })).is_err());
+    assert!(read(serde_json::json!({})).is_err());
+}

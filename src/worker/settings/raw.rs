@@ -37,6 +37,27 @@ pub(super) struct RawNano {
     pub(super) account_index_start: Option<Field<u64>>,
     pub(super) index_gap: Option<Field<u64>>,
     pub(super) min_confirmations: Option<Field<u64>>,
+    pub(super) verify: Option<Field<Verify>>,
+    pub(super) quorum: Option<Field<u64>>,
+    pub(super) requests_per_second: Option<Field<u64>>,
+    pub(super) policy: Vec<RawPolicy>,
+    pub(super) websocket: Option<Field<Vec<String>>>,
+}
+
+/// How far nodes are tested, as it is written.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Verify {
+    Proof,
+    Rpc,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawPolicy {
+    pub(super) above_xno: Option<Field<String>>,
+    pub(super) above_raw: Option<Field<String>>,
+    pub(super) quorum: Option<Field<u64>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

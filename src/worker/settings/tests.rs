@@ -114,6 +114,24 @@ fn each_problem_is_named_by_its_path() {
     check("[\"http://127.0.0.1:7076\"]", "[\"http://a\", \"b\"]", "nano.rpc[1]");
     check("network = \"dev\"", "account_index_start = 4294967296", "nano.account_index_start");
     check("network = \"dev\"", "min_confirmations = 0", "nano.min_confirmations");
+    check("network = \"dev\"", "verify = \"hope\"", "nano.verify");
+    check("network = \"dev\"", "quorum = 0", "nano.quorum");
+    check("network = \"dev\"", "quorum = 2", "nano.quorum");
+    check("network = \"dev\"", "requests_per_second = 0", "nano.requests_per_second");
+    check("network = \"dev\"", "websocket = [\"http://a\"]", "nano.websocket[0]");
+    let policy = |rule: &str| format!("[[nano.policy]]\n{rule}\n[[offers]]\ntitle");
+    for (rule, path) in [
+        ("above_xno = \"1\"", "nano.policy[0].quorum"),
+        ("quorum = 1", "nano.policy[0].above_raw"),
+        ("quorum = 2\nabove_xno = \"1\"", "nano.policy[0].quorum"),
+        ("quorum = 1\nabove_xno = \"a lot\"", "nano.policy[0].above_xno"),
+        ("quorum = 1\nabove_xno = \"1\"\nabove_raw = \"1\"", "nano.policy[0]"),
+    ] {
+        check("[[offers]]\ntitle", &policy(rule), path);
+    }
+    // Two addresses of one host are one node.
+    let twice = "[\"http://127.0.0.1:7076/a\", \"http://127.0.0.1:7076/b\"]\nquorum = 2";
+    check("[\"http://127.0.0.1:7076\"]", twice, "nano.quorum");
     check("[nano]", "[lock]\nttl_seconds = 9\n[nano]", "lock.ttl_seconds");
     check("[nano]", "[lock]\nttl_seconds = 601\n[nano]", "lock.ttl_seconds");
     check("[nano]", "[polling]\nmin_ms = 100\nmax_ms = 99\n[nano]", "polling.max_ms");
@@ -259,4 +277,19 @@ proptest! {
         cut.insert_str(place, &text);
         let _ = read(&cut, &[("SELLER_OFFERS_JSON", &value), ("NANO_SEED", &value), ("SELLER_PRIVKEY", &value)]);
     }
+}
+
+#[test]
+fn how_sure_one_wants_to_be_is_read() {
+    let three = "[\"http://a\", \"http://b\", \"http://c\"]\nquorum = 2\nverify = \"rpc\"\n\
+                 requests_per_second = 7\nwebsocket = [\"ws://a:7078\"]\n\
+                 [[nano.policy]]\nabove_raw = \"5\"\nquorum = 3";
+    let settings = read(&WHOLE.replace("[\"http://127.0.0.1:7076\"]", three), &[]).unwrap();
+    let certainty = &settings.certainty;
+    assert_eq!((certainty.quorum, certainty.quorum_for(Amount::from_raw(6))), (2, 3));
+    assert_eq!(certainty.requests_per_second.map(std::num::NonZeroU32::get), Some(7));
+    assert_eq!((certainty.trust, settings.websocket.len()), (nano_currency::rpc::panel::Trust::Rpc, 1));
+    assert_eq!(read(WHOLE, &[]).unwrap().certainty, Certainty::default());
+    let extra = [("SELLER_PRIVKEY", SECRET), ("NANO_SEED", SECRET)];
+    assert_eq!(read(DEFAULT, &extra).unwrap().certainty, Certainty::default());
 }

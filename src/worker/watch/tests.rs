@@ -89,3 +89,37 @@ fn a_round_is_bounded_and_the_rest_is_next() {
     let sizes = [asked(&mut list, ms(250)), asked(&mut list, ms(250)), asked(&mut list, ms(250))];
     assert_eq!(sizes, [1_000, 500, 0]);
 }
+
+#[test]
+fn a_hint_makes_a_look_due_and_many_hints_no_more_than_that() {
+    let mut list = List::default();
+    list.obey(wish(1, None, false), ms(0));
+    let account = invoice(1).account;
+    for at in [250, 1_000, 5_000] {
+        assert_eq!(asked(&mut list, ms(at)), 1);
+        list.answered(job(1), ms(at));
+    }
+    assert!(list.wait(ms(5_300)).unwrap() > Duration::from_millis(500));
+    list.hasten(&account, ms(5_300));
+    assert_eq!(list.wait(ms(5_300)), Some(Duration::ZERO));
+    assert_eq!(asked(&mut list, ms(5_300)), 1);
+    // What happens during a look is looked at after it, and not in a hot circle.
+    for _ in 0..100 {
+        list.hasten(&account, ms(5_301));
+    }
+    assert_eq!(asked(&mut list, ms(5_310)), 0);
+    list.answered(job(1), ms(5_320));
+    assert_eq!(list.wait(ms(5_320)), Some(Duration::from_millis(230)));
+    list.hasten(&invoice(2).account, ms(5_320));
+    assert_eq!(list.wait(ms(5_320)), Some(Duration::from_millis(230)), "nobody's account");
+}
+
+#[test]
+fn accounts_are_listened_for_as_long_as_they_are_watched() {
+    let mut list = List::default();
+    list.obey(wish(1, None, false), ms(0));
+    list.obey(Wish::Unwatch(job(1)), ms(0));
+    let account = invoice(1).account;
+    assert_eq!(list.changes, [(account, true), (account, false)]);
+    assert!(list.accounts.is_empty());
+}

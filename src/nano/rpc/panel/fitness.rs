@@ -2,36 +2,43 @@
 
 use futures_util::future::join_all;
 
-use super::{EXAMINE_EVERY, Panel, Seat};
+use super::{EXAMINE_AGAIN, EXAMINE_EVERY, Panel, Seat};
 use crate::rpc::status::{BlockCount, Finding, Health, Telemetry, Version, assess};
 use crate::rpc::{Rpc, RpcError};
 use crate::{BlockHash, Network};
 
 impl Panel {
-    /// Looks again at the nodes whose last examination was a while ago.
-    pub(super) async fn examine(&self) {
+    /// Looks again at the nodes whose last examination was a while ago, or in vain.
+    pub async fn examine(&self) {
+        let _one_at_a_time = self.examining.lock().await;
         let now = (self.config.clock)();
-        let is_due = |seat: &&Seat| {
-            let record = seat.record();
-            record.examined.is_none_or(|at| now >= at + EXAMINE_EVERY)
-        };
+        let is_due = |seat: &&Seat| seat.record().due.is_none_or(|due| now >= due);
         let due: Vec<&Seat> = self.seats.iter().filter(is_due).collect();
         if due.is_empty() {
             return;
         }
         let (network, genesis) = (self.config.network, self.config.rules.genesis);
-        // All are looked at together, because whether one is behind the others show.
-        let looks =
-            join_all(self.seats.iter().map(|seat| async { look(&seat.rpc, network, genesis).await })).await;
-        let tip = tip(&looks, self.config.quorum);
-        for (seat, look) in self.seats.iter().zip(looks) {
+        let looks = join_all(due.iter().map(|seat| async { look(&seat.rpc, network, genesis).await })).await;
+        for (seat, look) in due.iter().zip(&looks) {
+            seat.record().blocks = count(look);
+        }
+        // Whether one is behind the others show; what those said that are not due is recent enough.
+        let counts = self.seats.iter().filter_map(|seat| seat.record().blocks).collect();
+        let tip = tip(counts, self.config.quorum);
+        for (seat, look) in due.iter().zip(looks) {
+            let wait = if matches!(look, Look::Unreachable(_)) { EXAMINE_AGAIN } else { EXAMINE_EVERY };
+            let foreign = matches!(look, Look::Foreign | Look::Told { on_network: false, .. });
             let unfit = objections(look, tip, network);
-            for why in &unfit {
-                tracing::warn!(node = seat.name, why, "a nano node is not asked");
-            }
             let mut record = seat.record();
-            record.examined = Some(now);
-            record.unfit = unfit;
+            if record.unfit != unfit {
+                for why in &unfit {
+                    tracing::warn!(node = seat.name, why, "a nano node is not asked");
+                }
+                if unfit.is_empty() {
+                    tracing::info!(node = seat.name, "a nano node is asked again");
+                }
+            }
+            (record.due, record.unfit, record.foreign) = (Some(now + wait), unfit, foreign);
         }
     }
 }
@@ -42,8 +49,12 @@ enum Look {
     Told { health: Box<Health>, on_network: bool },
     /// The node does not say, but has the network's first block.
     Silent,
-    /// The node cannot be told from one on another network, or not be reached.
+    /// The node does not have the network's first block, which every node of it has.
+    Foreign,
+    /// The node cannot be told from one on another network.
     Doubtful(String),
+    /// The node cannot be reached.
+    Unreachable(String),
 }
 
 async fn look(rpc: &Rpc, network: Network, genesis: Option<BlockHash>) -> Look {
@@ -67,24 +78,30 @@ fn is_on(version: &Version, network: Network, genesis: Option<BlockHash>) -> boo
 
 /// Proxies may not let `version` pass; the first block of a network is on every node of it.
 async fn recognise(rpc: &Rpc, genesis: Option<BlockHash>, error: &RpcError) -> Look {
-    let Some(genesis) = genesis.filter(|_| error.failure.is_answer()) else {
-        return Look::Doubtful(format!("does not say how it is: {}", error.failure));
-    };
+    let mute = |error: &RpcError| format!("does not say how it is: {}", error.failure);
+    if !error.failure.is_answer() {
+        return Look::Unreachable(mute(error));
+    }
+    let Some(genesis) = genesis else { return Look::Doubtful(mute(error)) };
     match rpc.block_info(&genesis).await {
         Ok(Some(_)) => Look::Silent,
-        Ok(None) => Look::Doubtful("does not have the network's first block".to_owned()),
+        Ok(None) => Look::Foreign,
+        Err(error) if !error.failure.is_answer() => Look::Unreachable(mute(&error)),
         Err(error) => Look::Doubtful(format!("does not say which network it is on: {}", error.failure)),
+    }
+}
+
+/// How many blocks a node has by its own word.
+fn count(look: &Look) -> Option<u64> {
+    match look {
+        Look::Told { health, on_network: true } => Some(health.blocks.count),
+        Look::Told { .. } | Look::Silent | Look::Foreign | Look::Doubtful(_) | Look::Unreachable(_) => None,
     }
 }
 
 /// As many blocks as a quorum of the nodes have. One node's word is not enough, or it could make
 /// all the others look late.
-fn tip(looks: &[Look], quorum: usize) -> Option<u64> {
-    let count = |look: &Look| match look {
-        Look::Told { health, on_network: true } => Some(health.blocks.count),
-        Look::Told { .. } | Look::Silent | Look::Doubtful(_) => None,
-    };
-    let mut counts: Vec<u64> = looks.iter().filter_map(count).collect();
+fn tip(mut counts: Vec<u64>, quorum: usize) -> Option<u64> {
     counts.sort_unstable_by(|a, b| b.cmp(a));
     counts.get(quorum.max(1) - 1).copied()
 }
@@ -93,7 +110,8 @@ fn objections(look: Look, tip: Option<u64>, network: Network) -> Vec<String> {
     let (health, on_network) = match look {
         Look::Told { health, on_network } => (health, on_network),
         Look::Silent => return Vec::new(),
-        Look::Doubtful(why) => return vec![why],
+        Look::Foreign => return vec![format!("is not on the network {network}, whose first block it lacks")],
+        Look::Doubtful(why) | Look::Unreachable(why) => return vec![why],
     };
     let is_network = |finding: &Finding| matches!(finding, Finding::WrongNetwork { .. });
     let mut findings: Vec<Finding> =
