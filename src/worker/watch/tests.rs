@@ -1,5 +1,7 @@
 //! When who is looked at.
 
+use nano_currency::Amount;
+
 use super::*;
 use crate::nano::Seed;
 
