@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::calls::Line;
+use super::coins::{self, Purse};
 use super::control::{Answering, Source};
 use super::effects::{Desk, Hands, Services};
 use super::engine::{Effects, Engine, Heard};
@@ -119,7 +120,7 @@ pub async fn run_on(
     parts: Parts,
     shutdown: CancellationToken,
 ) -> Result<(), StartError> {
-    until_stopped(Arc::new(store), settings, parts, &shutdown, None).await
+    until_stopped(Arc::new(store), None, settings, parts, &shutdown, None).await
 }
 
 /// Goes on with every open job, without taking new ones, until all of them wait for others or
@@ -149,8 +150,11 @@ async fn live(
     let ended = match restore::open(&settings, &parts.clock) {
         Ok(store) => {
             let store = Arc::new(store);
-            answering = Some(Answering::start(&dir, Source::Store(Arc::clone(&store)), parts.clock.clone()));
-            until_stopped(store, settings, parts, &shutdown, recovery).await
+            // A seed that is not this state's is refused below.
+            let purse = Purse::open(Arc::clone(&store), &settings, &parts).map(Arc::new).ok();
+            let source = Source::Store(Arc::clone(&store), purse.clone());
+            answering = Some(Answering::start(&dir, source, parts.clock.clone()));
+            until_stopped(store, purse, settings, parts, &shutdown, recovery).await
         }
         Err(error) => Err(error.into()),
     };
@@ -172,6 +176,7 @@ async fn live(
 
 async fn until_stopped(
     store: Arc<Store>,
+    purse: Option<Arc<Purse>>,
     settings: Settings,
     parts: Parts,
     shutdown: &CancellationToken,
@@ -184,7 +189,12 @@ async fn until_stopped(
     store.durable().await?;
     crash_point!("worker/start/durable");
     let kept = Arc::clone(&store);
+    let bringing = parts.tasks.clone();
+    let bring = purse.filter(|_| recovery.is_none());
     let mut daemon = Daemon::start(settings, parts, store, holder, wallet, recovery).await?;
+    if let Some(purse) = bring {
+        bringing.spawn(coins::on_schedule(purse, daemon.hands.stop.clone()));
+    }
     let ended = daemon.follow(shutdown).await;
     daemon.stop().await;
     if ended.as_ref().is_err_and(StartError::is_disk) {

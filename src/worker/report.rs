@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::coins::Errand;
 use super::look;
 use super::memory::{self, Record};
 use super::memory::{CLAIMS, HISTORY, INVOICES, JOBS, OFFERS, OPEN, OUTCOMES, RECENT, REQUESTS, fact};
@@ -34,6 +35,8 @@ pub enum Question {
     },
     /// The invoice addresses that were used.
     Wallet,
+    /// Something to be done with the coins: the purse does it, and says what it does meanwhile.
+    Coins(Errand),
     /// A backup; its answer is not JSON but the backup itself.
     Backup,
 }
@@ -48,7 +51,7 @@ pub fn answer(store: &Store, question: &Question) -> Result<Value, StoreError> {
         Question::Jobs { open, limit } => jobs(store, *open, (*limit).min(JOBS_MAX)),
         Question::Job { id } => job(store, *id),
         Question::Wallet => wallet(store),
-        Question::Backup => Ok(Value::Null),
+        Question::Backup | Question::Coins(_) => Ok(Value::Null),
     }
 }
 
