@@ -371,11 +371,11 @@ impl Purse {
             Processed::Accepted(_) => Ok(Published::Newest),
             Processed::Old => Ok(Published::Known),
             Processed::LowWork => {
-                // The same block: its hash does not depend on its work.
+                // The same block: its hash does not depend on its work. A receive needs as much as a
+                // send where the sender's account was never upgraded.
                 let fields = block.block.0.fields;
                 let thresholds = self.network.work();
-                let threshold =
-                    if block.subtype() == Subtype::Send { thresholds.send } else { thresholds.receive };
+                let threshold = thresholds.send.max(thresholds.receive);
                 block.block.0.work = self.work_for(fields.work_root(), threshold, tell).await?;
                 self.keep(block).await?;
                 Ok(Published::NotYet(format!("block {} needs more work", block.hash())))
