@@ -150,7 +150,6 @@ async fn live(
     let ended = match restore::open(&settings, &parts.clock) {
         Ok(store) => {
             let store = Arc::new(store);
-            // A seed that is not this state's is refused below.
             let purse = Purse::open(Arc::clone(&store), &settings, &parts).map(Arc::new).ok();
             let source = Source::Store(Arc::clone(&store), purse.clone());
             answering = Some(Answering::start(&dir, source, parts.clock.clone()));
@@ -189,12 +188,9 @@ async fn until_stopped(
     store.durable().await?;
     crash_point!("worker/start/durable");
     let kept = Arc::clone(&store);
-    let bringing = parts.tasks.clone();
-    let bring = purse.filter(|_| recovery.is_none());
+    let purse = purse.filter(|_| recovery.is_none());
     let mut daemon = Daemon::start(settings, parts, store, holder, wallet, recovery).await?;
-    if let Some(purse) = bring {
-        bringing.spawn(coins::on_schedule(purse, daemon.hands.stop.clone()));
-    }
+    daemon.hands.tasks.spawn(coins::on_schedule(purse, daemon.hands.stop.clone()));
     let ended = daemon.follow(shutdown).await;
     daemon.stop().await;
     if ended.as_ref().is_err_and(StartError::is_disk) {

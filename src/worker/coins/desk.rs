@@ -127,7 +127,8 @@ impl Purse {
 }
 
 /// Brings the coins home whenever it is due, until `stop`. What fails is said, and is tried again.
-pub(in crate::worker) async fn on_schedule(purse: Arc<Purse>, stop: CancellationToken) {
+pub(in crate::worker) async fn on_schedule(purse: Option<Arc<Purse>>, stop: CancellationToken) {
+    let Some(purse) = purse else { return };
     let Some(every) = purse.settings.every else { return };
     let rounds = async {
         loop {
