@@ -351,9 +351,7 @@ impl<'a> Story<'a> {
 }
 
 /// Where coins are brought.
-fn home() -> Account {
-    Account::from_bytes([0x77; 32])
-}
+const HOME: Account = Account::from_bytes([0x77; 32]);
 
 /// The seller's coins.
 impl Story<'_> {
@@ -370,17 +368,17 @@ impl Story<'_> {
         })
         .await;
         self.seller.kill();
-        self.seller.arm_verb(&["wallet", "sweep", "--to", &home().to_string()]);
+        self.seller.arm_verb(&["wallet", "sweep", "--to", &HOME.to_string()]);
         vec![told]
     }
 
     /// Asked again, the daemon finishes what died, and does nothing twice.
     async fn swept(&self) {
-        let sweep = ["wallet", "sweep", "--json", "--to", &home().to_string()];
+        let sweep = ["wallet", "sweep", "--json", "--to", &HOME.to_string()];
         let arrived = || -> Vec<Amount> {
             self.lane.node.with(|node, _| {
                 let invoice = |found: &Account| self.seller.owns(found);
-                let list = node.ledger.receivables(&home());
+                let list = node.ledger.receivables(&HOME);
                 list.filter(|(_, send)| invoice(&send.source)).map(|(_, send)| send.amount).collect()
             })
         };
