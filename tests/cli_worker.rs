@@ -12,6 +12,8 @@
 mod bench;
 #[path = "cli_worker/by_hand.rs"]
 mod by_hand;
+#[path = "cli_worker/coins.rs"]
+mod coins;
 #[path = "cli_worker/copies.rs"]
 mod copies;
 #[path = "cli_worker/demo.rs"]

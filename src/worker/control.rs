@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::backup::Export;
+use super::coins::{Errand, Purse};
 use super::report::{self, Question};
 use crate::edge::Clock;
 use crate::protocol::Timestamp;
@@ -33,6 +34,9 @@ const PIECES_MAX: usize = 4;
 
 /// How long one exchange may take; of a backup, one piece.
 const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Between two signs of life while an errand is run: searching for work can take minutes.
+const SIGN: Duration = Duration::from_secs(3);
 
 /// Where the socket of a state directory is.
 #[must_use]
@@ -115,6 +119,46 @@ pub async fn ask_backup(
     }
 }
 
+/// Has the daemon run an errand; `tell` hears what it does meanwhile. What it refuses comes with the
+/// kind of its error.
+///
+/// # Errors
+/// If none is running, it does not answer, or the connection breaks: then the errand is broken off.
+pub async fn ask_errand(
+    state_dir: &Path,
+    errand: &Errand,
+    tell: impl Fn(String),
+) -> Result<Result<Value, (String, String)>, AskError> {
+    let mut stream = match UnixStream::connect(socket_path(state_dir)).await {
+        Ok(stream) => stream,
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+            return Err(AskError::NotRunning);
+        }
+        Err(error) => return Err(AskError::NoAnswer(error)),
+    };
+    let question = json!(Question::Coins(errand.clone()));
+    stream.write_all(format!("{question}\n").as_bytes()).await.map_err(AskError::NoAnswer)?;
+    let mut lines = BufReader::new(stream.take(ANSWER_BYTES_MAX)).lines();
+    loop {
+        let line = tokio::time::timeout(TIMEOUT, lines.next_line()).await;
+        let line =
+            line.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(AskError::NoAnswer)?;
+        let line = line.ok_or_else(|| AskError::NoAnswer(io::ErrorKind::UnexpectedEof.into()))?;
+        let mut line: Value =
+            serde_json::from_str(&line).map_err(|error| AskError::NoAnswer(error.into()))?;
+        if let Some(error) = line["error"].as_str() {
+            let kind = line["kind"].as_str().unwrap_or("failed");
+            return Ok(Err((kind.to_owned(), error.to_owned())));
+        }
+        if line.get("answer").is_some() {
+            return Ok(Ok(line["answer"].take()));
+        }
+        if let Some(doing) = line["doing"].as_str() {
+            tell(doing.to_owned());
+        }
+    }
+}
+
 async fn exchange(mut stream: UnixStream, question: &Question) -> io::Result<Value> {
     let mut line = serde_json::to_vec(question)?;
     line.push(b'\n');
@@ -127,27 +171,48 @@ async fn exchange(mut stream: UnixStream, question: &Question) -> io::Result<Val
 /// Where answers come from.
 #[derive(Debug)]
 pub(super) enum Source {
-    /// The store of a daemon that works.
-    Store(Arc<Store>),
+    /// The store of a daemon that works, and its purse if it is this seed's.
+    Store(Arc<Store>, Option<Arc<Purse>>),
     /// None that could be believed; why.
     Outage(String),
 }
 
 impl Source {
-    fn store(&self) -> Option<Arc<Store>> {
-        match self {
-            Self::Store(store) => Some(Arc::clone(store)),
-            Self::Outage(_) => None,
+    /// What answers a question that takes longer, if it is one.
+    fn later(&self, question: &Question) -> Option<Later> {
+        match (self, question) {
+            (Self::Store(store, _), Question::Backup) => Some(Later::Backup(Arc::clone(store))),
+            (Self::Store(_, Some(purse)), Question::Coins(errand)) => {
+                Some(Later::Errand(Arc::clone(purse), errand.clone()))
+            }
+            _ => None,
         }
     }
 
     fn answer(&self, question: &Question) -> Result<Value, String> {
         match (self, question) {
-            (Self::Store(store), question) => {
+            (Self::Store(_, None), Question::Coins(_)) => Err("its wallet cannot be used".to_owned()),
+            (Self::Store(store, _), question) => {
                 report::answer(store, question).map_err(|error| error.to_string())
             }
             (Self::Outage(why), Question::Status) => Ok(json!({ "outage": why })),
             (Self::Outage(why), _) => Err(format!("the store cannot be asked: {why}")),
+        }
+    }
+}
+
+/// A question that takes a while.
+#[derive(Debug)]
+enum Later {
+    Backup(Arc<Store>),
+    Errand(Arc<Purse>, Errand),
+}
+
+impl Later {
+    async fn answer(self, now: Timestamp, writer: OwnedWriteHalf) {
+        match self {
+            Self::Backup(store) => send_backup(store, now, writer).await,
+            Self::Errand(purse, errand) => run_errand(&purse, &errand, writer).await,
         }
     }
 }
@@ -223,12 +288,12 @@ impl Control {
             };
             match tokio::time::timeout(TIMEOUT, reply(stream, &source)).await {
                 Ok(Ok(None)) => {}
-                // It takes a while, and others have questions meanwhile; the store makes one at a time.
-                Ok(Ok(Some((store, writer)))) => {
+                // It takes a while, and others have questions meanwhile; store and purse do one at a time.
+                Ok(Ok(Some((later, writer)))) => {
                     let (now, stop) = (clock.now(), stop.clone());
                     tokio::spawn(async move {
                         tokio::select! {
-                            () = send_backup(store, now, writer) => {}
+                            () = later.answer(now, writer) => {}
                             () = stop.cancelled() => {}
                         }
                     });
@@ -241,27 +306,75 @@ impl Control {
     }
 }
 
-/// Answers a question; one for a backup is left to be answered.
+/// Answers a question; one that takes a while is left to be answered.
 async fn reply(
     stream: UnixStream,
     source: &watch::Receiver<Source>,
-) -> io::Result<Option<(Arc<Store>, OwnedWriteHalf)>> {
+) -> io::Result<Option<(Later, OwnedWriteHalf)>> {
     let (reader, mut writer) = stream.into_split();
     let mut line = String::new();
     BufReader::new(reader.take(QUESTION_BYTES_MAX)).read_line(&mut line).await?;
     let answer = match serde_json::from_str::<Question>(&line) {
         Err(_) => json!({ "error": "the question is not one this version knows" }),
-        Ok(question) => match source.borrow().answer(&question) {
-            Ok(_) if matches!(question, Question::Backup) => {
-                return Ok(source.borrow().store().map(|store| (store, writer)));
+        Ok(question) => {
+            if let Some(later) = source.borrow().later(&question) {
+                return Ok(Some((later, writer)));
             }
-            Ok(answer) => json!({ "answer": answer }),
-            Err(error) => json!({ "error": error }),
-        },
+            match source.borrow().answer(&question) {
+                Ok(answer) => json!({ "answer": answer }),
+                Err(error) => json!({ "error": error }),
+            }
+        }
     };
     writer.write_all(answer.to_string().as_bytes()).await?;
     writer.shutdown().await?;
     Ok(None)
+}
+
+/// Runs an errand as long as the asker listens.
+async fn run_errand(purse: &Purse, errand: &Errand, mut writer: OwnedWriteHalf) {
+    let (sender, mut lines) = mpsc::unbounded_channel();
+    let tell = move |line: String| drop(sender.send(line));
+    let mut running = std::pin::pin!(purse.run(errand, &tell));
+    let answer = loop {
+        let line = tokio::select! {
+            biased;
+            answer = &mut running => break answer,
+            Some(line) = lines.recv() => json!({ "doing": line }),
+            () = tokio::time::sleep(SIGN) => json!({ "doing": null }),
+        };
+        if write_line(&mut writer, &line).await.is_err() {
+            return;
+        }
+    };
+    while let Ok(line) = lines.try_recv() {
+        drop(write_line(&mut writer, &json!({ "doing": line })).await);
+    }
+    let line = match answer {
+        Ok(answer) => json!({ "answer": answer }),
+        Err(error) => json!({ "error": chain(&error), "kind": error.kind() }),
+    };
+    drop(write_line(&mut writer, &line).await);
+    drop(writer.shutdown().await);
+}
+
+async fn write_line(writer: &mut OwnedWriteHalf, line: &Value) -> io::Result<()> {
+    let text = format!("{line}\n");
+    match tokio::time::timeout(TIMEOUT, writer.write_all(text.as_bytes())).await {
+        Ok(written) => written,
+        Err(_) => Err(io::ErrorKind::TimedOut.into()),
+    }
+}
+
+/// An error with its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
 }
 
 async fn send_backup(store: Arc<Store>, now: Timestamp, mut writer: OwnedWriteHalf) {

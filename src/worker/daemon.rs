@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::calls::Line;
+use super::coins::{self, Purse};
 use super::control::{Answering, Source};
 use super::ears::Ears;
 use super::effects::{Desk, Hands, Services};
@@ -120,7 +121,7 @@ pub async fn run_on(
     parts: Parts,
     shutdown: CancellationToken,
 ) -> Result<(), StartError> {
-    until_stopped(Arc::new(store), settings, parts, &shutdown, None).await
+    until_stopped(Arc::new(store), None, settings, parts, &shutdown, None).await
 }
 
 /// Goes on with every open job, without taking new ones, until all of them wait for others or
@@ -150,8 +151,10 @@ async fn live(
     let ended = match restore::open(&settings, &parts.clock) {
         Ok(store) => {
             let store = Arc::new(store);
-            answering = Some(Answering::start(&dir, Source::Store(Arc::clone(&store)), parts.clock.clone()));
-            until_stopped(store, settings, parts, &shutdown, recovery).await
+            let purse = Purse::open(Arc::clone(&store), &settings, &parts).map(Arc::new).ok();
+            let source = Source::Store(Arc::clone(&store), purse.clone());
+            answering = Some(Answering::start(&dir, source, parts.clock.clone()));
+            until_stopped(store, purse, settings, parts, &shutdown, recovery).await
         }
         Err(error) => Err(error.into()),
     };
@@ -173,6 +176,7 @@ async fn live(
 
 async fn until_stopped(
     store: Arc<Store>,
+    purse: Option<Arc<Purse>>,
     settings: Settings,
     parts: Parts,
     shutdown: &CancellationToken,
@@ -185,7 +189,9 @@ async fn until_stopped(
     store.durable().await?;
     crash_point!("worker/start/durable");
     let kept = Arc::clone(&store);
+    let purse = purse.filter(|_| recovery.is_none());
     let mut daemon = Daemon::start(settings, parts, store, holder, wallet, recovery).await?;
+    daemon.hands.tasks.spawn(coins::on_schedule(purse, daemon.hands.stop.clone()));
     let ended = daemon.follow(shutdown).await;
     daemon.stop().await;
     if ended.as_ref().is_err_and(StartError::is_disk) {

@@ -10,6 +10,7 @@ use nano_currency::{Account, BlockHash};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::coins::journal::{OwnBlock, Place};
 use super::input::Outcome;
 use super::stage::Stage;
 use crate::protocol::job::JobError;
@@ -47,6 +48,8 @@ pub(super) const CLAIMS: Keyspace<BlockHash, JobId> = Keyspace::new(8, "claims",
 pub(super) const INVOICES: Keyspace<[u8; 32], IssuedInvoice> = Keyspace::new(9, "invoices", 1);
 /// Which offer on the relay each offer of the configuration is.
 pub(super) const OFFERS: Keyspace<String, RegisteredOffer> = Keyspace::new(10, "offers", 1);
+/// The one block of ours that was signed for each place in an invoice account's chain.
+pub(super) const COINS: Keyspace<Place, OwnBlock> = Keyspace::new(11, "coins", 1);
 
 /// Opens the worker's store.
 ///
@@ -91,7 +94,7 @@ pub(super) enum Form {
 }
 
 /// All keyspaces: number, name, form.
-pub(super) const KEYSPACES: [(u8, &str, Form); 10] = [
+pub(super) const KEYSPACES: [(u8, &str, Form); 11] = [
     (FACTS.id(), "facts", Form::Json),
     (JOBS.id(), "jobs", Form::Json),
     (OPEN.id(), "open", Form::Json),
@@ -102,6 +105,7 @@ pub(super) const KEYSPACES: [(u8, &str, Form); 10] = [
     (CLAIMS.id(), "claims", Form::Json),
     (INVOICES.id(), "invoices", Form::Json),
     (OFFERS.id(), "offers", Form::Json),
+    (COINS.id(), "coins", Form::Json),
 ];
 
 /// Reads every record there is: damage shows nowhere else.
@@ -115,6 +119,7 @@ pub(super) fn read_all(store: &Store) -> Result<(), StoreError> {
     read_keyspace(store, &CLAIMS)?;
     read_keyspace(store, &INVOICES)?;
     read_keyspace(store, &OFFERS)?;
+    read_keyspace(store, &COINS)?;
     open_jobs(store)?;
     for entry in JOBS.all(store) {
         let (job, record) = entry?;
@@ -227,6 +232,8 @@ pub(super) mod fact {
     pub(crate) const RESTORED: &str = "restored";
     /// The last backup, as JSON.
     pub(crate) const BACKUP: &str = "backup";
+    /// When coins were last brought home on the schedule.
+    pub(crate) const BROUGHT: &str = "brought";
     /// Where the money is.
     pub(crate) const NETWORK: &str = "network";
     /// What people should know of the nodes, as JSON.

@@ -4,7 +4,7 @@
 //! [`payment`] and [`lease`] are its two hard questions, pure too. [`engine`] drives the machine
 //! for all jobs, one commit for many inputs. Around it stand the tasks that wait: `ingest` for
 //! news, [`watch`] for payments, [`keeper`] for locks, [`executor`] for handlers, `effects` for
-//! everything that is sent. [`report`] and [`control`] answer questions; [`recover`] and [`poll`]
+//! everything that is sent. [`coins`] brings home what was paid. [`report`] and [`control`] answer questions; [`recover`] and [`poll`]
 //! are for sellers who go step by step.
 //!
 //! Architecture invariant: it never names the relay's code, and nothing is sent, started or
@@ -27,6 +27,8 @@ pub mod terms;
 pub mod memory;
 
 pub mod wallet;
+
+pub mod coins;
 
 pub mod backup;
 
@@ -66,6 +68,8 @@ pub mod control;
 
 pub mod recover;
 
+pub mod rescan;
+
 pub mod poll;
 
 mod daemon;
@@ -79,4 +83,5 @@ mod outage;
 
 pub use daemon::{Parts, Wires, recover_once, run, run_on};
 pub use failure::StartError;
+pub use look::{Looked, Seen};
 pub use settings::Settings;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::coins::Errand;
 use super::look;
 use super::memory::{self, Record};
 use super::memory::{CLAIMS, HISTORY, INVOICES, JOBS, OFFERS, OPEN, OUTCOMES, RECENT, REQUESTS, fact};
@@ -49,6 +50,8 @@ pub enum Question {
     },
     /// The invoice addresses that were used.
     Wallet,
+    /// Something to be done with the coins: the purse does it, and says what it does meanwhile.
+    Coins(Errand),
     /// A backup; its answer is not JSON but the backup itself.
     Backup,
 }
@@ -64,7 +67,7 @@ pub fn answer(store: &Store, question: &Question) -> Result<Value, StoreError> {
         Question::Job { id } => job(store, *id),
         Question::Payment { job, account, blocks } => payment(store, *job, *account, blocks),
         Question::Wallet => wallet(store),
-        Question::Backup => Ok(Value::Null),
+        Question::Backup | Question::Coins(_) => Ok(Value::Null),
     }
 }
 

@@ -4,6 +4,8 @@ mod nano;
 
 mod raw;
 
+mod wallet;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,6 +13,7 @@ use nano_currency::{Amount, Network, Seed};
 
 use self::raw::{Raw, RawBackup, RawHandler, RawOffer};
 use super::backups::BackupSettings;
+use super::coins::WalletSettings;
 use super::executor::{Handler, HandlerKind, Limits};
 use super::input::Pricing;
 use super::nodes::Certainty;
@@ -87,6 +90,8 @@ pub struct Settings {
     pub index_gap: u32,
     /// Backups of the state.
     pub backup: BackupSettings,
+    /// What is done with the coins.
+    pub wallet: WalletSettings,
     /// What is offered.
     pub offers: Vec<OfferSettings>,
     /// This very program, if it can be the launcher of handlers; not a setting, so absent here.
@@ -146,6 +151,7 @@ impl Resolver<'_> {
         let state_dir = self.problems.take("state.dir", raw.state.dir);
         let state_dir = self.base.join(state_dir.unwrap_or_else(|| "state".to_owned()));
         let backup = self.backup(raw.backup, &state_dir);
+        let wallet = self.wallet(raw.wallet);
         let min_ms = self.env_number("POLL_INTERVAL_MS", raw.polling.min_ms);
         let min_ms = self.problems.number("polling.min_ms", min_ms, 500, 10..=3_600_000);
         let max_ms =
@@ -185,6 +191,7 @@ impl Resolver<'_> {
                 drain: Duration::from_secs(drain),
                 index_gap: u32::try_from(index_gap).ok()?,
                 backup,
+                wallet,
                 offers: offers?,
                 launcher: None,
             })

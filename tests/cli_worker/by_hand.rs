@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::bench::{Bench, Daemon};
 
 /// A relay in the bench's directory, and its address.
-fn relay(bench: &Bench) -> (Daemon, String) {
+pub(crate) fn relay(bench: &Bench) -> (Daemon, String) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_relay"))
         .args(["serve", "--listen", "127.0.0.1:0", "--data"])
         .arg(bench.path("relay"))

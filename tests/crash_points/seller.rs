@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use nano_worker::client::{JobsQuery, RelayClient};
-use nano_worker::nano::Amount;
+use nano_worker::nano::{Account, Amount, Seed};
 use nano_worker::protocol::{Actor, Status, Timestamp};
 
 use crate::lane::{Lane, key, log};
@@ -174,6 +174,19 @@ impl Seller {
         let mut life = self.life();
         life.process = Some(process);
         life.phase = Phase::Armed;
+    }
+
+    /// What a verb of the worker's prints, if it ends well.
+    pub(crate) fn ask(&self, verb: &[&str]) -> Option<String> {
+        let mut command = self.lane.program(env!("CARGO_BIN_EXE_worker"));
+        let ended = command.args(verb).arg("--config").arg(self.home.join("worker.toml")).output().unwrap();
+        ended.status.success().then(|| String::from_utf8(ended.stdout).unwrap())
+    }
+
+    /// Whether an account is one of the first of the seller's seed.
+    pub(crate) fn owns(&self, account: &Account) -> bool {
+        let seed = Seed::parse(fs::read_to_string(self.home.join("seed")).unwrap().trim()).unwrap();
+        (0..20).any(|index| seed.account(index).unwrap() == *account)
     }
 
     /// Whether it died of the point.

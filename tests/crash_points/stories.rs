@@ -50,6 +50,8 @@ pub(crate) enum Shape {
     Stopped,
     /// It is `worker recover` that dies.
     Recovering,
+    /// It is `worker wallet sweep` that dies.
+    Sweeping,
 }
 
 /// How a job has to end.
@@ -118,10 +120,14 @@ impl<'a> Story<'a> {
             Shape::StateLost => self.state_lost().await,
             Shape::Stopped => self.stopped().await,
             Shape::Recovering => self.recovering().await,
+            Shape::Sweeping => self.sweeping().await,
         };
         let recovery = self.seller.since_death();
         self.eventually("death at the point", async || self.seller.has_died().then_some(())).await;
         self.eventually("return", async || self.seller.is_back().then_some(())).await;
+        if shape == Shape::Sweeping {
+            self.swept().await;
+        }
         if shape == Shape::Refused {
             // It names no price for anybody.
             return (told, recovery);
@@ -341,6 +347,48 @@ impl<'a> Story<'a> {
         self.pay(&job, PRICE).await;
         self.seller.arm_verb(&["recover", "--patience", "15"]);
         vec![self.ended(&job, self.usual_end(), PRICE, 1).await]
+    }
+}
+
+/// Where coins are brought.
+const HOME: Account = Account::from_bytes([0x77; 32]);
+
+/// The seller's coins.
+impl Story<'_> {
+    async fn sweeping(&self) -> Vec<Told> {
+        self.seller.configure(&[offer("Echo", false)]);
+        self.seller.handler(ECHO);
+        self.seller.live();
+        let job = self.accepted("Echo").await;
+        self.pay(&job, PRICE).await;
+        let told = self.ended(&job, End::Delivered, PRICE, 1).await;
+        self.eventually("end of the job here", async || {
+            let balance = self.seller.ask(&["wallet", "balance", "--json"])?;
+            balance.contains("\"ours\"").then_some(())
+        })
+        .await;
+        self.seller.kill();
+        self.seller.arm_verb(&["wallet", "sweep", "--to", &HOME.to_string()]);
+        vec![told]
+    }
+
+    /// Asked again, the daemon finishes what died, and does nothing twice.
+    async fn swept(&self) {
+        let sweep = ["wallet", "sweep", "--json", "--to", &HOME.to_string()];
+        let arrived = || -> Vec<Amount> {
+            self.lane.node.with(|node, _| {
+                let invoice = |found: &Account| self.seller.owns(found);
+                let list = node.ledger.receivables(&HOME);
+                list.filter(|(_, send)| invoice(&send.source)).map(|(_, send)| send.amount).collect()
+            })
+        };
+        self.eventually("end of the sweep", async || {
+            self.seller.ask(&sweep)?;
+            (!arrived().is_empty()).then_some(())
+        })
+        .await;
+        assert!(self.seller.ask(&sweep).is_some(), "a second sweep failed");
+        assert_eq!(arrived(), [PRICE], "what was paid arrives once");
     }
 }
 

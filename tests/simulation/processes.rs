@@ -19,6 +19,7 @@ use nano_worker::relay::storage::embedded::Embedded;
 use nano_worker::relay::{self};
 use nano_worker::store::{Batch, Keyspace};
 use nano_worker::worker::backups::BackupSettings;
+use nano_worker::worker::coins::WalletSettings;
 use nano_worker::worker::executor::{Function, Handler, HandlerKind, Purpose, Run};
 use nano_worker::worker::input::Pricing;
 use nano_worker::worker::memory::{self, RegisteredOffer};
@@ -319,6 +320,7 @@ impl World {
             launcher: None,
             index_gap: 100,
             backup: BackupSettings { dir: PathBuf::from("unused"), every: None, keep: 1 },
+            wallet: WalletSettings::default(),
             offers: Offer::ALL.into_iter().map(|offer| self.offer(offer, index, number, life)).collect(),
         }
     }

@@ -1,9 +1,11 @@
 //! What may be written on the command line.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
+use crate::nano::Account;
 use crate::protocol::JobId;
 
 /// The seller's daemon: takes jobs, is paid in Nano, runs once, delivers.
@@ -78,6 +80,13 @@ pub(super) enum Command {
     /// The seed and its addresses.
     #[command(subcommand)]
     Wallet(Wallet),
+    /// Send back what was paid for a job that came to nothing.
+    Refund {
+        /// Which.
+        job: JobId,
+        #[command(flatten)]
+        to: Destination,
+    },
     /// The key that signs what the relay is told.
     #[command(subcommand)]
     Key(Key),
@@ -131,6 +140,44 @@ pub(super) enum Wallet {
     },
     /// List the addresses that invoices have used.
     List,
+    /// Say what is on the invoices, and for whom.
+    Balance,
+    /// Take in what was sent to invoices whose jobs have ended.
+    Receive {
+        /// Say what would be done, without doing it.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Take it in and send all of it to one account.
+    Sweep {
+        #[command(flatten)]
+        to: Destination,
+        /// Send on as well what buyers got nothing for, instead of keeping it for `refund`.
+        #[arg(long)]
+        owed: bool,
+    },
+    /// List the blocks that were made for this.
+    History,
+    /// Write them as a table for bookkeepers.
+    Export {
+        /// As comma-separated values, the only kind there is.
+        #[arg(long, required = true)]
+        csv: bool,
+        /// Where to; standard output unless given.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// Show an address as a QR code.
+    Qr {
+        /// The index of an address, or the job whose invoice it is.
+        of: IndexOrJob,
+    },
+    /// Find the addresses that this seed has used, from relay and chain; the daemon must not run.
+    Rescan {
+        /// How many unused addresses in a row end the search; [nano] index_gap unless given.
+        #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(100..=1_000_000))]
+        gap: Option<u32>,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -142,6 +189,33 @@ pub(super) enum Key {
     },
     /// Print the public half.
     Show,
+}
+
+/// Where coins go.
+#[derive(Debug, ClapArgs)]
+pub(super) struct Destination {
+    /// To this account, instead of where they belong.
+    #[arg(long, value_name = "ACCOUNT")]
+    pub(super) to: Option<Account>,
+    /// Say what would be done, without doing it.
+    #[arg(long)]
+    pub(super) dry_run: bool,
+}
+
+/// An address of the seed.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum IndexOrJob {
+    Index(u32),
+    Job(JobId),
+}
+
+impl FromStr for IndexOrJob {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let index = text.parse().map(Self::Index);
+        index.or_else(|_| text.parse().map(Self::Job)).map_err(|_| "neither an index nor a job")
+    }
 }
 
 /// Where a new secret goes.

@@ -104,7 +104,9 @@ impl Exit {
                 "The relay or the node could not be asked, or `recover` did not get done in time; try again later."
             }
             Self::CheckFailed => "`check`: at least one thing would keep the daemon from working.",
-            Self::NeedsPerson => "`recover`: something needs a person, say money that is owed back.",
+            Self::NeedsPerson => {
+                "`recover`, `refund` or the wallet: something needs a person, say money that is owed back."
+            }
             Self::NotFound => "There is no job of this id.",
             Self::Exists => "The file, or for `restore` a state, is there already and is not overwritten.",
             Self::Interrupted => "Stopped with Ctrl-C before the end.",

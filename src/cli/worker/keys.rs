@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use super::args::{Key, NewSecret, Wallet};
 use super::exit::{Exit, Failure};
 use super::output::Output;
-use super::{ask, files};
+use super::{ask, coins, files, rescan};
 use crate::edge::Entropy;
 use crate::nano::Seed;
 use crate::protocol::signing::Signer;
@@ -23,6 +23,13 @@ pub(super) fn wallet(config: &Path, verb: Wallet, out: Output) -> Result<Exit, F
         }
         Wallet::Address { index } => address(config, index, out),
         Wallet::List => ask::invoices(config, out),
+        Wallet::Balance => coins::balance(config, out),
+        Wallet::Receive { dry_run } => coins::receive(config, dry_run, out),
+        Wallet::Sweep { to, owed } => coins::sweep(config, to, owed, out),
+        Wallet::History => coins::history(config, out),
+        Wallet::Export { csv: _, out: file } => coins::export(config, file.as_deref(), out),
+        Wallet::Qr { of } => coins::qr(config, of, out),
+        Wallet::Rescan { gap } => rescan::run(config, gap, out),
     }
 }
 

@@ -17,6 +17,10 @@ mod config;
 
 mod keys;
 
+mod coins;
+
+mod rescan;
+
 mod check;
 
 mod run;
@@ -91,6 +95,7 @@ fn dispatch(args: Args, out: Output) -> Result<Exit, Failure> {
         Command::CheckPayment { subject } => check_payment::run(&config, &subject, out),
         Command::Jobs(verb) => ask::jobs(&config, verb, out),
         Command::Wallet(verb) => keys::wallet(&config, verb, out),
+        Command::Refund { job, to } => coins::refund(&config, job, to, out),
         Command::Key(verb) => keys::key(&config, verb, out),
         Command::Config(verb) => config::run(&config, verb, out),
         Command::Demo => demo::run(out),

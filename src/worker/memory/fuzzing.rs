@@ -12,6 +12,7 @@ pub(crate) fn records(which: u8, key: &[u8], value: &[u8]) {
     CLAIMS.fuzz(which, key, value);
     INVOICES.fuzz(which, key, value);
     OFFERS.fuzz(which, key, value);
+    COINS.fuzz(which, key, value);
     if which == OUTCOMES.id()
         && let Ok(outcome) = serde_json::from_slice::<StoredOutcome>(value)
     {

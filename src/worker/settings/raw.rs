@@ -14,6 +14,7 @@ pub(super) struct Raw {
     pub(super) nano: RawNano,
     pub(super) state: RawState,
     pub(super) backup: RawBackup,
+    pub(super) wallet: RawWallet,
     pub(super) polling: RawPolling,
     pub(super) lock: RawLock,
     pub(super) quote: RawQuote,
@@ -72,6 +73,18 @@ pub(super) struct RawBackup {
     pub(super) dir: Option<Field<String>>,
     pub(super) every_hours: Option<Field<u64>>,
     pub(super) keep: Option<Field<u64>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawWallet {
+    pub(super) sweep_to: Option<Field<String>>,
+    pub(super) representative: Option<Field<String>>,
+    pub(super) every_hours: Option<Field<u64>>,
+    pub(super) work_per_hour_max: Option<Field<u64>>,
+    pub(super) receive_min_xno: Option<Field<String>>,
+    pub(super) work_servers: Option<Field<Vec<String>>>,
+    pub(super) work_here: Option<Field<bool>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

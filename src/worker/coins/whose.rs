@@ -1,0 +1,122 @@
+//! Which of our accounts may be touched, and for whom their coins are.
+
+use nano_currency::{Account, Seed};
+use serde::Serialize;
+
+use super::CoinsError;
+use crate::protocol::JobId;
+use crate::store::{Store, StoreError};
+use crate::worker::look;
+use crate::worker::memory::{self, INVOICES, JOBS, fact};
+use crate::worker::stage::{Ending, Stage};
+
+/// How far beyond the next index an account is one of ours that will be an invoice: as far as a
+/// worker recognises addresses of a state that was lost.
+const AHEAD: u32 = 1_000;
+
+/// An account of ours, and what it was for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Own {
+    pub(super) account: Account,
+    pub(super) index: u32,
+    pub(super) job: Option<JobId>,
+    pub(super) claim: Claim,
+}
+
+/// For whom the coins on an account are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Claim {
+    /// The job is open: nothing is touched.
+    Open,
+    /// They were earned.
+    Ours,
+    /// The buyer got nothing for them.
+    Buyers,
+}
+
+impl Claim {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Ours => "ours",
+            Self::Buyers => "buyers",
+        }
+    }
+}
+
+/// Every account that was given away, by index.
+pub(super) fn accounts(store: &Store) -> Result<Vec<Own>, StoreError> {
+    let mut all = Vec::new();
+    for entry in INVOICES.all(store) {
+        let (key, issued) = entry?;
+        let account = Account::from_bytes(key);
+        all.push(Own {
+            account,
+            index: issued.index,
+            job: issued.job_id,
+            claim: claim(store, issued.job_id)?,
+        });
+    }
+    all.sort_unstable_by_key(|own| own.index);
+    Ok(all)
+}
+
+/// The account of a job.
+pub(super) fn account_of(store: &Store, job: JobId) -> Result<Option<Own>, StoreError> {
+    Ok(accounts(store)?.into_iter().find(|own| own.job == Some(job)))
+}
+
+fn claim(store: &Store, job: Option<JobId>) -> Result<Claim, StoreError> {
+    // Used before by a job that the relay had already forgotten.
+    let Some(job) = job else { return Ok(Claim::Ours) };
+    match JOBS.get(store, &job)? {
+        Some(record) => Ok(of_stage(&record.stage)),
+        // Seen in the look, and perhaps yet to be heard of.
+        None if memory::fact(store, fact::SYNCED)?.is_none() => Ok(Claim::Open),
+        None => Ok(Claim::Ours),
+    }
+}
+
+fn of_stage(stage: &Stage) -> Claim {
+    match stage {
+        Stage::Ended { ending } => match ending {
+            Ending::Delivered | Ending::Failed | Ending::Elsewhere | Ending::Refused => Claim::Ours,
+            Ending::Canceled { .. } | Ending::Expired { .. } | Ending::Vanished { .. } | Ending::PaidLate => {
+                Claim::Buyers
+            }
+        },
+        _ => Claim::Open,
+    }
+}
+
+/// Nothing is moved by a state that may not know all its jobs.
+pub(super) fn ensure_looked(store: &Store) -> Result<(), CoinsError> {
+    if look::is_due(store)? { Err(CoinsError::NotLooked) } else { Ok(()) }
+}
+
+/// Coins must not go in a circle, nor arrive where a payment is awaited.
+pub(super) fn ensure_elsewhere(
+    store: &Store,
+    seed: &Seed,
+    index_start: u32,
+    to: Account,
+) -> Result<(), CoinsError> {
+    if INVOICES.contains(store, &memory::account_key(&to))? {
+        return Err(CoinsError::OurInvoice(to));
+    }
+    let next =
+        memory::fact(store, fact::NEXT_INDEX)?.and_then(|text| text.parse().ok()).unwrap_or(index_start);
+    for index in next.max(index_start)..next.max(index_start).saturating_add(AHEAD) {
+        if seed.account(index)? == to {
+            return Err(CoinsError::OurInvoice(to));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a job ended with an error: then sending back is the seller's to decide.
+pub(super) fn has_failed(store: &Store, job: JobId) -> Result<bool, StoreError> {
+    let record = JOBS.get(store, &job)?;
+    Ok(record.is_some_and(|record| matches!(record.stage, Stage::Ended { ending: Ending::Failed })))
+}
