@@ -1,12 +1,98 @@
 //! The poller at the edge of its world.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, pending, ready};
+use reqwest::header::HeaderMap;
+use serde_json::json;
 
 use super::*;
-use crate::client::RelayClient;
+use crate::client::wire::{Request, Response};
+use crate::client::{RelayClient, Wire};
 use crate::edge::Clock;
 use crate::protocol::signing::Signer;
 use crate::store::{Batch, Keyspace};
+
+const URL: &str = "http://127.0.0.1:9";
+
+fn signer() -> Signer {
+    Signer::from_seed(&[1; 32])
+}
+
+fn poller(client: RelayClient, store: Arc<Store>) -> (Ingest, mpsc::Receiver<Page>) {
+    let entropy = Entropy::system();
+    let (pages, handed) = mpsc::channel(1);
+    let (_, hints) = mpsc::channel(1);
+    let line = Arc::new(Line::new(client, entropy.clone()));
+    let (min, max) = (Duration::from_millis(1), Duration::from_millis(1));
+    (Ingest { line, store, pages, hints, min, max, entropy, registrar: None }, handed)
+}
+
+/// A relay with a new storage, which does not say so but by its epoch, and whose log is as long as the
+/// old one was.
+#[derive(Debug, Default)]
+struct Replaced {
+    asked: Mutex<Vec<String>>,
+}
+
+impl Wire for Replaced {
+    fn call(&self, request: Request) -> BoxFuture<'static, Result<Response, String>> {
+        let body = if request.target.starts_with("/v1/poll") {
+            json!({
+                "events": [], "head_event_id": 20, "last_acked_event_id": 0, "min_event_id_retained": 1,
+                "epoch": "new"
+            })
+        } else {
+            json!({ "jobs": [], "total": 0, "limit": 100, "offset": 0, "next_cursor": "c" })
+        };
+        self.asked.lock().unwrap().push(request.target);
+        let body = body.to_string().into_bytes();
+        ready(Ok(Response { status: 200, headers: HeaderMap::new(), body })).boxed()
+    }
+
+    fn hints(&self, _: mpsc::Sender<Hint>) -> BoxFuture<'static, ()> {
+        pending().boxed()
+    }
+}
+
+/// Known in others: a cursor without an epoch. After the server's storage was replaced, what is in the
+/// beginning of its new log is ignored in silence by whoever asks for what comes after the old cursor.
+#[tokio::test]
+async fn a_new_epoch_makes_the_worker_look_at_all_jobs() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Arc::new(memory::open(dir.path()).unwrap());
+    let mut batch = Batch::default();
+    for (name, value) in [(fact::EPOCH, "old"), (fact::CURSOR, "15"), (fact::SYNCED, "yes")] {
+        memory::FACTS.put(&mut batch, &name.to_owned(), &value.to_owned()).unwrap();
+    }
+    store.commit(batch).unwrap();
+    let relay = Arc::new(Replaced::default());
+    let client =
+        RelayClient::over(Arc::clone(&relay) as _, URL, signer(), Clock::system(), Entropy::system())
+            .unwrap();
+    let (ingest, mut handed) = poller(client, store);
+    let round = tokio::spawn(async move { ingest.round(&ingest.stored_mode().unwrap()).await });
+    let mut positions = Vec::new();
+    while let Some(page) = handed.recv().await {
+        positions.extend(page.heard.into_iter().filter_map(|heard| match heard {
+            Heard::Cursor(position) => Some(position),
+            _ => None,
+        }));
+        page.durable.send(0).unwrap();
+    }
+    let Ok(Ok(round)) = round.await else { panic!("no round") };
+    let place = (Epoch("new".to_owned()), EventId(20));
+    assert_eq!(positions, [Position::Synced(Some(place.clone()))]);
+    assert_eq!(round.mode, Mode::Events(place.0, place.1));
+    let asked = relay.asked.lock().unwrap().clone();
+    // A relay that compares epochs is told the old one, and refuses.
+    assert!(asked[0].contains("since_event_id=15") && asked[0].contains("epoch=old"), "{asked:?}");
+    assert!(
+        asked.iter().any(|target| target.starts_with("/v1/jobs") && target.contains("cursor=start")),
+        "{asked:?}"
+    );
+}
 
 /// A worker whose poller has ended would only seem to work.
 #[tokio::test]
@@ -17,21 +103,8 @@ async fn a_store_that_cannot_be_read_ends_the_worker_and_not_only_the_poller() {
     let mut batch = Batch::default();
     newer.put(&mut batch, &fact::CURSOR.to_owned(), &"7".to_owned()).unwrap();
     store.commit(batch).unwrap();
-    let (clock, entropy) = (Clock::system(), Entropy::system());
-    let signer = Signer::from_seed(&[1; 32]);
-    let client = RelayClient::new("http://127.0.0.1:9", signer, clock, entropy.clone()).unwrap();
-    let (pages, mut handed) = mpsc::channel(1);
-    let (_hints, hints) = mpsc::channel(1);
-    let ingest = Ingest {
-        line: Arc::new(Line::new(client, entropy.clone())),
-        store,
-        pages,
-        hints,
-        min: Duration::from_millis(1),
-        max: Duration::from_millis(1),
-        entropy,
-        registrar: None,
-    };
+    let client = RelayClient::new(URL, signer(), Clock::system(), Entropy::system()).unwrap();
+    let (ingest, mut handed) = poller(client, store);
     let running = tokio::spawn(ingest.run(CancellationToken::new()));
     let page: Page = handed.recv().await.unwrap();
     assert!(matches!(page.heard[..], [Heard::Broken(StoreError::Record { .. })]), "{:?}", page.heard);
