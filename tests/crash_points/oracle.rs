@@ -88,7 +88,7 @@ fn ended_as_told(job: &Job, told: &Told, starts: &BTreeMap<String, usize>) {
 /// The ledger has what was paid, and the worker has claimed all of it for this job, or nothing.
 fn paid_as_told(job: &Job, told: &Told, lane: &Lane, remembered: &Remembered) {
     let account = invoice(job);
-    let received = receivables(lane, &account);
+    let received = sends_to(lane, &account);
     let total: Amount = received.values().copied().sum();
     assert_eq!(total, told.paid, "{job:?}");
     let id = told.job.to_string();
@@ -103,9 +103,18 @@ fn paid_as_told(job: &Job, told: &Told, lane: &Lane, remembered: &Remembered) {
     assert_eq!(owner, Some(&id), "the address is remembered for another job");
 }
 
-fn receivables(lane: &Lane, account: &Account) -> BTreeMap<String, Amount> {
+/// Every send to an account, whether it still waits or was received.
+fn sends_to(lane: &Lane, account: &Account) -> BTreeMap<String, Amount> {
     lane.node.with(|node, _| {
-        node.ledger.receivables(account).map(|(hash, entry)| (hash.to_string(), entry.amount)).collect()
+        let ledger = &node.ledger;
+        let waiting = ledger.receivables(account).map(|(hash, entry)| (hash.to_string(), entry.amount));
+        let mut sends: BTreeMap<String, Amount> = waiting.collect();
+        let mut next = ledger.head(account);
+        while let Some(stored) = next {
+            sends.extend(stored.source.map(|source| (source.to_string(), stored.amount)));
+            next = ledger.block(&stored.block.previous());
+        }
+        sends
     })
 }
 
