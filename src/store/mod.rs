@@ -49,7 +49,7 @@ use tree::Tree;
 /// A value's bytes at most; larger things are cut into [`Blobs`]. sled moves a *page* of more than a
 /// quarter of a segment to a file of its own, which no barrier covers, and a page holds up to twenty
 /// values: 17 before it is split, and the three of a neighbour that is merged into it. Twenty of
-/// these, with keys, are well under a quarter of [`SEGMENT_BYTES`].
+/// these, with keys, are well under a quarter of a segment.
 pub const VALUE_BYTES_MAX: usize = 32 * 1_024;
 
 /// Bytes of one segment of sled's log. sled's own 512 KiB would allow values of 6 KiB, and an offer

@@ -331,10 +331,14 @@ async fn reply(
     Ok(None)
 }
 
+/// Lines of an errand that may wait for a slow reader: two for each account of a large sweep.
+const LINES_MAX: usize = 4_096;
+
 /// Runs an errand as long as the asker listens.
 async fn run_errand(purse: &Purse, errand: &Errand, mut writer: OwnedWriteHalf) {
-    let (sender, mut lines) = mpsc::unbounded_channel();
-    let tell = move |line: String| drop(sender.send(line));
+    let (sender, mut lines) = mpsc::channel(LINES_MAX);
+    // Whoever reads too slowly misses what is being done, never what was done.
+    let tell = move |line: String| drop(sender.try_send(line));
     let mut running = std::pin::pin!(purse.run(errand, &tell));
     let answer = loop {
         let line = tokio::select! {

@@ -1,6 +1,6 @@
 //! A state directory whose store is gone or damaged gets another one: from a backup, or empty.
 //!
-//! What is missing in it is learned again by [`look`](super::look) before anything is quoted, and
+//! What is missing in it is learned again by `look` before anything is quoted, and
 //! from the relay as all news are. What was there before is moved aside, never deleted.
 
 use std::fs::{self, File};
