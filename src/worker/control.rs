@@ -35,6 +35,9 @@ const PIECES_MAX: usize = 4;
 /// How long one exchange may take; of a backup, one piece.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Lines that wait for whoever asked for an errand: each is a block, so these are some seconds' worth.
+const LINES_MAX: usize = 1_024;
+
 /// Between two signs of life while an errand is run: searching for work can take minutes.
 const SIGN: Duration = Duration::from_secs(3);
 
@@ -333,8 +336,9 @@ async fn reply(
 
 /// Runs an errand as long as the asker listens.
 async fn run_errand(purse: &Purse, errand: &Errand, mut writer: OwnedWriteHalf) {
-    let (sender, mut lines) = mpsc::unbounded_channel();
-    let tell = move |line: String| drop(sender.send(line));
+    let (sender, mut lines) = mpsc::channel(LINES_MAX);
+    // An asker who reads too slowly misses lines, and not the answer.
+    let tell = move |line: String| drop(sender.try_send(line));
     let mut running = std::pin::pin!(purse.run(errand, &tell));
     let answer = loop {
         let line = tokio::select! {

@@ -164,7 +164,7 @@ fn run(config: &Path, errand: &Errand) -> Result<Value, Failure> {
     runtime.map_err(Failure::other)?.block_on(async {
         let stop = on_signal()?;
         let doing = async {
-            match control::ask_errand(&dir, errand, |line| warn(line)).await {
+            match control::ask_errand(&dir, errand, warn).await {
                 Ok(answer) => answer.map_err(|(kind, text)| Failure::text(exit_of(&kind), text)),
                 Err(AskError::NotRunning) => here(config, errand).await,
                 Err(error) => Err(Failure::other(error)),
