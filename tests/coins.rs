@@ -84,7 +84,6 @@ impl Line {
     }
 
     fn answer(&self, body: &str) -> Reply {
-        self.judge(body);
         let call = Tree::parse(body.as_bytes()).ok()?;
         let action = call.text_of("action").unwrap_or_default().to_owned();
         let answer = self.with(|node, now_ms| rpc::answer(node, &action, &Args(&call), now_ms));
@@ -120,6 +119,8 @@ impl NodeWire for Way {
                 true => Luck::Answered,
                 false => line.luck.lock().unwrap().pop_front().unwrap_or(Luck::Answered),
             };
+            // What has left the worker may still arrive.
+            line.judge(&body);
             let answer = match luck {
                 Luck::Lost | Luck::DiesBefore => None,
                 Luck::Answered | Luck::Unheard | Luck::DiesAfter => line.answer(&body),
@@ -383,6 +384,26 @@ proptest! {
     fn whatever_goes_wrong_each_coin_comes_home_once(steps in prop::collection::vec(step(), 1..14)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
         runtime.unwrap().block_on(play(steps));
+    }
+}
+
+/// What waits has changed since the block was signed, so whoever decided anew would decide otherwise.
+#[tokio::test(start_paused = true)]
+async fn a_kept_block_is_published_before_another_is_thought_of() {
+    // However far the round had come.
+    for calls in 0..12 {
+        for last in [Luck::Lost, Luck::Unheard, Luck::DiesBefore, Luck::DiesAfter] {
+            let mut bench = Bench::new(1);
+            bench.fund(0, COIN);
+            let mut luck = vec![Luck::Answered; calls];
+            luck.push(last);
+            let errand = Errand::Sweep { to: None, owed: false, dry_run: false };
+            bench.life(&errand, luck).await;
+            bench.fund(0, 2 * COIN);
+            bench.sweep().await;
+            bench.check().await;
+            assert_eq!(bench.sums().1.iter().sum::<u128>(), 3 * COIN, "{calls} {last:?}");
+        }
     }
 }
 
