@@ -308,20 +308,29 @@ impl<'a> Story<'a> {
         vec![]
     }
 
-    /// The addresses of jobs that the seed has served before are not given to anybody again.
+    /// Somebody puts a copy of the state back that is older than the last job: that job is done, and
+    /// its address is given to nobody else.
     async fn state_lost(&self) -> Vec<Told> {
         self.seller.configure(&[offer("Echo", false)]);
         self.seller.handler(ECHO);
         self.seller.live();
-        let before = self.accepted("Echo").await;
+        self.accepted("Echo").await;
         self.seller.kill();
-        fs::remove_dir_all(self.seller.home.join("state")).unwrap();
+        let (state, copy) = (self.seller.home.join("state"), self.seller.home.join("copy"));
+        let copied = std::process::Command::new("cp").arg("-a").args([&state, &copy]).status().unwrap();
+        assert!(copied.success());
+        self.seller.live();
+        let forgotten = self.accepted("Echo").await;
+        self.seller.kill();
+        fs::remove_dir_all(&state).unwrap();
+        fs::rename(&copy, &state).unwrap();
         self.seller.arm();
-        self.eventually("new offer", async || (self.offers(true).await?.len() == 2).then_some(())).await;
+        self.pay(&forgotten, PRICE).await;
+        let told = self.ended(&forgotten, self.usual_end(), PRICE, 1).await;
         let job = self.accepted("Echo").await;
-        assert_ne!(invoice(&before), invoice(&job), "an address was given twice");
+        assert_ne!(invoice(&forgotten), invoice(&job), "an address was given twice");
         self.pay(&job, PRICE).await;
-        vec![self.ended(&job, self.usual_end(), PRICE, 1).await]
+        vec![told, self.ended(&job, self.usual_end(), PRICE, 1).await]
     }
 
     async fn stopped(&self) -> Vec<Told> {
