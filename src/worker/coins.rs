@@ -30,9 +30,9 @@ use nano_currency::seed::SeedError;
 use nano_currency::{Account, Amount, Network, Seed};
 use tokio::sync::Mutex;
 
-use super::daemon::Parts;
 use super::memory::{self, fact};
 use super::nodes::{Jury, NodesError};
+use super::parts::Parts;
 use super::settings::Settings;
 use crate::edge::{self, Clock, Entropy};
 use crate::protocol::JobId;

@@ -16,24 +16,25 @@ use super::effects::{Desk, Hands, Services};
 use super::engine::{Effects, Engine, Heard};
 use super::executor::Cage;
 use super::failure::StartError;
+use super::identity::identify;
 use super::ingest::{Ingest, Page};
 use super::input::Effect;
 use super::keeper::Keeper;
 use super::look::Look;
-use super::memory::{self, fact};
 use super::nodes::Jury;
 use super::offers::{self, OfferError, Registered, Registrar};
+use super::parts::Parts;
 use super::recover::Recovery;
 use super::restore;
 use super::settings::{OfferSettings, Settings};
 use super::stage::Stage;
 use super::wallet::Wallet;
 use super::{backups, boundaries, executor, outage, watch};
-use crate::client::{RelayClient, RelayUrlError, Wire, socket};
-use crate::edge::{self, Clock, Entropy, Tasks};
+use crate::client::socket;
+use crate::edge::{self, Clock, Entropy};
 use crate::points::crash_point;
 use crate::protocol::{JobId, OfferId, Timestamp};
-use crate::store::{Batch, Store, StoreError};
+use crate::store::{Store, StoreError};
 
 /// Inputs decided in one commit: more would only make the first of them wait.
 const INPUTS_PER_TURN: usize = 512;
@@ -58,48 +59,6 @@ const BEAT: Duration = Duration::from_secs(1);
 
 /// How long killed handlers and broken-off calls may take to end.
 const STOP_WAIT: Duration = Duration::from_secs(5);
-
-/// What comes from outside: time, randomness, tasks, and the ways to others.
-#[derive(Debug, Clone)]
-pub struct Parts {
-    /// Tells the time.
-    pub clock: Clock,
-    /// Makes randomness.
-    pub entropy: Entropy,
-    /// Runs what goes on at the same time.
-    pub tasks: Tasks,
-    /// The ways to relay and nodes, where they are not sockets.
-    pub wires: Option<Wires>,
-}
-
-/// Ways to others that are not sockets: for simulations.
-#[derive(Debug, Clone)]
-pub struct Wires {
-    /// To the relay.
-    pub relay: Arc<dyn Wire>,
-    /// To the nodes.
-    pub nodes: Arc<dyn nano_currency::rpc::Wire>,
-}
-
-impl Parts {
-    /// The machine's own.
-    #[must_use]
-    pub fn system() -> Self {
-        Self { clock: Clock::system(), entropy: Entropy::system(), tasks: Tasks::system(), wires: None }
-    }
-
-    /// A client of the relay.
-    pub(super) fn client(&self, settings: &Settings) -> Result<RelayClient, RelayUrlError> {
-        let (clock, entropy) = (self.clock.clone(), self.entropy.clone());
-        match &self.wires {
-            None => RelayClient::new(&settings.relay_url, settings.signer.clone(), clock, entropy),
-            Some(wires) => {
-                let wire = Arc::clone(&wires.relay);
-                RelayClient::over(wire, &settings.relay_url, settings.signer.clone(), clock, entropy)
-            }
-        }
-    }
-}
 
 /// Runs the worker until `shutdown`, then drains it.
 ///
@@ -199,35 +158,6 @@ async fn until_stopped(
         std::mem::forget(kept);
     }
     ended
-}
-
-/// The lasting id of this state directory, which makes a restarted worker keep its locks.
-pub(super) fn identify(store: &Store, settings: &Settings, parts: &Parts) -> Result<String, StartError> {
-    let ours = settings.signer.public_key().to_string();
-    let mut batch = Batch::default();
-    let network = settings.network.name();
-    match memory::fact(store, fact::NETWORK)? {
-        Some(found) if found != network => {
-            return Err(StartError::OtherNetwork { found, ours: network.to_owned() });
-        }
-        Some(_) => {}
-        None => memory::put_fact(&mut batch, fact::NETWORK, network)?,
-    }
-    match memory::fact(store, fact::SELLER)? {
-        Some(found) if found != ours => return Err(StartError::OtherSeller { found, ours }),
-        Some(_) => {}
-        None => memory::put_fact(&mut batch, fact::SELLER, &ours)?,
-    }
-    let holder = match memory::fact(store, fact::HOLDER)? {
-        Some(holder) => holder,
-        None => {
-            let holder = format!("worker-{}", hex::encode(parts.entropy.bytes::<16>()));
-            memory::put_fact(&mut batch, fact::HOLDER, &holder)?;
-            holder
-        }
-    };
-    store.commit(batch)?;
-    Ok(holder)
 }
 
 struct Daemon {

@@ -74,6 +74,10 @@ pub mod poll;
 
 mod daemon;
 
+mod identity;
+
+mod parts;
+
 mod failure;
 
 #[cfg(any(test, fuzzing))]
@@ -81,7 +85,8 @@ pub(crate) mod fuzzing;
 
 mod outage;
 
-pub use daemon::{Parts, Wires, recover_once, run, run_on};
+pub use daemon::{recover_once, run, run_on};
 pub use failure::StartError;
 pub use look::{Looked, Seen};
+pub use parts::{Parts, Wires};
 pub use settings::Settings;

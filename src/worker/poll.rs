@@ -12,15 +12,17 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 
 use super::calls::Line;
-use super::daemon::{self, Parts};
+use super::daemon;
 use super::engine::{Engine, Heard};
 use super::failure::StartError;
+use super::identity::identify;
 use super::ingest::{Ingest, Page, RoundError};
 use super::input::Effect;
 use super::look::Look;
 use super::memory::JOBS;
 use super::nodes::Jury;
 use super::offers::{self, OfferError};
+use super::parts::Parts;
 use super::restore;
 use super::settings::Settings;
 use super::wallet::Wallet;
@@ -78,7 +80,7 @@ impl From<StoreError> for PollError {
 /// durable by then is kept.
 pub async fn poll_once(settings: Settings, parts: Parts) -> Result<Vec<News>, PollError> {
     let store = Arc::new(restore::open(&settings, &parts.clock).map_err(StartError::from)?);
-    let holder = daemon::identify(&store, &settings, &parts)?;
+    let holder = identify(&store, &settings, &parts)?;
     let wallet = Wallet::open(&store, settings.seed.clone(), settings.account_index_start);
     let mut wallet = wallet.map_err(StartError::from)?;
     wallet.look_first(&store)?;

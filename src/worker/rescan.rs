@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use super::calls::Line;
-use super::daemon::{self, Parts};
 use super::failure::StartError;
+use super::identity::identify;
 use super::look::Look;
 use super::nodes::Jury;
+use super::parts::Parts;
 use super::restore;
 use super::settings::Settings;
 use super::wallet::Wallet;
@@ -29,7 +30,7 @@ pub struct Rescanned {
 /// If the state cannot be used, or another process uses it.
 pub async fn rescan(settings: &Settings, parts: &Parts, gap: Option<u32>) -> Result<Rescanned, StartError> {
     let store = Arc::new(restore::open(settings, &parts.clock)?);
-    daemon::identify(&store, settings, parts)?;
+    identify(&store, settings, parts)?;
     let mut wallet = Wallet::open(&store, settings.seed.clone(), settings.account_index_start)?;
     let started = edge::monotonic();
     let clock = move || edge::monotonic().saturating_duration_since(started);
