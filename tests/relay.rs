@@ -6,6 +6,8 @@
 mod again;
 #[path = "relay/bazaar.rs"]
 mod bazaar;
+#[path = "relay/bots.rs"]
+mod bots;
 #[path = "relay/broken.rs"]
 mod broken;
 #[path = "relay/flaws.rs"]
