@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use crate::protocol::{JobId, OfferId, Status, Timestamp};
+use crate::protocol::{JobId, OfferId, PublicKey, Status, Timestamp};
 use crate::store::Key;
 
 /// Lines of a purchase's history that are kept: the first ones tell the story.
@@ -100,6 +100,12 @@ pub struct Agreed {
     pub amount: Amount,
     /// To whom.
     pub invoice: Account,
+    /// Until when it could be agreed to.
+    #[serde(default)]
+    pub expires_at: Option<Timestamp>,
+    /// Who is paid; not written down by the first version.
+    #[serde(default)]
+    pub seller: Option<PublicKey>,
 }
 
 /// A signed block, as it is kept.
@@ -160,6 +166,9 @@ pub struct Order {
     pub begun: Option<Move>,
     /// What was agreed to.
     pub agreed: Option<Agreed>,
+    /// Whether this journal has agreed to it, and the relay has let it: in time, then.
+    #[serde(default)]
+    pub accepted: bool,
     /// The index of the account that pays.
     pub account_index: u32,
     /// The block that pays.
@@ -188,6 +197,7 @@ impl Order {
             mandate: None,
             begun: None,
             agreed: None,
+            accepted: false,
             account_index: 0,
             payment: None,
             abandoned: Vec::new(),

@@ -1,9 +1,11 @@
 //! The `buyer` program: its commands and what they print.
 
 mod args;
+mod policy;
 mod progress;
 mod settings;
 mod text;
+mod wallet;
 
 #[cfg(any(test, fuzzing))]
 pub(super) use settings::fuzzing;
@@ -19,6 +21,7 @@ use self::args::{Cli, Command, KeyCommand, read_payload, read_xno};
 use self::progress::Display;
 use self::settings::Settings;
 use super::{CliError, Exit, Output};
+use crate::buyer::memory::OwnerError;
 use crate::buyer::order::Order;
 use crate::buyer::plan::QuoteError;
 use crate::buyer::{BuyError, Buyer};
@@ -84,7 +87,8 @@ async fn purchase(
     let watch = |progress: &crate::buyer::Progress| display.show(progress);
     let take_up = async |job: JobId| buyer.take_up(&job, index).await.map_err(failure);
     match command {
-        Command::Account => account(buyer, settings, output).await,
+        Command::Account => wallet::balance(buyer, settings, output).await,
+        Command::Wallet(verb) => wallet::run(buyer, settings, verb, &display, output).await,
         Command::Request { offer, payload } => {
             let payload = read_payload(&payload.payload)?;
             let (order, job) = buyer.request(offer, &payload, None, index).await.map_err(failure)?;
@@ -125,7 +129,7 @@ async fn purchase(
             Ok(show(&order, &job, output))
         }
         Command::Buy { offer, payload, max_price_xno } => {
-            let max = read_xno(&max_price_xno)?;
+            let max = read_xno("--max-price-xno", &max_price_xno)?;
             let payload = read_payload(&payload.payload)?;
             let (mut order, job) = buyer.request(offer, &payload, Some(max), index).await.map_err(failure)?;
             display.show(&crate::buyer::Progress::Requested { job_id: job.job_id });
@@ -187,21 +191,6 @@ async fn offers(settings: &Settings, query: &OffersQuery, output: Output) -> Res
     Ok(Exit::Ok)
 }
 
-async fn account(buyer: &Buyer, settings: &Settings, output: Output) -> Result<Exit, CliError> {
-    let funds = buyer.funds(settings.account_index).await.map_err(failure)?;
-    let text = format!(
-        "account {}\nholds {} XNO\nwaiting to be received: {} XNO",
-        funds.account,
-        funds.balance.to_xno(),
-        funds.receivable.to_xno()
-    );
-    output.answer(text, || {
-        json!({ "account": funds.account, "account_index": settings.account_index,
-                "balance_raw": funds.balance, "receivable_raw": funds.receivable })
-    });
-    Ok(Exit::Ok)
-}
-
 fn show(order: &Order, job: &Job, output: Output) -> Exit {
     output.answer(text::job(order, job), || json!({ "job": job, "order": order }));
     Exit::Ok
@@ -255,7 +244,14 @@ fn failure(error: BuyError) -> CliError {
         BuyError::Quote(QuoteError::TooExpensive { .. }) => (Exit::Quote, "quote.too_expensive"),
         BuyError::Quote(QuoteError::Expired) => (Exit::Quote, "quote.expired"),
         BuyError::Quote(QuoteError::Changed { .. }) => (Exit::Quote, "quote.changed"),
+        BuyError::Quote(QuoteError::OtherSeller { .. }) => (Exit::Quote, "quote.other_seller"),
         BuyError::Quote(_) => (Exit::Quote, "quote.invalid"),
+        BuyError::Policy(rule) => (Exit::Policy, rule.code()),
+        BuyError::Owner(OwnerError::Store(_)) => (Exit::Failed, "journal"),
+        BuyError::Owner(OwnerError::OtherSeed { .. }) => (Exit::Usage, "journal.other_seed"),
+        BuyError::Owner(OwnerError::OtherNetwork { .. }) => (Exit::Usage, "journal.other_network"),
+        BuyError::OtherNetwork { .. } => (Exit::Usage, "node.other_network"),
+        BuyError::Work(_) => (Exit::Node, "work"),
         BuyError::Over { paid: Some(_), .. } => (Exit::Unsettled, "paid_but_over"),
         BuyError::Over { .. } => (Exit::JobOver, "job_over"),
         BuyError::NotNow { .. } => (Exit::Relay, "not_now"),

@@ -4,7 +4,7 @@ use std::io::{self, Read as _};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use nano_currency::Amount;
+use nano_currency::{Account, Amount};
 use serde_json::Value;
 
 use crate::cli::CliError;
@@ -24,7 +24,8 @@ Exit codes:
    7  the account has too little money
    8  the relay refused, or cannot be reached
    9  no node answers; nothing was paid
-  10  somebody took too long: run `buyer resume` or `buyer wait`";
+  10  somebody took too long: run `buyer resume` or `buyer wait`
+  11  the spending policy forbids it; nothing was paid";
 
 /// Buys from sellers on a relay, and pays in Nano.
 #[derive(Debug, Parser)]
@@ -75,6 +76,9 @@ pub(super) enum Command {
     Key(KeyCommand),
     /// Shows the account that pays: its address, its balance, what it can receive
     Account,
+    /// The account that pays, apart from its purchases
+    #[command(subcommand)]
+    Wallet(WalletCommand),
     /// Lists offers
     Offers {
         /// Part of the title or the description
@@ -164,6 +168,43 @@ pub(super) enum KeyCommand {
     },
 }
 
+#[derive(Debug, Subcommand)]
+pub(super) enum WalletCommand {
+    /// Prints the account's address
+    Address,
+    /// Shows what the account holds and what waits for it
+    Balance,
+    /// Takes in what was sent to it
+    Receive,
+    /// Sends a part of it away
+    Send {
+        /// Where to
+        to: Account,
+        /// How much
+        #[arg(long, value_name = "XNO")]
+        xno: String,
+    },
+    /// Takes in what waits and sends all of it away
+    Sweep {
+        /// Where to
+        #[arg(long, value_name = "ACCOUNT")]
+        to: Account,
+    },
+    /// Lists the blocks that were signed here
+    History,
+    /// Writes them as a table for bookkeepers
+    Export {
+        /// As comma-separated values, the only kind there is
+        #[arg(long, required = true)]
+        csv: bool,
+        /// Where to; standard output unless given
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// Shows the address as a QR code
+    Qr,
+}
+
 #[derive(Debug, Args)]
 pub(super) struct Payload {
     /// What the seller is to work on: JSON, @FILE, or - for standard input
@@ -180,12 +221,12 @@ pub(super) struct Limit {
 
 impl Limit {
     pub(super) fn read(&self) -> Result<Option<Amount>, CliError> {
-        self.max_price_xno.as_deref().map(read_xno).transpose()
+        self.max_price_xno.as_deref().map(|text| read_xno("--max-price-xno", text)).transpose()
     }
 }
 
-pub(super) fn read_xno(text: &str) -> Result<Amount, CliError> {
-    Amount::parse_xno(text).map_err(|error| CliError::usage(format_args!("--max-price-xno: {error}")))
+pub(super) fn read_xno(flag: &str, text: &str) -> Result<Amount, CliError> {
+    Amount::parse_xno(text).map_err(|error| CliError::usage(format_args!("{flag}: {error}")))
 }
 
 /// The payload that an argument names. A text that is no JSON is not guessed at.

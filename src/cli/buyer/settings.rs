@@ -6,12 +6,14 @@ pub(in crate::cli) mod fuzzing;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use nano_currency::rpc::{Rpc, RpcConfig};
+use nano_currency::rpc::{Rpc, RpcConfig, WorkSources};
 use nano_currency::{Network, Seed};
 use serde::Deserialize;
 
 use super::args::Flags;
-use crate::buyer::{Buyer, Manners, Memory, Parts};
+use super::policy::{self, RawPolicy};
+use crate::buyer::policy::Policy;
+use crate::buyer::{Buyer, Guard, Manners, Memory, Parts};
 use crate::cli::{CliError, Exit};
 use crate::client::RelayClient;
 use crate::config::{Document, Env, Field, Problems, Secret, SecretRef, secret};
@@ -34,6 +36,7 @@ struct Raw {
     state: RawState,
     #[serde(default)]
     patience: RawPatience,
+    policy: Option<RawPolicy>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -48,6 +51,8 @@ struct RawNano {
     seed: Option<Field<String>>,
     rpc: Option<Field<Vec<String>>>,
     account_index: Option<Field<u64>>,
+    work_servers: Option<Field<Vec<String>>>,
+    work_here: Option<Field<bool>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -73,6 +78,9 @@ pub(super) struct Settings {
     network: Network,
     state: PathBuf,
     manners: Manners,
+    work_servers: Vec<String>,
+    work_here: bool,
+    policies: Vec<Policy>,
 }
 
 impl Settings {
@@ -130,10 +138,15 @@ impl Settings {
         let key = Wanted { path: "relay.key", flag: ("--key", &flags.key), env: "BUYER_PRIVKEY" };
         let key = key.find(&mut problems, raw.relay.key, base, env);
         let seed = Wanted { path: "nano.seed", flag: ("--seed", &flags.seed), env: "NANO_SEED" };
+        let seed_file = seed.file(raw.nano.seed.as_ref(), base, env);
         let seed = seed.find(&mut problems, raw.nano.seed, base, env);
         let dir = problems.take("state.dir", raw.state.dir).map(|dir| base.join(dir));
-        let state = flags.state.as_ref().map(|dir| here.join(dir)).or(dir).unwrap_or_else(|| state_dir(env));
+        let dir = flags.state.as_ref().map(|dir| here.join(dir)).or(dir);
+        let found = policy::collect(&mut problems, raw.policy, base, seed_file.as_deref(), dir.as_deref());
+        let state = found.journal.or(dir).unwrap_or_else(|| state_dir(env));
         let manners = manners(&mut problems, raw.patience);
+        let work_servers = problems.take("nano.work_servers", raw.nano.work_servers).unwrap_or_default();
+        let work_here = problems.take("nano.work_here", raw.nano.work_here).unwrap_or(true);
         let settings = match (relay_url, network, rpc) {
             (Some(relay_url), Some(network), Some(rpc)) => Some(Self {
                 relay_url,
@@ -144,6 +157,9 @@ impl Settings {
                 network,
                 state,
                 manners,
+                work_servers,
+                work_here,
+                policies: found.policies,
             }),
             _ => None,
         };
@@ -165,22 +181,35 @@ impl Settings {
             .map_err(|error| CliError::usage(format_args!("nano.seed: {error}")))?;
         let relay = RelayClient::new(&self.relay_url, signer, Clock::system(), Entropy::system());
         let relay = relay.map_err(|error| CliError::usage(format_args!("relay.url: {error}")))?;
-        let began = monotonic();
-        let rpc = Rpc::new(&RpcConfig::new(&self.rpc, move || monotonic().saturating_duration_since(began)));
-        let rpc = rpc.map_err(|error| CliError::usage(format_args!("nano.rpc: {error}")))?;
+        let rpc = calls(&self.rpc).map_err(|error| CliError::usage(format_args!("nano.rpc: {error}")))?;
+        let servers = match self.work_servers.is_empty() {
+            true => None,
+            false => Some(
+                calls(&self.work_servers)
+                    .map_err(|error| CliError::usage(format_args!("nano.work_servers: {error}")))?,
+            ),
+        };
+        let work = WorkSources { nodes: Some(rpc.clone()), servers, cpu: self.work_here };
         let memory = Memory::open(&self.state);
         let memory = memory.map_err(|error| CliError::new(Exit::Failed, "journal", error))?;
         Ok(Buyer::new(Parts {
             relay,
             rpc,
+            work,
             seed,
             network: self.network,
             memory,
             clock: Clock::system(),
             entropy: Entropy::system(),
             manners: self.manners,
+            guard: Guard { policies: self.policies.clone(), person: policy::person() },
         }))
     }
+}
+
+fn calls(urls: &[String]) -> Result<Rpc, nano_currency::rpc::RpcSetupError> {
+    let began = monotonic();
+    Rpc::new(&RpcConfig::new(urls, move || monotonic().saturating_duration_since(began)))
 }
 
 /// The first source that says something; the others are checked no further.
@@ -200,6 +229,21 @@ struct Wanted<'a> {
 }
 
 impl Wanted<'_> {
+    /// The file that is named, if it is a file.
+    fn file(&self, field: Option<&Field<String>>, base: &Path, env: &Env) -> Option<PathBuf> {
+        let here = Path::new("");
+        let reference = match (self.flag.1, env.get(self.env), field) {
+            (Some(text), _, _) => SecretRef::parse(text, here),
+            (None, Some(text), _) => SecretRef::parse(&text, here),
+            (None, None, Some(field)) => SecretRef::parse(&field.clone().into_result().ok()?, base),
+            (None, None, None) => return None,
+        };
+        match reference {
+            Ok(SecretRef::File(path)) => Some(path),
+            _ => None,
+        }
+    }
+
     fn find(
         &self,
         problems: &mut Problems,
