@@ -147,6 +147,10 @@ pub const POINTS: &[Point] = &[
     at("relay/sweep/expired", "the job is expired, not yet durable"),
     at("relay/sweep/forgetting", "old records are chosen, not yet removed"),
     at("relay/sweep/forgotten", "old records are removed, not yet durable"),
+    at("relay/v0/decided", "a /v0 request with its news and its answer is not yet written"),
+    at("relay/v0/committed", "a /v0 request is written, not yet durable"),
+    at("relay/v0/clearing", "what is over is chosen, not yet removed"),
+    at("relay/v0/cleared", "what is over is removed, not yet durable"),
     at("relay/stop/draining", "no connection is taken any more"),
     at("relay/stop/drained", "all connections have ended"),
 
