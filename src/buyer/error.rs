@@ -8,6 +8,7 @@ use nano_currency::{Account, Amount, BlockHash, Network};
 use super::memory::OwnerError;
 use super::plan::QuoteError;
 use super::policy::Forbidden;
+use super::v0::DealFault;
 use crate::client::CallError;
 use crate::protocol::{JobId, Status};
 use crate::store::StoreError;
@@ -124,6 +125,9 @@ pub enum BuyError {
         /// How long.
         seconds: u64,
     },
+    /// A purchase over /v0 stopped.
+    #[error(transparent)]
+    Deal(#[from] DealFault),
     /// The relay made another job of it.
     #[error("the relay answered with another job than {0}")]
     OtherJob(JobId),

@@ -2,6 +2,7 @@
 
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
+mod letters;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -296,6 +297,17 @@ impl Memory {
         Ok(())
     }
 
+    /// Writes a purchase that asks anew, in other words.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn begin_again(&self, order: &Order, payload: &Value) -> Result<(), StoreError> {
+        let mut batch = self.put(order)?;
+        PAYLOADS.remove(&self.store, &mut batch, &order.id)?;
+        PAYLOADS.put(&mut batch, &order.id, payload.to_string().as_bytes());
+        self.store.commit_durable(batch).await
+    }
+
     /// Writes a purchase, and returns once it would survive a power cut.
     ///
     /// # Errors
@@ -362,6 +374,7 @@ impl Memory {
             BY_JOB.put(&mut batch, job_id, &order.id)?;
             PAYLOADS.remove(&self.store, &mut batch, &order.id)?;
         }
+        letters::index(&mut batch, order)?;
         if order.is_interrupted() {
             OPEN.put(&mut batch, &order.id, &())?;
         } else {
@@ -388,4 +401,4 @@ fn unreadable(error: &serde_json::Error) -> StoreError {
 }
 
 #[cfg(test)]
-mod fixture;
+pub(super) mod fixture;

@@ -39,6 +39,8 @@ pub mod buying;
 
 pub mod wallet;
 
+pub mod v0;
+
 #[cfg(any(test, fuzzing))]
 pub(crate) use memory::fuzzing;
 
@@ -58,6 +60,7 @@ pub use progress::Progress;
 use tokio::sync::OnceCell;
 
 use crate::client::RelayClient;
+use crate::client::v0::BotClient;
 use crate::edge::{Clock, Entropy};
 
 /// What a buyer is made of.
@@ -125,17 +128,24 @@ struct Inner {
     ours: OnceCell<()>,
     /// The turn to spend: between the look at what was spent and the note of what is.
     spending: tokio::sync::Mutex<()>,
+    /// The line to a relay of /v0, for a buyer that speaks it.
+    bot: Option<BotClient>,
 }
 
 impl Buyer {
     /// A buyer of these parts. Speaks to nobody yet.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
+        Self::with(parts, None)
+    }
+
+    fn with(parts: Parts, bot: Option<BotClient>) -> Self {
         let inner = Inner {
             parts,
             heads: Mutex::default(),
             ours: OnceCell::new(),
             spending: tokio::sync::Mutex::default(),
+            bot,
         };
         Self { inner: Arc::new(inner) }
     }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
+use super::v0::Deal;
 use crate::protocol::{JobId, OfferId, PublicKey, Status, Timestamp};
 use crate::store::Key;
 
@@ -179,6 +180,9 @@ pub struct Order {
     pub submission: Option<Submission>,
     /// Where the job was when last seen.
     pub status: Option<Status>,
+    /// What was agreed to with a bot, if it is a purchase over /v0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deal: Option<Deal>,
     /// When it was begun.
     pub created_at: Timestamp,
     /// What happened, in order.
@@ -203,6 +207,7 @@ impl Order {
             abandoned: Vec::new(),
             submission: None,
             status: None,
+            deal: None,
             created_at,
             history: Vec::new(),
         }
@@ -234,7 +239,7 @@ impl Order {
     /// Whether the job has ended, as far as was seen.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        self.status.is_some_and(Status::is_final)
+        self.status.is_some_and(Status::is_final) || self.deal.as_ref().is_some_and(|deal| deal.over)
     }
 
     /// Whether something is left to do without being told.

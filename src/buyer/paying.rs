@@ -143,6 +143,9 @@ impl Buyer {
             None => None,
         };
         let Some(owner) = owner else { return Ok(true) };
+        if owner.deal.is_some() {
+            return self.is_wanted_by_bot(&owner, kept).await;
+        }
         if matches!(owner.status, Some(Status::Canceled | Status::Expired)) {
             return Ok(false);
         }
@@ -349,7 +352,7 @@ impl Buyer {
     }
 
     /// Nothing may have come to an invoice for which somebody else may have paid.
-    async fn ensure_untouched(&self, agreed: &Agreed) -> Result<(), BuyError> {
+    pub(super) async fn ensure_untouched(&self, agreed: &Agreed) -> Result<(), BuyError> {
         let invoice = agreed.invoice;
         let opened = self.ask("look at the invoice", || self.rpc().account_info(&invoice)).await?;
         if opened.is_some() || !self.receivable(invoice).await?.is_empty() {
@@ -365,6 +368,9 @@ impl Buyer {
         agreed: &Agreed,
         looked: &mut Timestamp,
     ) -> Result<(), BuyError> {
+        if order.deal.is_some() {
+            return self.look_at_charge(order, agreed, looked).await;
+        }
         if self.clock().now().since(*looked).as_secs() < STALE_AFTER_SECONDS {
             return Ok(());
         }

@@ -54,6 +54,11 @@ pub enum Progress {
         /// Where.
         status: Status,
     },
+    /// Something happened to a bot's job.
+    Bots {
+        /// What.
+        what: String,
+    },
     /// Somebody does not answer, and is asked again.
     Retrying {
         /// Why.

@@ -6,6 +6,7 @@ mod progress;
 mod secrets;
 mod settings;
 mod text;
+mod v0;
 mod wallet;
 
 #[cfg(any(test, fuzzing))]
@@ -16,7 +17,7 @@ use std::io;
 use clap::{CommandFactory as _, Parser as _};
 use serde_json::{Value, json};
 
-use self::args::{Cli, Command, KeyCommand, read_payload, read_xno};
+use self::args::{Cli, Command, KeyCommand, Name, read_payload, read_xno};
 use self::progress::Display;
 use self::settings::Settings;
 use super::{CliError, Exit, Output, vault};
@@ -63,6 +64,9 @@ async fn run(cli: Cli, output: Output) -> Result<Exit, CliError> {
         Command::Key(KeyCommand::New { out }) => secrets::new_key(&out, output),
         Command::Offers { query, tags, limit } => {
             let settings = Settings::load(flags, &env)?;
+            if settings.is_v0 {
+                return v0::offers(&settings, query, tags, limit, output).await;
+            }
             let query =
                 OffersQuery { text: query, tags, limit: Some(limit.into()), ..OffersQuery::default() };
             offers(&settings, &query, output).await
@@ -73,7 +77,11 @@ async fn run(cli: Cli, output: Output) -> Result<Exit, CliError> {
                 super::remark(warning);
             }
             let buyer = settings.buyer()?;
-            let ended = purchase(&buyer, &settings, command, output).await;
+            let ended = if settings.is_v0 {
+                v0::purchase(&buyer, &settings, command, output).await
+            } else {
+                purchase(&buyer, &settings, command, output).await
+            };
             // What was printed must not be forgotten by the journal.
             buyer.memory().durable().await.map_err(|error| failure(error.into()))?;
             ended
@@ -90,13 +98,13 @@ async fn purchase(
     let index = settings.account_index;
     let display = Display::new(output);
     let watch = |progress: &crate::buyer::Progress| display.show(progress);
-    let take_up = async |job: JobId| buyer.take_up(&job, index).await.map_err(failure);
+    let take_up = async |job: Name| buyer.take_up(&job.id::<JobId>()?, index).await.map_err(failure);
     match command {
         Command::Account => wallet::balance(buyer, settings, output).await,
         Command::Wallet(verb) => wallet::run(buyer, settings, verb, &display, output).await,
         Command::Request { offer, payload } => {
             let payload = read_payload(&payload.payload)?;
-            let (order, job) = buyer.request(offer, &payload, None, index).await.map_err(failure)?;
+            let (order, job) = buyer.request(offer.id()?, &payload, None, index).await.map_err(failure)?;
             buyer.memory().durable().await.map_err(|error| failure(error.into()))?;
             Ok(show(&order, &job, output))
         }
@@ -136,7 +144,8 @@ async fn purchase(
         Command::Buy { offer, payload, max_price_xno } => {
             let max = read_xno("--max-price-xno", &max_price_xno)?;
             let payload = read_payload(&payload.payload)?;
-            let (mut order, job) = buyer.request(offer, &payload, Some(max), index).await.map_err(failure)?;
+            let (mut order, job) =
+                buyer.request(offer.id()?, &payload, Some(max), index).await.map_err(failure)?;
             display.show(&crate::buyer::Progress::Requested { job_id: job.job_id });
             let ended = buyer.pursue(&mut order, job, &watch).await;
             display.finish();
@@ -155,7 +164,9 @@ async fn purchase(
 
 /// Goes on with each interrupted purchase; the exit is the worst of theirs.
 async fn resume(buyer: &Buyer, output: Output, display: &Display) -> Result<Exit, CliError> {
-    let orders = buyer.memory().interrupted().map_err(|error| failure(error.into()))?;
+    let mut orders = buyer.memory().interrupted().map_err(|error| failure(error.into()))?;
+    // Those of the other dialect are for a run in that.
+    orders.retain(|order| order.deal.is_none());
     let (mut worst, mut list) = (Exit::Ok, Vec::new());
     for mut order in orders {
         let name = order.job_id.map_or_else(|| order.id.to_string(), |job| job.to_string());
@@ -248,6 +259,7 @@ fn failure(error: BuyError) -> CliError {
         BuyError::Unknown { .. } => (Exit::Unsettled, "payment_unknown"),
         BuyError::BlockRefused { .. } => (Exit::Unsettled, "block_refused"),
         BuyError::PaidElsewhere { .. } => (Exit::Unsettled, "paid_elsewhere"),
+        BuyError::Deal(fault) => v0::failure(fault),
         BuyError::TimedOut { .. } => (Exit::TimedOut, "timed_out"),
     };
     let message = match &error {

@@ -9,7 +9,7 @@ use crate::buyer::order::{Agreed, Move, Submission};
 use crate::protocol::{OfferId, PublicKey, Status, Timestamp};
 use crate::store::fixture;
 
-fn signed() -> Signed {
+pub(in crate::buyer) fn signed() -> Signed {
     let key = nano_currency::Seed::parse(&hex::encode([5; 32])).unwrap().key(0).unwrap();
     let fields = StateFields {
         account: key.account(),

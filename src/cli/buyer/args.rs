@@ -10,7 +10,6 @@ use serde_json::Value;
 use crate::cli::CliError;
 use crate::cli::vault::Sealing;
 use crate::protocol::limits::REQUEST_PAYLOAD_BYTES_MAX;
-use crate::protocol::{JobId, OfferId};
 
 /// Numbers that `--help` explains.
 const EXIT_CODES: &str = "\
@@ -47,9 +46,15 @@ pub(super) struct Flags {
     /// The relay's address
     #[arg(long, global = true, value_name = "URL")]
     pub(super) relay: Option<String>,
+    /// v1, or v0 for relays of the deployed kind
+    #[arg(long, global = true, value_name = "DIALECT")]
+    pub(super) dialect: Option<String>,
     /// Where your key is: file:PATH, env:NAME or credential:NAME
     #[arg(long, global = true, value_name = "REF")]
     pub(super) key: Option<String>,
+    /// In v0, where the key is that your payloads are sealed for, as --key
+    #[arg(long, global = true, value_name = "REF")]
+    pub(super) sealing_key: Option<String>,
     /// Where your seed is: file:PATH, env:NAME or credential:NAME
     #[arg(long, global = true, value_name = "REF")]
     pub(super) seed: Option<String>,
@@ -94,33 +99,33 @@ pub(super) enum Command {
     /// Asks a seller for a job
     Request {
         /// The offer
-        offer: OfferId,
+        offer: Name,
         #[command(flatten)]
         payload: Payload,
     },
     /// Shows a job and what the journal knows of it
     Show {
         /// The job
-        job: JobId,
+        job: Name,
     },
     /// Agrees to a job's quote
     Accept {
         /// The job
-        job: JobId,
+        job: Name,
         #[command(flatten)]
         limit: Limit,
     },
     /// Pays an accepted job and tells the relay
     Pay {
         /// The job
-        job: JobId,
+        job: Name,
         #[command(flatten)]
         limit: Limit,
     },
     /// Tells the relay of a payment that was made elsewhere
     Submit {
         /// The job
-        job: JobId,
+        job: Name,
         /// The hash of the block that pays
         #[arg(long)]
         hash: String,
@@ -128,12 +133,12 @@ pub(super) enum Command {
     /// Waits for a job's end and prints its result
     Wait {
         /// The job
-        job: JobId,
+        job: Name,
     },
     /// Gives a job up that is not yet paid
     Cancel {
         /// The job
-        job: JobId,
+        job: Name,
         /// Why, for the seller to read
         #[arg(long)]
         reason: Option<String>,
@@ -141,7 +146,7 @@ pub(super) enum Command {
     /// Does it all: asks, agrees, pays, waits, prints the result
     Buy {
         /// The offer
-        offer: OfferId,
+        offer: Name,
         #[command(flatten)]
         payload: Payload,
         /// The most that may be paid
@@ -237,6 +242,28 @@ impl WalletCommand {
     /// Whether it needs no account, no journal and no relay.
     pub(super) const fn is_about_seeds(&self) -> bool {
         matches!(self, Self::New { .. } | Self::Import { .. } | Self::Export { secret: true, .. })
+    }
+}
+
+/// The name of an offer or a job, in either dialect.
+#[derive(Debug, Clone)]
+pub(super) struct Name(String);
+
+impl From<String> for Name {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl Name {
+    /// What it names in /v1.
+    pub(super) fn id<T: std::str::FromStr<Err: std::fmt::Display>>(&self) -> Result<T, CliError> {
+        self.0.parse().map_err(|error| CliError::usage(format_args!("{}: {error}", self.0)))
+    }
+
+    /// What it names in /v0.
+    pub(super) fn text(&self) -> &str {
+        &self.0
     }
 }
 

@@ -66,6 +66,7 @@ fn line(progress: &Progress) -> String {
         Progress::Published { hash } => format!("published payment {hash}"),
         Progress::Submitted => "told the relay of the payment".to_owned(),
         Progress::Moved { status } => format!("the job is {status}"),
+        Progress::Bots { what } => what.clone(),
         Progress::Retrying { reason } => format!("trying again: {reason}"),
     }
 }

@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use super::args::Flags;
 use super::policy::{self, RawPolicy};
+use super::v0;
 use crate::buyer::policy::Policy;
 use crate::buyer::{Buyer, Guard, Manners, Memory, Parts};
 use crate::cli::{CliError, Exit};
@@ -42,7 +43,9 @@ struct Raw {
 #[derive(Debug, Default, Deserialize)]
 struct RawRelay {
     url: Option<Field<String>>,
+    dialect: Option<Field<String>>,
     key: Option<Field<String>>,
+    sealing_key: Option<Field<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -73,7 +76,10 @@ struct RawPatience {
 pub(super) struct Settings {
     pub(super) relay_url: String,
     pub(super) account_index: u32,
+    /// Whether the relay is of the deployed kind.
+    pub(super) is_v0: bool,
     key: Option<Secret>,
+    sealing_key: Option<Secret>,
     pub(super) seed: Option<Secret>,
     rpc: Vec<String>,
     network: Network,
@@ -115,6 +121,16 @@ impl Settings {
                 ("relay.url", defaults.relay.url.map(Field::into_result)),
             ],
         );
+        let dialect = first(
+            &mut problems,
+            [
+                ("--dialect", flags.dialect.clone().map(Ok)),
+                ("BUYER_DIALECT", env.get("BUYER_DIALECT").map(Ok)),
+                ("relay.dialect", raw.relay.dialect.map(Field::into_result)),
+                ("relay.dialect", defaults.relay.dialect.map(Field::into_result)),
+            ],
+        );
+        let is_v0 = dialect.and_then(|name| problems.check("relay.dialect", v0::is_v0(&name)));
         let network = first(
             &mut problems,
             [
@@ -142,6 +158,12 @@ impl Settings {
         let passphrase = passphrase.and_then(|text| {
             problems.check("nano.seed_passphrase", SecretRef::parse_passphrase(&text, base))
         });
+        let sealing_key = Wanted {
+            path: "relay.sealing_key",
+            flag: ("--sealing-key", &flags.sealing_key),
+            env: "BUYER_SEALING_PRIVKEY",
+        };
+        let sealing_key = sealing_key.find(&mut problems, raw.relay.sealing_key, base, env, None);
         let seed = Wanted { path: "nano.seed", flag: ("--seed", &flags.seed), env: "NANO_SEED" };
         let seed_file = seed.file(raw.nano.seed.as_ref(), base, env);
         let seed = seed.find(&mut problems, raw.nano.seed, base, env, passphrase.as_ref());
@@ -156,7 +178,9 @@ impl Settings {
             (Some(relay_url), Some(network), Some(rpc)) => Some(Self {
                 relay_url,
                 account_index: flags.account_index.unwrap_or(u32::try_from(index).unwrap_or_default()),
+                is_v0: is_v0.unwrap_or_default(),
                 key,
+                sealing_key,
                 seed,
                 rpc,
                 network,
@@ -176,8 +200,13 @@ impl Settings {
         let key = self.key.as_ref().ok_or_else(|| {
             CliError::usage("no key: run `buyer key new`, then set relay.key, BUYER_PRIVKEY or --key")
         })?;
-        let signer = Signer::parse(key.expose())
-            .map_err(|error| CliError::usage(format_args!("relay.key: {error}")))?;
+        let (signer, bot) = if self.is_v0 {
+            let (signer, bot) = v0::names(&self.relay_url, key, self.sealing_key.as_ref())?;
+            (signer, Some(bot))
+        } else {
+            let signer = Signer::parse(key.expose());
+            (signer.map_err(|error| CliError::usage(format_args!("relay.key: {error}")))?, None)
+        };
         let seed = self
             .seed
             .as_ref()
@@ -197,7 +226,7 @@ impl Settings {
         let work = WorkSources { nodes: Some(rpc.clone()), servers, cpu: self.work_here };
         let memory = Memory::open(&self.state);
         let memory = memory.map_err(|error| CliError::new(Exit::Failed, "journal", error))?;
-        Ok(Buyer::new(Parts {
+        let parts = Parts {
             relay,
             rpc,
             work,
@@ -208,7 +237,11 @@ impl Settings {
             entropy: Entropy::system(),
             manners: self.manners,
             guard: Guard { policies: self.policies.clone(), person: policy::person() },
-        }))
+        };
+        Ok(match bot {
+            Some(bot) => Buyer::of_bot(parts, bot),
+            None => Buyer::new(parts),
+        })
     }
 }
 
