@@ -6,10 +6,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Embedded;
-use super::bazaar::{PayloadMark, nanos, sides};
+use super::bazaar::{PayloadMark, box_key, nanos, sides};
 use super::keys::{
-    BAZAAR_JOBS, BAZAAR_JOBS_OF, BAZAAR_OFFERS, BAZAAR_OFFERS_OF, PAYLOAD_NAMES, PAYLOADS, PAYLOADS_OF,
-    PURCHASES,
+    BAZAAR_JOBS, BAZAAR_JOBS_OF, BAZAAR_OFFERS, BAZAAR_OFFERS_OF, BOXES, PAYLOAD_NAMES, PAYLOADS,
+    PAYLOADS_OF, PURCHASES,
 };
 use crate::points::crash_point;
 use crate::protocol::v0::limits::{
@@ -57,9 +57,10 @@ impl Embedded {
             if over {
                 PAYLOADS_OF.remove(batch, key);
                 PAYLOAD_NAMES.remove(batch, id);
+                BOXES.remove(&self.store, batch, &box_key(bot, id))?;
                 PAYLOADS.remove(batch, &(*bot, id.clone()));
             }
-            over
+            Ok(over)
         })
     }
 
@@ -79,7 +80,7 @@ impl Embedded {
                 }
                 BAZAAR_JOBS.remove(batch, id);
             }
-            over
+            Ok(over)
         })
     }
 
@@ -98,7 +99,7 @@ impl Embedded {
                 BAZAAR_OFFERS.remove(batch, id);
                 self.standing().forget(&listing.offer);
             }
-            over
+            Ok(over)
         })
     }
 }
@@ -110,7 +111,7 @@ fn look_through<K: Key, V: Serialize + DeserializeOwned>(
     keyspace: &Keyspace<K, V>,
     from: Option<&K>,
     limit: usize,
-    mut remove: impl FnMut(&K, &V) -> bool,
+    mut remove: impl FnMut(&K, &V) -> Result<bool, StoreError>,
 ) -> Result<Option<K>, StoreError> {
     let records = match from {
         Some(from) => keyspace.after(store, from),
@@ -119,7 +120,7 @@ fn look_through<K: Key, V: Serialize + DeserializeOwned>(
     let mut removed = 0;
     for (looks, entry) in records.enumerate() {
         let (key, value) = entry?;
-        removed += usize::from(remove(&key, &value));
+        removed += usize::from(remove(&key, &value)?);
         if removed >= limit || looks + 1 >= limit * LOOKS_FOR_EACH {
             return Ok(Some(key));
         }

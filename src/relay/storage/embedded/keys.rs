@@ -71,6 +71,9 @@ pub(super) const PAYLOADS_OF: Keyspace<([u8; 32], u64, String), PayloadMark> =
 /// Names that some recipient has: whoever asks for another's payload learns that it is another's.
 pub(super) const PAYLOAD_NAMES: Keyspace<String, ()> = Keyspace::new(32, "payload names", 1);
 
+/// What is sealed in payloads, by the hash of recipient and name: a box is larger than one value may be,
+/// and pieces are found by what their key begins with, which names that strangers make would blur.
+pub(super) const BOXES: Blobs<[u8; 32]> = Blobs::new(34, "boxes");
 pub(super) const SUMS: Keyspace<(), Sums> = Keyspace::new(33, "sums", 1);
 
 /// What was last given out.
