@@ -476,7 +476,7 @@ async fn killed_anywhere_and_resumed_it_pays_once() {
         for _ in 0..3 {
             let mut child = program(&market, market.dir.path(), &arguments);
             let mut child = child.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-            tokio::time::sleep(Duration::from_millis(random.next_u64() % (whole_ms * 3 / 2))).await;
+            tokio::time::sleep(Duration::from_millis(random.next_u64() % whole_ms)).await;
             *deaths.lock().unwrap() += usize::from(child.try_wait().unwrap().is_none());
             child.start_kill().ok();
             child.wait().await.unwrap();
@@ -484,7 +484,7 @@ async fn killed_anywhere_and_resumed_it_pays_once() {
             arguments = vec!["resume"];
         }
     }
-    assert!(*deaths.lock().unwrap() > PURCHASES, "too few were killed");
+    assert!(*deaths.lock().unwrap() > PURCHASES / 2, "too few were killed");
     let (code, _, stderr) = run(&market, &["resume"]).await;
     assert_eq!(code, 0, "{stderr}");
     let sales = market.seller.sales();
