@@ -6,7 +6,7 @@ use std::process::{Output, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use nano_worker::client::v0::{BotClient, JobsQuery, Rates};
+use nano_worker::client::v0::{BotClient, JobsQuery, PollQuery, Rates};
 use nano_worker::edge::{Clock, Entropy};
 use nano_worker::nano::{Account, Amount, Seed};
 use nano_worker::points::POINTS;
@@ -191,6 +191,10 @@ async fn check(lane: &Arc<Lane>, run: &Run) {
     let bought = buyer.buy("").await;
     assert_eq!(bought.status.code(), Some(0), "{bought:?}");
     assert_eq!(check_ledger(&buyer, &seller, "and once more"), paid + 1);
+    let all = PollQuery { since: Some(0), limit: Some(200), ..PollQuery::default() };
+    let told = seller.client.poll(&all).await.unwrap().events;
+    let asked = told.iter().filter(|event| event.event_type == "job.requested").count();
+    assert_eq!(asked, jobs.len() + 1, "a purchase asks for one job, however often it dies");
     *lane.relay() = None;
 }
 
