@@ -2,13 +2,12 @@
 
 use futures_util::FutureExt as _;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
 use super::guards::put_answer;
 use super::keys::{
-    ACKED, AnswerBody, BAZAAR_JOBS, BAZAAR_JOBS_OF, BAZAAR_OFFERS, BAZAAR_OFFERS_OF, BOTS, BOXES,
-    CHARGE_ADDRESSES, COUNTERS, EVENTS, EVENTS_OF_PARTY, FORGOTTEN, OVERDUE, PAYLOAD_NAMES, PAYLOADS,
-    PAYLOADS_OF, PURCHASES, side,
+    ACKED, AnswerBody, BAZAAR_JOBS, BAZAAR_JOBS_OF, BAZAAR_OFFERS, BAZAAR_OFFERS_OF, BOTS, CHARGE_ADDRESSES,
+    COUNTERS, EVENTS, EVENTS_OF_PARTY, FORGOTTEN, OVERDUE, PAYLOAD_NAMES, PAYLOADS, PAYLOADS_OF, PURCHASES,
+    SEALED, sealed_key, side,
 };
 use super::{Embedded, now};
 use crate::points::crash_point;
@@ -192,25 +191,17 @@ impl Embedded {
         Ok(due)
     }
 
-    /// A payload with what is sealed in it.
-    fn find_payload(&self, key: &([u8; 32], String)) -> Result<Option<Payload>, StoreError> {
-        let Some(mut payload) = PAYLOADS.get(&self.store, key)? else { return Ok(None) };
-        if let Some(sealed) = BOXES.get(&self.store, &box_key(&key.0, &key.1))? {
-            payload.ciphertext_b64 = String::from_utf8(sealed).map_err(|_| StoreError::Record {
-                keyspace: "boxes",
-                reason: "it is not base64".to_owned(),
-            })?;
-        }
-        Ok(Some(payload))
-    }
-
     fn fetch_payload(&self, bot: &BotId, id: &PayloadId, at: Moment) -> Result<Found, StoreError> {
         let _turn = self.store.writer();
         let key = (*bot.as_bytes(), id.to_string());
-        let Some(payload) = self.find_payload(&key)? else {
+        let Some(mut payload) = PAYLOADS.get(&self.store, &key)? else {
             let taken = PAYLOAD_NAMES.contains(&self.store, &id.to_string())?;
             return Ok(if taken { Found::Others } else { Found::Nothing });
         };
+        // Records of earlier versions carry it themselves.
+        if let Some(sealed) = SEALED.get(&self.store, &sealed_key(&key))? {
+            payload.ciphertext_b64 = String::from_utf8_lossy(&sealed).into_owned();
+        }
         let mut batch = Batch::default();
         let mark = PayloadMark { fetched_at: Some(at), ..mark_of(&payload) };
         PAYLOADS_OF.put(&mut batch, &shelf_key(&payload), &mark)?;
@@ -314,14 +305,8 @@ fn put_listing(batch: &mut Batch, listing: &Listing) -> Result<(), StoreError> {
 fn put_payload(batch: &mut Batch, payload: &Payload) -> Result<(), StoreError> {
     PAYLOADS_OF.put(batch, &shelf_key(payload), &mark_of(payload))?;
     PAYLOAD_NAMES.put(batch, &payload.payload_id.to_string(), &())?;
-    let (bot, name) = payload_key(payload);
-    BOXES.put(batch, &box_key(&bot, &name), payload.ciphertext_b64.as_bytes());
-    PAYLOADS.put(batch, &(bot, name), &Payload { ciphertext_b64: String::new(), ..payload.clone() })
-}
-
-/// Where what is sealed in a payload lies.
-pub(super) fn box_key(bot: &[u8; 32], name: &str) -> [u8; 32] {
-    Sha256::new().chain_update(bot).chain_update(name).finalize().into()
+    SEALED.put(batch, &sealed_key(&payload_key(payload)), payload.ciphertext_b64.as_bytes());
+    PAYLOADS.put(batch, &payload_key(payload), &Payload { ciphertext_b64: String::new(), ..payload.clone() })
 }
 
 fn append(batch: &mut Batch, event_id: EventId, notice: &Notice, now: Timestamp) -> Result<(), StoreError> {

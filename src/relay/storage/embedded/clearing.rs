@@ -6,10 +6,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Embedded;
-use super::bazaar::{PayloadMark, box_key, nanos, sides};
+use super::bazaar::{PayloadMark, nanos, sides};
 use super::keys::{
-    BAZAAR_JOBS, BAZAAR_JOBS_OF, BAZAAR_OFFERS, BAZAAR_OFFERS_OF, BOXES, PAYLOAD_NAMES, PAYLOADS,
-    PAYLOADS_OF, PURCHASES,
+    BAZAAR_JOBS, BAZAAR_JOBS_OF, BAZAAR_OFFERS, BAZAAR_OFFERS_OF, PAYLOAD_NAMES, PAYLOADS, PAYLOADS_OF,
+    PURCHASES, SEALED, sealed_key,
 };
 use crate::points::crash_point;
 use crate::protocol::v0::limits::{
@@ -51,17 +51,22 @@ impl Embedded {
         limit: usize,
         from: Option<&([u8; 32], u64, String)>,
     ) -> Result<Option<([u8; 32], u64, String)>, StoreError> {
-        look_through(&self.store, &PAYLOADS_OF, from, limit, |key, mark| {
+        let mut gone = Vec::new();
+        let next = look_through(&self.store, &PAYLOADS_OF, from, limit, |key, mark| {
             let (bot, at, id) = key;
             let over = payload_is_over(Moment::from_nanos(i128::from(*at)), mark, now);
             if over {
                 PAYLOADS_OF.remove(batch, key);
                 PAYLOAD_NAMES.remove(batch, id);
-                BOXES.remove(&self.store, batch, &box_key(bot, id))?;
                 PAYLOADS.remove(batch, &(*bot, id.clone()));
+                gone.push((*bot, id.clone()));
             }
-            Ok(over)
-        })
+            over
+        })?;
+        for key in &gone {
+            SEALED.remove(&self.store, batch, &sealed_key(key))?;
+        }
+        Ok(next)
     }
 
     fn clear_jobs(
@@ -80,7 +85,7 @@ impl Embedded {
                 }
                 BAZAAR_JOBS.remove(batch, id);
             }
-            Ok(over)
+            over
         })
     }
 
@@ -99,7 +104,7 @@ impl Embedded {
                 BAZAAR_OFFERS.remove(batch, id);
                 self.standing().forget(&listing.offer);
             }
-            Ok(over)
+            over
         })
     }
 }
@@ -111,7 +116,7 @@ fn look_through<K: Key, V: Serialize + DeserializeOwned>(
     keyspace: &Keyspace<K, V>,
     from: Option<&K>,
     limit: usize,
-    mut remove: impl FnMut(&K, &V) -> Result<bool, StoreError>,
+    mut remove: impl FnMut(&K, &V) -> bool,
 ) -> Result<Option<K>, StoreError> {
     let records = match from {
         Some(from) => keyspace.after(store, from),
@@ -120,7 +125,7 @@ fn look_through<K: Key, V: Serialize + DeserializeOwned>(
     let mut removed = 0;
     for (looks, entry) in records.enumerate() {
         let (key, value) = entry?;
-        removed += usize::from(remove(&key, &value)?);
+        removed += usize::from(remove(&key, &value));
         if removed >= limit || looks + 1 >= limit * LOOKS_FOR_EACH {
             return Ok(Some(key));
         }
