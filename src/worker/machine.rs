@@ -20,7 +20,7 @@ use super::payment::{Invoice, PaymentError, Verdict};
 use super::stage::{Ending, Lock, Paid, Plan, Stage};
 use crate::protocol::Timestamp;
 use crate::protocol::job::JobError;
-use crate::protocol::limits::REASON_CHARS_MAX;
+use crate::protocol::limits::{LOCK_TTL, REASON_CHARS_MAX};
 use serde_json::Value;
 use std::time::Duration;
 
@@ -29,6 +29,9 @@ const INDEX_TRIES_MAX: u8 = 32;
 
 /// How long to wait before a refused call is tried again: the other side has to change its mind.
 const RECONSIDER: Duration = Duration::from_secs(30);
+
+/// Longer than a worker that was killed or cut off needs to be back: as long as the usual lock.
+const PATIENCE: Duration = LOCK_TTL;
 
 /// What one input led to.
 #[derive(Debug, Clone, PartialEq)]
@@ -337,7 +340,10 @@ fn lock_rejected(plan: Plan, why: &Rejection, context: &Context) -> Step {
     let (plan, until) = match (plan, why) {
         (Plan::Run { paid, .. }, Rejection::LockConflict(until)) => (rerun_or_fail(paid, context), *until),
         (Plan::Run { paid, .. }, _) => (Plan::Run { paid, placed: false }, None),
-        (plan, Rejection::LockConflict(until)) => (plan, *until),
+        (plan, Rejection::LockConflict(until)) => {
+            let patience = patience(&plan, context);
+            (plan, until.map(|until| until.plus(patience)))
+        }
         (plan, _) => (plan, None),
     };
     let soonest = context.now.plus(Duration::from_secs(1));
@@ -373,6 +379,16 @@ fn hand_over(outcome: Outcome, lock: Lock) -> Step {
         Stage::Delivering { lock, round: 1, failed },
         vec![Effect::Keep(outcome), Effect::Hold(lock), Effect::Deliver { lock, round: 1 }],
     )
+}
+
+/// How long after its lock has run out a job is left to whoever held it. Who was paid for a job that
+/// may be repeated comes back for it, and must not find it failed by another worker of the same
+/// seller that does not know the invoice.
+fn patience(plan: &Plan, context: &Context) -> Duration {
+    match plan {
+        Plan::Fail { .. } if context.idempotent => PATIENCE,
+        _ => Duration::ZERO,
+    }
 }
 
 /// What to do with a handler that may have run.
