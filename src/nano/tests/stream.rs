@@ -265,11 +265,11 @@ async fn a_node_that_talks_nonsense_is_given_up_and_one_bad_frame_is_not_held_ag
 async fn a_node_that_is_not_there_is_tried_for_ever_with_a_count_that_begins_anew() {
     let node = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("ws://{}", node.local_addr().unwrap());
-    let (attempts, mut tried) = mpsc::unbounded_channel();
+    let (attempts, mut tried) = mpsc::channel(64);
     let (_wishes, receiver) = mpsc::channel(1);
     let (sender, mut events) = mpsc::channel(64);
     let delay = move |attempt| {
-        attempts.send(attempt).unwrap();
+        attempts.try_send(attempt).unwrap();
         Duration::from_millis(1)
     };
     tokio::spawn(run(StreamConfig::new(url), delay, receiver, sender));
