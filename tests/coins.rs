@@ -3,6 +3,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "coins/refunds.rs"]
+mod refunds;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::path::Path;
@@ -18,9 +21,9 @@ use nano_worker::client::wire::{Request, Response, Wire as RelayWire};
 use nano_worker::config::Env;
 use nano_worker::edge::{Clock, Entropy, Tasks};
 use nano_worker::nano::block::Block;
-use nano_worker::nano::draft::AccountState;
+use nano_worker::nano::draft::{AccountState, Unsigned};
 use nano_worker::nano::rpc::{Reply, Wire as NodeWire};
-use nano_worker::nano::{Account, Amount, BlockHash, Seed, work};
+use nano_worker::nano::{Account, Amount, BlockHash, PrivateKey, Seed, work};
 use nano_worker::protocol::Timestamp;
 use nano_worker::store::{Batch, Disk};
 use nano_worker::worker::coins::{Errand, Purse};
@@ -286,17 +289,7 @@ impl Bench {
                 representative: HOME,
             };
             let block = state.receive(*hash, send.amount).unwrap();
-            // The faucet's account was never upgraded, so a receive needs as much as a send.
-            let threshold = nano_worker::nano::Network::Dev.work().send;
-            let stop = std::sync::atomic::AtomicBool::new(false);
-            let found = work::solve(block.fields.work_root(), threshold, 1, &stop).unwrap();
-            let body = json!({
-                "action": "process",
-                "json_block": "true",
-                "block": Value::from(&block.sign(&key, found)),
-            });
-            let call = Tree::parse(body.to_string().as_bytes()).unwrap();
-            assert!(rpc::answer(node, "process", &Args(&call), now).is_ok());
+            process(node, now, &block, &key);
         });
     }
 
@@ -313,6 +306,22 @@ impl Bench {
             }
         });
     }
+}
+
+/// Signs a block, works for it and gives it to the node.
+fn process(node: &mut Node, now: u64, block: &Unsigned, key: &PrivateKey) -> BlockHash {
+    // The faucet's account was never upgraded, so a receive needs as much as a send.
+    let threshold = nano_worker::nano::Network::Dev.work().send;
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let found = work::solve(block.fields.work_root(), threshold, 1, &stop).unwrap();
+    let body = json!({
+        "action": "process",
+        "json_block": "true",
+        "block": Value::from(&block.sign(key, found)),
+    });
+    let call = Tree::parse(body.to_string().as_bytes()).unwrap();
+    assert!(rpc::answer(node, "process", &Args(&call), now).is_ok());
+    block.fields.hash()
 }
 
 fn luck() -> impl Strategy<Value = Luck> {

@@ -67,7 +67,7 @@ pub(super) fn account_of(store: &Store, job: JobId) -> Result<Option<Own>, Store
     Ok(accounts(store)?.into_iter().find(|own| own.job == Some(job)))
 }
 
-fn claim(store: &Store, job: Option<JobId>) -> Result<Claim, StoreError> {
+pub(super) fn claim(store: &Store, job: Option<JobId>) -> Result<Claim, StoreError> {
     // Used before by a job that the relay had already forgotten.
     let Some(job) = job else { return Ok(Claim::Ours) };
     match JOBS.get(store, &job)? {
@@ -80,6 +80,8 @@ fn claim(store: &Store, job: Option<JobId>) -> Result<Claim, StoreError> {
 
 fn of_stage(stage: &Stage) -> Claim {
     match stage {
+        // What comes late is in the books before anything is done with it.
+        Stage::Lapsed { .. } => Claim::Buyers,
         Stage::Ended { ending } => match ending {
             Ending::Delivered | Ending::Failed | Ending::Elsewhere | Ending::Refused => Claim::Ours,
             Ending::Canceled { .. } | Ending::Expired { .. } | Ending::Vanished { .. } | Ending::PaidLate => {
