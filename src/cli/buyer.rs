@@ -1,29 +1,31 @@
 //! The `buyer` program: its commands and what they print.
 
 mod args;
+mod policy;
 mod progress;
+mod secrets;
 mod settings;
 mod text;
+mod v0;
+mod wallet;
 
 #[cfg(any(test, fuzzing))]
 pub(super) use settings::fuzzing;
 
-use std::io::{self, Write as _};
-use std::path::Path;
+use std::io;
 
 use clap::{CommandFactory as _, Parser as _};
 use serde_json::{Value, json};
-use zeroize::Zeroizing;
 
-use self::args::{Cli, Command, KeyCommand, read_payload, read_xno};
+use self::args::{Cli, Command, KeyCommand, Name, read_payload, read_xno};
 use self::progress::Display;
 use self::settings::Settings;
-use super::{CliError, Exit, Output};
+use super::{CliError, Exit, Output, vault};
+use crate::buyer::memory::OwnerError;
 use crate::buyer::order::Order;
 use crate::buyer::plan::QuoteError;
 use crate::buyer::{BuyError, Buyer};
 use crate::client::{OffersQuery, RelayClient};
-use crate::config::Env;
 use crate::edge::{Clock, Entropy};
 use crate::protocol::signing::Signer;
 use crate::protocol::{Job, JobId, Status};
@@ -32,6 +34,9 @@ use crate::protocol::{Job, JobId, Status};
 #[must_use]
 pub fn main() -> Exit {
     crate::points::arm();
+    if let Err(error) = super::shield::raise() {
+        super::remark(format_args!("warning: the memory of this process can be read by others: {error}"));
+    }
     let cli = Cli::parse();
     super::init_log("warn");
     let output = Output { json: cli.flags.json };
@@ -44,8 +49,9 @@ pub fn main() -> Exit {
 }
 
 async fn run(cli: Cli, output: Output) -> Result<Exit, CliError> {
-    let (flags, env) = (&cli.flags, Env::system());
+    let (flags, env) = (&cli.flags, vault::env());
     match cli.command {
+        Command::Wallet(verb) if verb.is_about_seeds() => secrets::run(verb, flags, &env, output),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "buyer", &mut io::stdout());
             Ok(Exit::Ok)
@@ -55,17 +61,27 @@ async fn run(cli: Cli, output: Output) -> Result<Exit, CliError> {
             page.render(&mut io::stdout()).map_err(|error| CliError::new(Exit::Failed, "io", error))?;
             Ok(Exit::Ok)
         }
-        Command::Key(KeyCommand::New { out }) => new_key(&out, output),
+        Command::Key(KeyCommand::New { out }) => secrets::new_key(&out, output),
         Command::Offers { query, tags, limit } => {
             let settings = Settings::load(flags, &env)?;
+            if settings.is_v0 {
+                return v0::offers(&settings, query, tags, limit, output).await;
+            }
             let query =
                 OffersQuery { text: query, tags, limit: Some(limit.into()), ..OffersQuery::default() };
             offers(&settings, &query, output).await
         }
         command => {
             let settings = Settings::load(flags, &env)?;
+            if let Some(warning) = vault::warning(&env) {
+                super::remark(warning);
+            }
             let buyer = settings.buyer()?;
-            let ended = purchase(&buyer, &settings, command, output).await;
+            let ended = if settings.is_v0 {
+                v0::purchase(&buyer, &settings, command, output).await
+            } else {
+                purchase(&buyer, &settings, command, output).await
+            };
             // What was printed must not be forgotten by the journal.
             buyer.memory().durable().await.map_err(|error| failure(error.into()))?;
             ended
@@ -82,12 +98,13 @@ async fn purchase(
     let index = settings.account_index;
     let display = Display::new(output);
     let watch = |progress: &crate::buyer::Progress| display.show(progress);
-    let take_up = async |job: JobId| buyer.take_up(&job, index).await.map_err(failure);
+    let take_up = async |job: Name| buyer.take_up(&job.id::<JobId>()?, index).await.map_err(failure);
     match command {
-        Command::Account => account(buyer, settings, output).await,
+        Command::Account => wallet::balance(buyer, settings, output).await,
+        Command::Wallet(verb) => wallet::run(buyer, settings, verb, &display, output).await,
         Command::Request { offer, payload } => {
             let payload = read_payload(&payload.payload)?;
-            let (order, job) = buyer.request(offer, &payload, None, index).await.map_err(failure)?;
+            let (order, job) = buyer.request(offer.id()?, &payload, None, index).await.map_err(failure)?;
             buyer.memory().durable().await.map_err(|error| failure(error.into()))?;
             Ok(show(&order, &job, output))
         }
@@ -125,9 +142,10 @@ async fn purchase(
             Ok(show(&order, &job, output))
         }
         Command::Buy { offer, payload, max_price_xno } => {
-            let max = read_xno(&max_price_xno)?;
+            let max = read_xno("--max-price-xno", &max_price_xno)?;
             let payload = read_payload(&payload.payload)?;
-            let (mut order, job) = buyer.request(offer, &payload, Some(max), index).await.map_err(failure)?;
+            let (mut order, job) =
+                buyer.request(offer.id()?, &payload, Some(max), index).await.map_err(failure)?;
             display.show(&crate::buyer::Progress::Requested { job_id: job.job_id });
             let ended = buyer.pursue(&mut order, job, &watch).await;
             display.finish();
@@ -146,7 +164,9 @@ async fn purchase(
 
 /// Goes on with each interrupted purchase; the exit is the worst of theirs.
 async fn resume(buyer: &Buyer, output: Output, display: &Display) -> Result<Exit, CliError> {
-    let orders = buyer.memory().interrupted().map_err(|error| failure(error.into()))?;
+    let mut orders = buyer.memory().interrupted().map_err(|error| failure(error.into()))?;
+    // Those of the other dialect are for a run in that.
+    orders.retain(|order| order.deal.is_none());
     let (mut worst, mut list) = (Exit::Ok, Vec::new());
     for mut order in orders {
         let name = order.job_id.map_or_else(|| order.id.to_string(), |job| job.to_string());
@@ -187,21 +207,6 @@ async fn offers(settings: &Settings, query: &OffersQuery, output: Output) -> Res
     Ok(Exit::Ok)
 }
 
-async fn account(buyer: &Buyer, settings: &Settings, output: Output) -> Result<Exit, CliError> {
-    let funds = buyer.funds(settings.account_index).await.map_err(failure)?;
-    let text = format!(
-        "account {}\nholds {} XNO\nwaiting to be received: {} XNO",
-        funds.account,
-        funds.balance.to_xno(),
-        funds.receivable.to_xno()
-    );
-    output.answer(text, || {
-        json!({ "account": funds.account, "account_index": settings.account_index,
-                "balance_raw": funds.balance, "receivable_raw": funds.receivable })
-    });
-    Ok(Exit::Ok)
-}
-
 fn show(order: &Order, job: &Job, output: Output) -> Exit {
     output.answer(text::job(order, job), || json!({ "job": job, "order": order }));
     Exit::Ok
@@ -229,22 +234,6 @@ const fn exit_of(job: &Job) -> Exit {
     }
 }
 
-fn new_key(out: &Path, output: Output) -> Result<Exit, CliError> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let seed = Zeroizing::new(Entropy::system().bytes::<32>());
-    let key = Signer::from_seed(&seed).public_key();
-    let text = Zeroizing::new(format!("{}\n", Zeroizing::new(hex::encode(*seed)).as_str()));
-    let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(out);
-    let written = file.and_then(|mut file| {
-        file.write_all(text.as_bytes())?;
-        file.sync_all()
-    });
-    written.map_err(|error| CliError::usage(format_args!("cannot write {}: {error}", out.display())))?;
-    let human = format!("public key {key}\nwritten to {}; refer to it as file:{0}", out.display());
-    output.answer(human, || json!({ "public_key": key, "file": out }));
-    Ok(Exit::Ok)
-}
-
 /// The number and the name of a failure.
 fn failure(error: BuyError) -> CliError {
     let (exit, code) = match &error {
@@ -255,7 +244,14 @@ fn failure(error: BuyError) -> CliError {
         BuyError::Quote(QuoteError::TooExpensive { .. }) => (Exit::Quote, "quote.too_expensive"),
         BuyError::Quote(QuoteError::Expired) => (Exit::Quote, "quote.expired"),
         BuyError::Quote(QuoteError::Changed { .. }) => (Exit::Quote, "quote.changed"),
+        BuyError::Quote(QuoteError::OtherSeller { .. }) => (Exit::Quote, "quote.other_seller"),
         BuyError::Quote(_) => (Exit::Quote, "quote.invalid"),
+        BuyError::Policy(rule) => (Exit::Policy, rule.code()),
+        BuyError::Owner(OwnerError::Store(_)) => (Exit::Failed, "journal"),
+        BuyError::Owner(OwnerError::OtherSeed { .. }) => (Exit::Usage, "journal.other_seed"),
+        BuyError::Owner(OwnerError::OtherNetwork { .. }) => (Exit::Usage, "journal.other_network"),
+        BuyError::OtherNetwork { .. } => (Exit::Usage, "node.other_network"),
+        BuyError::Work(_) => (Exit::Node, "work"),
         BuyError::Over { paid: Some(_), .. } => (Exit::Unsettled, "paid_but_over"),
         BuyError::Over { .. } => (Exit::JobOver, "job_over"),
         BuyError::NotNow { .. } => (Exit::Relay, "not_now"),
@@ -263,6 +259,7 @@ fn failure(error: BuyError) -> CliError {
         BuyError::Unknown { .. } => (Exit::Unsettled, "payment_unknown"),
         BuyError::BlockRefused { .. } => (Exit::Unsettled, "block_refused"),
         BuyError::PaidElsewhere { .. } => (Exit::Unsettled, "paid_elsewhere"),
+        BuyError::Deal(fault) => v0::failure(fault),
         BuyError::TimedOut { .. } => (Exit::TimedOut, "timed_out"),
     };
     let message = match &error {

@@ -385,7 +385,7 @@ const fn role_name(actor: Actor) -> Option<&'static str> {
     }
 }
 
-fn readable<T: for<'de> Deserialize<'de>>(values: Vec<Value>) -> (Vec<T>, usize) {
+pub(super) fn readable<T: for<'de> Deserialize<'de>>(values: Vec<Value>) -> (Vec<T>, usize) {
     let all = values.len();
     let read: Vec<T> = values.into_iter().filter_map(|value| serde_json::from_value(value).ok()).collect();
     let unreadable = all - read.len();

@@ -1,7 +1,8 @@
 //! Speaking to a relay: signed REST, the WebSocket of hints, and how to wait between tries.
 //!
 //! Reading order: [`error`] how a call can end, [`rest`] one signed request and its bounds,
-//! [`calls`] a method per route, [`socket`] hints, [`pace`] delays, [`wire`] what stands in for sockets.
+//! [`calls`] a method per route, [`socket`] hints, [`pace`] delays, [`wire`] what stands in for sockets;
+//! [`v0`] the same for the dialect of the deployed relays.
 //!
 //! Architecture invariant: nothing here decides about jobs, and nothing here retries a call by
 //! itself: whoever asked knows whether asking again is right.
@@ -17,6 +18,8 @@ pub mod socket;
 pub mod pace;
 
 pub mod wire;
+
+pub mod v0;
 
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;

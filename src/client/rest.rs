@@ -320,7 +320,7 @@ impl fmt::Debug for RelayClient {
 }
 
 /// Path and query, as they are signed and sent.
-fn target(url: &Url) -> String {
+pub(super) fn target(url: &Url) -> String {
     match url.query() {
         Some(query) => format!("{}?{query}", url.path()),
         None => url.path().to_owned(),
@@ -337,7 +337,7 @@ pub(super) fn parse_base(url: &str) -> Result<Url, RelayUrlError> {
     Ok(base)
 }
 
-fn is_loopback(base: &Url) -> bool {
+pub(super) fn is_loopback(base: &Url) -> bool {
     let host = base.host_str().unwrap_or_default().trim_matches(['[', ']']);
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }

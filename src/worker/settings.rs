@@ -6,6 +6,8 @@ mod payment;
 
 mod raw;
 
+mod secrets;
+
 mod wallet;
 
 use std::path::{Path, PathBuf};
@@ -21,7 +23,7 @@ use super::input::Pricing;
 use super::nodes::Certainty;
 use super::oddity::Policy;
 use super::terms::Terms;
-use crate::config::{Document, Env, Field, Problems, Secret, secret};
+use crate::config::{Document, Env, Field, Problems};
 use crate::protocol::limits::{
     ACCEPT_TTL, LOCK_TTL_MAX, LOCK_TTL_MIN, QUOTE_TTL_MAX, REQUEST_PAYLOAD_BYTES_MAX,
 };
@@ -136,7 +138,7 @@ impl Resolver<'_> {
         let relay_url = self.relay_url(raw.relay.url);
         let signer = self.signer(raw.relay.key);
         let network = self.network(raw.nano.network);
-        let seed = self.seed(raw.nano.seed);
+        let seed = self.seed(raw.nano.seed, raw.nano.seed_passphrase);
         let rpc = self.rpc(raw.nano.rpc);
         let certainty = self.certainty(
             raw.nano.verify,
@@ -233,27 +235,6 @@ impl Resolver<'_> {
     }
 
     /// The environment's value is the secret itself or a reference; the file's is a reference.
-    fn secret(&mut self, path: &str, name: &str, field: Option<Field<String>>, hint: &str) -> Option<Secret> {
-        if let Some(value) = self.env.get(name) {
-            let value = secret::from_env_value(&value, self.base, self.env);
-            return self.problems.check(path, value);
-        }
-        if field.is_none() {
-            self.problems.add(path, format!("is missing; write {hint}"));
-        }
-        self.problems.secret(path, field, self.base, self.env)
-    }
-
-    fn signer(&mut self, field: Option<Field<String>>) -> Option<Signer> {
-        let secret = self.secret("relay.key", "SELLER_PRIVKEY", field, "key = \"file:seller.key\"")?;
-        self.problems.check("relay.key", Signer::parse(secret.expose()))
-    }
-
-    fn seed(&mut self, field: Option<Field<String>>) -> Option<Seed> {
-        let secret = self.secret("nano.seed", "NANO_SEED", field, "seed = \"file:seed\"")?;
-        self.problems.check("nano.seed", Seed::parse(secret.expose()))
-    }
-
     fn network(&mut self, field: Option<Field<String>>) -> Option<Network> {
         let text = match self.env.get("NANO_NETWORK") {
             Some(text) => text,

@@ -86,7 +86,7 @@ impl Purse {
             return Some("it is more than auto_refund_max_xno");
         }
         let Some(to) = debt.from else { return Some("nobody knows who sent it") };
-        if whose::ensure_elsewhere(&self.store, &self.seed, self.index_start, to).is_err() {
+        if self.elsewhere.ensure(&self.store, &self.seed, to).is_err() {
             return Some("it came from an invoice account of this very seed");
         }
         let Some(rest) = allowed.checked_sub(debt.amount) else {

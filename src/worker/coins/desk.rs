@@ -82,7 +82,7 @@ impl Purse {
             Errand::Sweep { to, owed, dry_run } => {
                 whose::ensure_looked(&self.store)?;
                 let to = to.or(self.settings.sweep_to).ok_or(CoinsError::NoDestination)?;
-                whose::ensure_elsewhere(&self.store, &self.seed, self.index_start, to)?;
+                self.elsewhere.ensure(&self.store, &self.seed, to)?;
                 Ok(self.round(Some(to), owed, dry_run, tell).await?.to_json(dry_run))
             }
             Errand::Refund { job, to, dry_run } => self.refund(job, to, dry_run, tell).await,
@@ -103,7 +103,7 @@ impl Purse {
             return refused("is open: cancel it, or wait until it has ended");
         }
         if let Some(to) = to {
-            whose::ensure_elsewhere(&self.store, &self.seed, self.index_start, to)?;
+            self.elsewhere.ensure(&self.store, &self.seed, to)?;
         }
         let waiting = self.waiting_for(&[own.account]).await?.remove(&own.account).unwrap_or_default();
         let mut laden = [(own, Amount::ZERO, waiting)];
@@ -128,7 +128,7 @@ impl Purse {
         }
         if to.is_none() {
             for payer in debts.iter().filter_map(|debt| debt.from) {
-                whose::ensure_elsewhere(&self.store, &self.seed, self.index_start, payer)?;
+                self.elsewhere.ensure(&self.store, &self.seed, payer)?;
             }
         }
         let report = self.send_back((own, debts, waiting), to, dry_run, tell).await?;
@@ -169,6 +169,7 @@ pub async fn on_schedule(purse: Option<Arc<Purse>>, stop: CancellationToken) {
     let Some(purse) = purse else { return };
     let rounds = async { tokio::join!(purse.bring_again(), purse.refund_again()) };
     tokio::select! {
+        biased;
         _ = rounds => {}
         () = stop.cancelled() => {}
     }
@@ -183,7 +184,7 @@ impl Purse {
                     if let Err(error) = self.bring().await {
                         let cause = std::error::Error::source(&error).map(ToString::to_string);
                         tracing::warn!(%error, cause, "coins were not brought home");
-                        LOOK
+                        LOOK.min(every)
                     } else {
                         every
                     }
