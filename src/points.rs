@@ -122,6 +122,7 @@ pub const POINTS: &[Point] = &[
     at("worker/handler/finished", "the handler has ended, its outcome is in memory"),
     at("worker/handler/priced", "the handler has named a price, in memory"),
     at("worker/money/noticed", "what came unnoticed is in the books, nothing was done with it"),
+    at("worker/money/settled", "a refund is known to be confirmed, and counted"),
     at("worker/coins/signed", "a block of our own is signed, not yet written"),
     at("worker/coins/kept", "that block is durable, nobody else has seen it"),
     at("worker/coins/published", "the network has the block, nobody here has noted it"),

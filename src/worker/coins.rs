@@ -23,6 +23,10 @@ mod desk;
 
 mod fates;
 
+mod leave;
+
+mod line;
+
 mod publish;
 
 mod round;

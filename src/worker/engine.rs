@@ -219,6 +219,9 @@ impl Engine {
     /// # Errors
     /// If the store fails; then nothing was decided, and the worker must stop.
     pub fn take(&mut self, heard: Vec<Heard>, now: Timestamp) -> Result<Effects, EngineError> {
+        // What is sent back is written down by the purse, beside this.
+        let store = Arc::clone(&self.store);
+        let _turn = store.writer();
         let mut turn = Turn {
             now,
             batch: Batch::default(),

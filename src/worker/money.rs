@@ -28,9 +28,21 @@ pub struct Piece {
     pub late: bool,
     /// What is owed back of it.
     pub owed: Option<Owed>,
-    /// The block that sent it back.
+    /// The last block that sent some of it back, once the network has decided for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub back: Option<BlockHash>,
+    /// How much was sent back by such blocks.
+    #[serde(default)]
+    pub returned: Amount,
+}
+
+impl Piece {
+    /// What is owed back and is not known to have been sent back.
+    #[must_use]
+    pub fn due(&self) -> Amount {
+        let owed = self.owed.map_or(Amount::ZERO, |owed| owed.amount);
+        owed.checked_sub(self.returned).unwrap_or(Amount::ZERO)
+    }
 }
 
 /// What is owed back of a block.
@@ -97,9 +109,9 @@ pub fn give_back(parts: &mut [Part]) {
     }
 }
 
+/// What of it was sent back before, as too much, is a part of this.
 fn owe_all(piece: &mut Piece, why: Oddity) {
-    // What was sent back before, as too much, is not sent back again.
-    if piece.owed.is_none() || piece.back.is_none() {
+    if piece.owed.is_none_or(|owed| owed.amount < piece.amount) {
         piece.owed = Some(Owed { amount: piece.amount, why });
     }
 }
@@ -122,9 +134,12 @@ fn why_uncounted(end: &End<'_>, paid: bool, is_part: bool) -> Option<Oddity> {
 /// Why the whole payment is owed back, if it is.
 fn why_all(end: &End<'_>) -> Option<Oddity> {
     match end.ending {
-        Ending::Failed if end.policy.owe_failed => Some(Oddity::JobFailed),
-        ending if ending.owes_money_back() => Some(Oddity::PaidForNothing),
-        _ => None,
+        Ending::Failed => end.policy.owe_failed.then_some(Oddity::JobFailed),
+        Ending::Delivered | Ending::Elsewhere | Ending::Refused => None,
+        // What counted was paid, also where the error that was to tell the buyer came too late.
+        Ending::Canceled { .. } | Ending::Expired { .. } | Ending::Vanished { .. } | Ending::PaidLate => {
+            Some(Oddity::PaidForNothing)
+        }
     }
 }
 
@@ -168,6 +183,7 @@ mod tests {
             late,
             owed: None,
             back: None,
+            returned: Amount::ZERO,
         };
         Part { hash: BlockHash::from_bytes([number; 32]), piece, counted }
     }
@@ -220,6 +236,11 @@ mod tests {
             vec![part(1, 900, true, false)],
             &[(900, "paid_for_nothing")],
         );
+        check(
+            &Ending::Canceled { paid: false },
+            vec![part(1, 1_000, true, false)],
+            &[(1_000, "paid_for_nothing")],
+        );
     }
 
     #[test]
@@ -239,9 +260,10 @@ mod tests {
         give_back(&mut parts);
         assert_eq!(parts[0].piece.owed.unwrap().amount.raw(), 1_300);
         parts[0].piece.owed = Some(Owed { amount: Amount::from_raw(300), why: Oddity::Overpaid });
-        parts[0].piece.back = Some(BlockHash::from_bytes([9; 32]));
+        parts[0].piece.returned = Amount::from_raw(300);
+        assert_eq!(parts[0].piece.due(), Amount::ZERO);
         give_back(&mut parts);
-        assert_eq!(parts[0].piece.owed.unwrap().amount.raw(), 300, "it was sent back already");
+        assert_eq!(parts[0].piece.due().raw(), 1_000, "the rest of it");
     }
 
     fn ending() -> impl Strategy<Value = Ending> {
@@ -277,7 +299,7 @@ mod tests {
             }
             let counted: u128 = came.iter().filter(|(_, counted, _)| *counted).map(|(raw, ..)| raw).sum();
             let back: u128 = came.iter().zip(&first).filter(|((_, counted, _), _)| *counted).map(|(_, (back, _))| back).sum();
-            if ending.owes_money_back() {
+            if !matches!(ending, Ending::Delivered | Ending::Failed | Ending::Elsewhere) {
                 prop_assert_eq!(back, counted);
             } else {
                 prop_assert!(counted - back >= counted.min(PRICE));

@@ -130,7 +130,7 @@ fn owed_back(store: &Store) -> Result<Value, StoreError> {
     for entry in OWED.all(store) {
         let ((job, hash), ()) = entry?;
         let Some(piece) = MONEY.get(store, &(job, hash))? else { continue };
-        total = total.saturating_add(piece.owed.map_or(Amount::ZERO, |owed| owed.amount));
+        total = total.saturating_add(piece.due());
         count += 1;
         if first.len() < OWED_SHOWN_MAX {
             first.push(debt(job, hash, &piece));
@@ -150,6 +150,8 @@ pub(super) fn debt(job: JobId, hash: BlockHash, piece: &Piece) -> Value {
         "at": piece.at,
         "owed_raw": piece.owed.map(|owed| owed.amount),
         "why": piece.owed.map(|owed| owed.why),
+        "due_raw": piece.due(),
+        "returned_raw": piece.returned,
         "sent_back_by": piece.back,
     })
 }

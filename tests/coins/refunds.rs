@@ -4,10 +4,14 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use nano_worker::protocol::job::JobError;
 use nano_worker::protocol::{Job, JobId, OfferId, PublicKey, Status};
+use nano_worker::store::{Keyspace, Store};
 use nano_worker::worker::engine::{Engine, Heard};
-use nano_worker::worker::input::{Effect, Pricing};
+use nano_worker::worker::input::{Call, Effect, Input, Outcome, Pricing};
 use nano_worker::worker::oddity::Policy;
+use nano_worker::worker::payment::{BlockFact, Facts, Submitted};
+use nano_worker::worker::stage::Lock;
 use nano_worker::worker::terms::{Accepts, Terms};
 
 use super::*;
@@ -45,23 +49,25 @@ fn job(number: usize, status: Status, account: Option<Account>) -> Heard {
     Heard::Job { job: Box::new(job), whole: true }
 }
 
+/// What a node says of a payment.
+fn found(hash: BlockHash, from: Account, to: Account, raw: u128) -> Facts {
+    let fact = BlockFact {
+        hash,
+        from: Some(from),
+        send: Some((to, Amount::from_raw(raw))),
+        confirmed: true,
+        claimed_elsewhere: false,
+        received: false,
+    };
+    Facts { submitted: Submitted::None, found: vec![fact], unknown: None, lapsed: false }
+}
+
 impl Bench {
     /// A seller with so many jobs that were quoted and then cancelled: whatever comes for them is owed
     /// back.
     pub(crate) fn canceled(jobs: usize) -> Self {
         let bench = Self::new(0);
-        let store = Arc::new(memory::open_in_memory(&bench.disk).unwrap());
-        let wallet = Wallet::open(&store, bench.seed.clone(), 0).unwrap();
-        let terms = Terms {
-            pricing: Pricing::Fixed(Amount::from_raw(COIN)),
-            idempotent: false,
-            accepts: Accepts::Any,
-            request_bytes_max: 1_000,
-            payment_window: Duration::from_secs(100),
-            payment: Policy::default(),
-        };
-        let terms = HashMap::from([(OfferId::from_random([1; 16]), terms)]);
-        let mut engine = Engine::open(Arc::clone(&store), wallet, terms, "holder".to_owned()).unwrap();
+        let (store, mut engine) = bench.engine();
         let mut invoices = Vec::new();
         for number in 0..jobs {
             let effects =
@@ -73,6 +79,49 @@ impl Bench {
         }
         store.durable_blocking().unwrap();
         Self { invoices, ..bench }
+    }
+
+    /// A seller whose only job cost a coin, was paid with so much by the first payer, and failed.
+    async fn failed(raw: u128) -> Self {
+        let mut bench = Self::new(0);
+        let (store, mut engine) = bench.engine();
+        let now = Timestamp::default();
+        let mut hear = |heard| engine.take(vec![heard], now).unwrap();
+        let effects = hear(job(0, Status::Requested, None));
+        let [(_, Effect::SendQuote(invoice))] = effects[..] else { panic!("{effects:?}") };
+        bench.invoices.push(invoice.account);
+        let hash = bench.pay_from(0, 0, raw);
+        hear(job(0, Status::Accepted, Some(invoice.account)));
+        hear(Heard::Facts(id(0), found(hash, Self::payer(0).1, invoice.account, raw)));
+        let lock = Lock { token: Some(1), expires_at: now.plus(Duration::from_secs(300)) };
+        let error = JobError { code: "x".to_owned(), message: "x".to_owned(), details: Value::Null };
+        let inputs = [
+            Input::Locked(lock),
+            Input::Placed,
+            Input::Finished(Outcome::Error(error)),
+            Input::Done(Call::Deliver),
+        ];
+        for input in inputs {
+            hear(Heard::Input(id(0), input));
+        }
+        store.durable_blocking().unwrap();
+        bench
+    }
+
+    fn engine(&self) -> (Arc<Store>, Engine) {
+        let store = Arc::new(memory::open_in_memory(&self.disk).unwrap());
+        let wallet = Wallet::open(&store, self.seed.clone(), 0).unwrap();
+        let terms = Terms {
+            pricing: Pricing::Fixed(Amount::from_raw(COIN)),
+            idempotent: false,
+            accepts: Accepts::Any,
+            request_bytes_max: 1_000,
+            payment_window: Duration::from_secs(100),
+            payment: Policy::default(),
+        };
+        let terms = HashMap::from([(OfferId::from_random([1; 16]), terms)]);
+        let engine = Engine::open(Arc::clone(&store), wallet, terms, "holder".to_owned()).unwrap();
+        (store, engine)
     }
 
     fn payer(number: usize) -> (PrivateKey, Account) {
@@ -133,16 +182,20 @@ impl Bench {
             assert!(back <= paid, "sent back twice: {returned:?} of {paid:?}");
         }
         assert_eq!(home, [], "what is owed back was brought home");
-        // Of each payment the ledger has one refund at most.
+        // Of no payment more went back than it brought.
         let history = self.life(&Errand::History, Vec::new()).await.unwrap();
-        let mut refunds = BTreeMap::new();
+        let mut refunds: BTreeMap<BlockHash, u128> = BTreeMap::new();
+        let amount_of = |hash: BlockHash| {
+            self.line.with(|node, _| node.ledger.block(&hash).map(|stored| stored.amount.raw()))
+        };
         for row in history["blocks"].as_array().unwrap() {
-            let hash: BlockHash = row["block"].as_str().unwrap().parse().unwrap();
-            let is_there = self.line.with(|node, _| node.ledger.block(&hash).is_some());
-            if is_there && row["does"] == "refund" {
-                let before = refunds.insert(row["refund_of"].to_string(), hash);
-                assert_eq!(before, None, "two refunds of one payment: {history}");
+            let sent = amount_of(row["block"].as_str().unwrap().parse().unwrap());
+            if let (Some(of), Some(sent)) = (row["refund_of"].as_str(), sent) {
+                *refunds.entry(of.parse().unwrap()).or_default() += sent;
             }
+        }
+        for (of, sent) in refunds {
+            assert!(amount_of(of) >= Some(sent), "more went back than {of} brought: {history}");
         }
     }
 }
@@ -334,4 +387,122 @@ async fn a_refund_that_lost_its_place_is_made_anew_and_not_twice() {
         bench.check_refunds(&[2 * COIN, 4 * COIN]).await;
         assert_eq!(bench.returned(), [2 * COIN, 4 * COIN], "{calls} {died}");
     }
+}
+
+/// A backup does not know what was sent since: the chain does.
+#[tokio::test(start_paused = true)]
+async fn a_restored_state_sends_nothing_back_that_went_back_since_its_backup() {
+    for adopted in [true, false] {
+        let mut bench = Bench::canceled(1);
+        bench.pay_from(0, 0, 2 * COIN);
+        bench.pay_from(1, 0, 5 * COIN);
+        bench.life(&Errand::Balance, Vec::new()).await.unwrap();
+        bench.confirm_all();
+        let backup = bench.disk.image();
+        let to = if adopted { None } else { Some(Account::from_bytes([0x55; 32])) };
+        bench.life(&Errand::Refund { job: id(0), to, dry_run: false }, Vec::new()).await.unwrap();
+        bench.confirm_all();
+        let before = bench.returned();
+        bench.disk.restore(&backup);
+        // There would be enough to send it back again.
+        bench.pay_from(1, 0, 9 * COIN);
+        for _ in 0..3 {
+            let dry = Errand::Refund { job: id(0), to: None, dry_run: true };
+            bench.life(&dry, Vec::new()).await.unwrap();
+            auto(&bench, Vec::new()).await;
+            let report = bench.refund(0).await;
+            bench.confirm_all();
+            match adopted {
+                true => assert_eq!(bench.returned(), [2 * COIN, 14 * COIN], "{report}"),
+                false => {
+                    assert_eq!(bench.returned(), before, "{report}");
+                    let why = report["problems"][0]["why"].as_str().unwrap();
+                    assert!(why.contains("this state did not make it"), "{report}");
+                }
+            }
+        }
+        let balance = bench.life(&Errand::Balance, Vec::new()).await.unwrap();
+        let owed = if adopted { 0 } else { 16 * COIN };
+        assert_eq!(balance["owed_back_raw"], json!(owed.to_string()), "{balance}");
+    }
+}
+
+/// What is beyond the day's sum stays beyond it, whatever life asks, and also in a life that does not
+/// remember the day.
+#[tokio::test(start_paused = true)]
+async fn the_days_sum_holds_over_restarts_and_restores() {
+    let mut bench = Bench::canceled(3);
+    bench.extra = "[payment]\nauto_refund_day_xno = \"0.5\"\n[backup]";
+    for index in 0..3 {
+        bench.pay_from(0, index, 2 * COIN);
+    }
+    bench.life(&Errand::Balance, Vec::new()).await.unwrap();
+    // It dies wherever it can.
+    for calls in 0..40 {
+        let mut luck = vec![Luck::Answered; calls];
+        luck.push(if calls % 2 == 0 { Luck::DiesBefore } else { Luck::DiesAfter });
+        auto(&bench, luck).await;
+    }
+    bench.confirm_all();
+    auto(&bench, Vec::new()).await.unwrap();
+    assert_eq!(bench.returned(), [4 * COIN, 0]);
+    let store = memory::open_in_memory(&bench.disk).unwrap();
+    let mut batch = Batch::default();
+    let facts: Keyspace<String, String> = Keyspace::new(1, "facts", 1);
+    let note = json!({ "at": Timestamp::from_micros(2_000_000) }).to_string();
+    facts.put(&mut batch, &"restored".to_owned(), &note).unwrap();
+    store.commit(batch).unwrap();
+    store.durable_blocking().unwrap();
+    drop(store);
+    bench.extra = "[payment]\nauto_refund_day_xno = \"500\"\n[backup]";
+    let report = auto(&bench, Vec::new()).await.unwrap();
+    assert!(report["left"].to_string().contains("restored"), "{report}");
+    assert_eq!(bench.returned(), [4 * COIN, 0]);
+    *bench.line.now_ms.lock().unwrap() += 86_400_000;
+    auto(&bench, Vec::new()).await.unwrap();
+    assert_eq!(bench.returned(), [6 * COIN, 0]);
+}
+
+/// Part of a payment went back as too much; then the seller gives all of it back.
+#[tokio::test(start_paused = true)]
+async fn what_went_back_as_too_much_is_a_part_of_what_is_given_back() {
+    for confirmed in [true, false] {
+        let mut bench = Bench::failed(COIN * 3).await;
+        bench.extra = "[payment]\nauto_refund_day_xno = \"1000\"\n[backup]";
+        bench.hold(!confirmed);
+        let report = auto(&bench, Vec::new()).await.unwrap();
+        assert_eq!(report["refunded_raw"], json!((2 * COIN).to_string()), "{report}");
+        for _ in 0..3 {
+            let report = bench.refund(0).await;
+            let paid = bench.returned();
+            assert_eq!(paid, [3 * COIN, 0], "{report}");
+        }
+        bench.confirm_all();
+        let report = bench.refund(0).await;
+        assert_eq!(
+            (bench.returned(), &report["owed_back_raw"]),
+            (vec![3 * COIN, 0], &json!("0")),
+            "{report}"
+        );
+        bench.check_refunds(&[3 * COIN, 0]).await;
+    }
+}
+
+/// A node that makes up a payment has nobody's coins sent away for it.
+#[tokio::test(start_paused = true)]
+async fn what_was_never_received_is_not_sent_back() {
+    let mut bench = Bench::canceled(1);
+    let paid = bench.pay_from(0, 0, 2 * COIN);
+    bench.life(&Errand::Balance, Vec::new()).await.unwrap();
+    bench.life(&Errand::Receive { dry_run: false }, Vec::new()).await.unwrap();
+    bench.confirm_all();
+    // In the books stands a payment by another that is nowhere on the chain.
+    let (store, mut engine) = bench.engine();
+    let made_up = found(BlockHash::from_bytes([0x31; 32]), Bench::payer(1).1, bench.invoices[0], COIN);
+    engine.take(vec![Heard::Facts(id(0), made_up)], Timestamp::default()).unwrap();
+    store.durable_blocking().unwrap();
+    let report = bench.refund(0).await;
+    assert_eq!(bench.returned(), [2 * COIN, 0], "{report}");
+    assert_eq!(report["blocks"][0]["refund_of"], json!(paid), "{report}");
+    assert!(report["problems"].to_string().contains("has not received"), "{report}");
 }

@@ -234,10 +234,7 @@ async fn underpaid_for_good_is_told_to_the_buyer_and_owed_back() {
     shop.check(&[Oddity::Underpaid], &[(600, Oddity::Underpaid)]);
     shop.pay(400);
     shop.look().await;
-    shop.check(
-        &[Oddity::Underpaid, Oddity::PaidLate],
-        &[(600, Oddity::Underpaid), (400, Oddity::PaidLate)],
-    );
+    shop.check(&[Oddity::Underpaid, Oddity::PaidLate], &[(600, Oddity::Underpaid), (400, Oddity::PaidLate)]);
 }
 
 #[tokio::test]

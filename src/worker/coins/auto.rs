@@ -1,6 +1,6 @@
 //! Refunds without anybody's doing: only where the seller wants them, and never more than he said.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use nano_currency::{Amount, BlockHash};
@@ -8,10 +8,11 @@ use serde_json::{Value, json};
 
 use super::debts::Debt;
 use super::desk::Tell;
-use super::journal::{Does, Fate, OwnBlock};
+use super::journal::Does;
 use super::whose::{self, Claim, Own};
 use super::{CoinsError, Purse};
-use crate::worker::memory::COINS;
+use crate::protocol::Timestamp;
+use crate::worker::memory::{self, ASIDE, COINS, fact};
 
 /// The span that the largest sum is for.
 const DAY: Duration = Duration::from_secs(86_400);
@@ -28,6 +29,10 @@ impl Purse {
         let all = self.all_debts()?;
         if all.is_empty() {
             return Ok(json!({ "refunded_raw": Amount::ZERO, "left": [], "problems": [] }));
+        }
+        if self.is_new_from_backup()? {
+            let why = "the state was restored less than a day ago: what it sent since its backup is unknown";
+            return Ok(json!({ "refunded_raw": Amount::ZERO, "left": [{ "why": why }], "problems": [] }));
         }
         if let Some(why) = self.jury.closed().await {
             return Err(CoinsError::Gate(why));
@@ -50,9 +55,9 @@ impl Purse {
                 continue;
             }
             let mut debts = Vec::new();
-            let live = self.live_of(&own)?;
+            let signed = self.sent_back(&own.account)?;
             for debt in self.debts(&own)? {
-                match self.objection(&debt, &live, &mut allowed) {
+                match self.objection(&debt, &signed, &mut allowed) {
                     None => debts.push(debt),
                     Some(why) => left.push(json!({ "job_id": job, "block": debt.of, "why": why })),
                 }
@@ -75,46 +80,47 @@ impl Purse {
     fn objection(
         &self,
         debt: &Debt,
-        live: &BTreeSet<BlockHash>,
+        signed: &BTreeMap<BlockHash, Amount>,
         allowed: &mut Amount,
     ) -> Option<&'static str> {
+        let amount = debt.left(signed);
         // It is signed already, and counted.
-        if live.contains(&debt.of) {
+        if amount.is_zero() {
             return None;
         }
-        if debt.amount > self.settings.refunds.each_max {
+        if amount > self.settings.refunds.each_max {
             return Some("it is more than auto_refund_max_xno");
         }
         let Some(to) = debt.from else { return Some("nobody knows who sent it") };
         if self.elsewhere.ensure(&self.store, &self.seed, to).is_err() {
             return Some("it came from an invoice account of this very seed");
         }
-        let Some(rest) = allowed.checked_sub(debt.amount) else {
+        let Some(rest) = allowed.checked_sub(amount) else {
             return Some("auto_refund_day_xno is used up");
         };
         *allowed = rest;
         None
     }
 
-    /// The payments of an account for which a refund is signed that may be on the ledger.
-    fn live_of(&self, own: &Own) -> Result<BTreeSet<BlockHash>, CoinsError> {
-        let signed = self.signed_of(&own.account)?;
-        Ok(signed.iter().filter(|block| is_live(block)).filter_map(|block| block.of).collect())
+    /// Whether the day for which the largest sum holds began in a life that is not remembered.
+    fn is_new_from_backup(&self) -> Result<bool, CoinsError> {
+        let Some(note) = memory::fact(&self.store, fact::RESTORED)? else { return Ok(false) };
+        let note: Value = serde_json::from_str(&note).unwrap_or_default();
+        let at = note["at"].as_str().and_then(|at| at.parse::<Timestamp>().ok());
+        Ok(at.is_none_or(|at| self.clock.now().since(at) < DAY))
     }
 
     /// What the refunds of the last day, whoever asked for them, leave of a day's sum.
     fn allowed_today(&self) -> Result<Amount, CoinsError> {
         let (now, mut sent) = (self.clock.now(), Amount::ZERO);
-        for entry in COINS.all(&self.store) {
-            let (_, kept) = entry?;
-            if kept.does == Does::Refund && is_live(&kept) && now.since(kept.at) < DAY {
-                sent = sent.saturating_add(kept.amount);
+        let given_up = ASIDE.all(&self.store).map(|entry| Ok::<_, CoinsError>(entry?.1.block));
+        let kept = COINS.all(&self.store).map(|entry| Ok(entry?.1));
+        for block in kept.chain(given_up) {
+            let block = block?;
+            if block.may_be_there() && block.does == Does::Refund && now.since(block.at) < DAY {
+                sent = sent.saturating_add(block.amount);
             }
         }
         Ok(self.settings.refunds.day_max.checked_sub(sent).unwrap_or(Amount::ZERO))
     }
-}
-
-const fn is_live(block: &OwnBlock) -> bool {
-    !matches!(block.fate, Fate::Displaced(_))
 }

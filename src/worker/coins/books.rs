@@ -24,7 +24,7 @@ impl Purse {
             let waits: Amount = waiting.iter().filter_map(|send| send.amount).sum();
             received = received.saturating_add(holds);
             receivable = receivable.saturating_add(waits);
-            let owed: Amount = self.debts(&own)?.iter().map(|debt| debt.amount).sum();
+            let owed: Amount = self.debts(&own)?.iter().map(|debt| debt.due).sum();
             list.push(json!({
                 "index": own.index,
                 "account": own.account,
@@ -39,7 +39,7 @@ impl Purse {
         let mut owed = Amount::ZERO;
         for (job, pieces) in self.all_debts()? {
             for (hash, piece) in pieces {
-                owed = owed.saturating_add(piece.owed.map_or(Amount::ZERO, |owed| owed.amount));
+                owed = owed.saturating_add(piece.due());
                 debts.push(report::debt(job, hash, &piece));
             }
         }

@@ -1,6 +1,6 @@
 //! One account, block by block: what is next, signed, kept, published, until nothing is left.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use nano_currency::draft::{AccountState, Unsigned};
@@ -11,6 +11,7 @@ use nano_currency::{Account, Amount, BlockHash, PrivateKey};
 use super::debts::Debt;
 use super::desk::Tell;
 use super::journal::{Does, Fate, OwnBlock, Signed};
+use super::leave::Leave;
 use super::publish::Published;
 use super::round::Allowance;
 use super::whose::Own;
@@ -83,6 +84,8 @@ pub(super) struct Chain<'a> {
     debts: Vec<Debt>,
     /// Blocks that were refused for good in this walk.
     refused: BTreeSet<BlockHash>,
+    /// Debts that are not to be paid back in this walk.
+    denied: BTreeSet<BlockHash>,
     /// Why a debt cannot be paid back.
     obstacle: Option<String>,
     tell: Tell<'a>,
@@ -113,6 +116,7 @@ impl<'a> Chain<'a> {
             goal,
             debts,
             refused: BTreeSet::new(),
+            denied: BTreeSet::new(),
             obstacle: None,
             tell,
             head: None,
@@ -194,6 +198,9 @@ impl<'a> Chain<'a> {
     /// What comes next, for whoever only wants to know.
     pub(super) async fn plan(mut self) -> Result<Walked, CoinsError> {
         let mut walked = Walked::default();
+        if matches!(self.goal, Goal::Refund { .. }) {
+            walked.problem = self.purse.strange_send_of(&self.own).await?;
+        }
         let mut state = match self.head().await? {
             Ok(state) => state,
             Err(problem) => {
@@ -208,7 +215,7 @@ impl<'a> Chain<'a> {
                 None => match self.next(&state).await? {
                     Some(next) => self.sign(&next, Work::new(0)),
                     None => {
-                        walked.problem = self.obstacle.take();
+                        walked.problem = walked.problem.or(self.obstacle.take());
                         return Ok(walked);
                     }
                 },
@@ -305,12 +312,12 @@ impl<'a> Chain<'a> {
 
     /// All there is, but for what is owed back and has been received.
     fn next_sweep(&self, state: &AccountState, to: Account) -> Result<Option<Next>, CoinsError> {
-        let sent_back = self.live_refunds()?;
+        let sent = self.sent_back()?;
         let waits = |debt: &&Debt| {
             self.waiting.as_ref().is_some_and(|list| list.iter().any(|send| send.hash == debt.of))
         };
-        let owed = self.debts.iter().filter(|debt| !waits(debt) && !sent_back.contains(&debt.of));
-        let owed: Amount = owed.map(|debt| debt.amount).sum();
+        let owed = self.debts.iter().filter(|debt| !waits(debt)).map(|debt| debt.left(&sent));
+        let owed: Amount = owed.sum();
         let Some(free) = state.balance.checked_sub(owed) else { return Ok(None) };
         Ok(state.send(to, free).ok().map(|block| Next {
             block,
@@ -322,22 +329,24 @@ impl<'a> Chain<'a> {
 
     /// The next block that goes back, whole and by itself.
     fn next_refund(&mut self, state: &AccountState, to: Option<Account>) -> Result<Option<Next>, CoinsError> {
-        let sent_back = self.live_refunds()?;
-        let open: Vec<Debt> =
-            self.debts.iter().filter(|debt| !sent_back.contains(&debt.of)).copied().collect();
-        for debt in open {
+        let sent = self.sent_back()?;
+        for debt in self.debts.clone() {
+            let amount = debt.left(&sent);
+            if amount.is_zero() || self.denied.contains(&debt.of) {
+                continue;
+            }
             let Some(to) = to.or(debt.from) else {
                 let why = format!("nobody knows who sent {}: say where to with --to", debt.of);
                 self.obstacle.get_or_insert(why);
                 continue;
             };
-            match state.send(to, debt.amount) {
+            match state.send(to, amount) {
                 Ok(block) => {
                     let next = Next { block, does: Does::Refund, counter: Some(to), of: Some(debt.of) };
                     return Ok(Some(next));
                 }
                 Err(error) => {
-                    let why = format!("{} raw of {} cannot go back: {error}", debt.amount, debt.of);
+                    let why = format!("{amount} raw of {} cannot go back: {error}", debt.of);
                     self.obstacle.get_or_insert(why);
                 }
             }
@@ -345,11 +354,19 @@ impl<'a> Chain<'a> {
         Ok(None)
     }
 
-    /// The payments for which a refund is signed that may be on the ledger, now or later.
-    fn live_refunds(&self) -> Result<BTreeSet<BlockHash>, CoinsError> {
-        let signed = self.purse.signed_of(&self.own.account)?;
-        let live = signed.iter().chain(&self.planned).filter(|kept| !matches!(kept.fate, Fate::Displaced(_)));
-        Ok(live.filter_map(|kept| kept.of).collect())
+    /// How much was sent back of which payment, what was only laid out included.
+    fn sent_back(&self) -> Result<BTreeMap<BlockHash, Amount>, CoinsError> {
+        let mut sent = self.purse.sent_back(&self.own.account)?;
+        for block in self.planned.iter().filter(|block| block.does == Does::Refund) {
+            // What was laid out first was kept by an earlier life, and is counted.
+            if let Some(of) = block.of
+                && !self.purse.is_ours(&self.own.account, &block.hash())?
+            {
+                let sum = sent.entry(of).or_default();
+                *sum = sum.saturating_add(block.amount);
+            }
+        }
+        Ok(sent)
     }
 
     /// Makes the next block and keeps it; none if nothing is left to do or no more may be done.
@@ -358,18 +375,12 @@ impl<'a> Chain<'a> {
         state: &AccountState,
         allowance: &mut Allowance,
     ) -> Result<Option<OwnBlock>, CoinsError> {
-        let Some(next) = self.next(state).await? else { return Ok(None) };
+        let Some(next) = self.next_allowed(state).await? else { return Ok(None) };
         let hash = next.block.fields.hash();
         if next.does != Does::Receive && self.purse.is_ours(&self.own.account, &hash)? {
             // The same facts have made the same block before, and it was refused for good.
             self.obstacle = Some(format!("the block {hash} was refused for good: see `wallet history`"));
             return Ok(None);
-        }
-        if let Some(of) = next.of {
-            self.obstacle = self.purse.ensure_not_sent_back(&self.own.account, state.frontier, of).await?;
-            if self.obstacle.is_some() {
-                return Ok(None);
-            }
         }
         if !allowance.take() {
             return Ok(None);
@@ -380,6 +391,24 @@ impl<'a> Chain<'a> {
         self.purse.keep(&block).await?;
         crash_point!("worker/coins/kept");
         Ok(Some(block))
+    }
+
+    /// The next block; none either if it would send back what may have gone back, or never came.
+    async fn next_allowed(&mut self, state: &AccountState) -> Result<Option<Next>, CoinsError> {
+        loop {
+            let Some(next) = self.next(state).await? else { return Ok(None) };
+            let Some(of) = next.of else { return Ok(Some(next)) };
+            match self.purse.leave_to_send_back(&self.own, state.frontier, of).await? {
+                Leave::Given => return Ok(Some(next)),
+                // Another one is next, since one that is there already was recognised.
+                Leave::Anew => {}
+                // The others may still go.
+                Leave::Denied(why) => {
+                    self.obstacle.get_or_insert(why);
+                    self.denied.insert(of);
+                }
+            }
+        }
     }
 
     fn sign(&self, next: &Next, work: Work) -> OwnBlock {

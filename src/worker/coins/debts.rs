@@ -29,18 +29,26 @@ pub(super) type Laden = (Own, Amount, Vec<Receivable>);
 pub(super) struct Debt {
     /// The payment.
     pub(super) of: BlockHash,
-    /// How much it brought.
-    pub(super) brought: Amount,
-    /// How much of it goes back.
-    pub(super) amount: Amount,
+    /// How much of it goes back in all.
+    pub(super) owed: Amount,
+    /// How much of that is not known to have gone back.
+    pub(super) due: Amount,
     /// To whom, if nobody says otherwise.
     pub(super) from: Option<Account>,
 }
 
 impl Debt {
     fn of(hash: BlockHash, piece: &Piece) -> Option<Self> {
-        let owed = piece.owed.filter(|_| piece.back.is_none())?;
-        Some(Self { of: hash, brought: piece.amount, amount: owed.amount, from: piece.from })
+        let due = Some(piece.due()).filter(|due| !due.is_zero())?;
+        Some(Self { of: hash, owed: piece.owed?.amount, due, from: piece.from })
+    }
+}
+
+impl Debt {
+    /// How much is left to be sent, by what was signed so far.
+    pub(super) fn left(&self, sent: &BTreeMap<BlockHash, Amount>) -> Amount {
+        let sent = sent.get(&self.of).copied().unwrap_or(Amount::ZERO);
+        self.owed.checked_sub(sent).unwrap_or(Amount::ZERO)
     }
 }
 
@@ -75,13 +83,18 @@ impl Purse {
     /// The payment of a job that failed is given back: a person has decided so.
     pub(super) async fn give_back(&self, own: &Own, dry_run: bool) -> Result<Vec<Debt>, CoinsError> {
         let Some(job) = own.job else { return Ok(Vec::new()) };
-        let mut parts = self.parts(job)?;
-        let before = parts.clone();
-        give_back(&mut parts);
-        if !dry_run {
-            self.put_changes(job, &before, &parts).await?;
-        }
-        Ok(parts.iter().filter_map(|part| Debt::of(part.hash, &part.piece)).collect())
+        let debts = {
+            let _turn = self.store.writer();
+            let mut parts = self.parts(job)?;
+            let before = parts.clone();
+            give_back(&mut parts);
+            if !dry_run {
+                self.put_changes(job, &before, &parts)?;
+            }
+            parts.iter().filter_map(|part| Debt::of(part.hash, &part.piece)).collect()
+        };
+        self.store.durable().await?;
+        Ok(debts)
     }
 
     fn parts(&self, job: JobId) -> Result<Vec<Part>, CoinsError> {
@@ -91,8 +104,8 @@ impl Purse {
         self.pieces(job)?.into_iter().map(part).collect()
     }
 
-    /// Makes durable what was decided about a job's money.
-    async fn put_changes(&self, job: JobId, before: &[Part], after: &[Part]) -> Result<(), CoinsError> {
+    /// Writes down what was decided about a job's money, in the turn in which it was read.
+    fn put_changes(&self, job: JobId, before: &[Part], after: &[Part]) -> Result<(), CoinsError> {
         let mut batch = Batch::default();
         for part in after.iter().filter(|part| !before.contains(part)) {
             MONEY.put(&mut batch, &(job, part.hash), &part.piece)?;
@@ -100,10 +113,7 @@ impl Purse {
                 OWED.put(&mut batch, &(job, part.hash), &())?;
             }
         }
-        if !batch.is_empty() {
-            self.store.commit_durable(batch).await?;
-        }
-        Ok(())
+        Ok(self.store.commit(batch)?)
     }
 
     /// Puts into the books what came to jobs that are over and was not noticed yet, before anything is
@@ -134,9 +144,14 @@ impl Purse {
         let hashes: Vec<BlockHash> = unknown.keys().copied().collect();
         for hashes in hashes.chunks(BLOCKS_PER_ROUND) {
             let round = self.jury.blocks(hashes).await;
+            let _turn = self.store.writer();
             let mut batch = Batch::default();
             for hash in hashes {
                 let Some((own, job)) = unknown.get(hash) else { continue };
+                // The engine may have seen it meanwhile.
+                if MONEY.contains(&self.store, &(*job, *hash))? {
+                    continue;
+                }
                 let claimed = CLAIMS.get(&self.store, hash)?;
                 let word = round.verdict(hash, self.jury.quorum_for(Amount::MAX));
                 match word.agreed() {
@@ -152,6 +167,7 @@ impl Purse {
                             late: true,
                             owed: None,
                             back: None,
+                            returned: Amount::ZERO,
                         };
                         MONEY.put(&mut batch, &(*job, *hash), &piece)?;
                         jobs.insert(*job);
@@ -162,8 +178,9 @@ impl Purse {
             self.store.commit(batch)?;
         }
         for job in jobs {
-            self.reckon(job, &policies).await?;
+            self.reckon(job, &policies)?;
         }
+        self.store.durable().await?;
         crash_point!("worker/money/noticed");
         let is_unproven = |own: &Own, hash: &BlockHash| unproven.contains(&(*own, *hash));
         for (own, _, waiting) in laden.iter_mut() {
@@ -175,19 +192,19 @@ impl Purse {
     }
 
     /// Decides about the money of a job that is over.
-    async fn reckon(
+    fn reckon(
         &self,
         job: JobId,
         policies: &BTreeMap<crate::protocol::OfferId, Policy>,
     ) -> Result<(), CoinsError> {
+        let _turn = self.store.writer();
         let Some(record) = JOBS.get(&self.store, &job)? else { return Ok(()) };
         let Some((ending, status)) = end_of(&record) else { return Ok(()) };
         let policy = policies.get(&record.offer_id).copied().unwrap_or_default();
         let mut parts = self.parts(job)?;
         let before = parts.clone();
         reckon(&End { ending, status, price: price(&record), policy: &policy }, &mut parts);
-        self.put_changes(job, &before, &parts).await?;
-        Ok(self.store.durable().await?)
+        self.put_changes(job, &before, &parts)
     }
 }
 

@@ -133,7 +133,7 @@ impl Purse {
         }
         let report = self.send_back((own, debts, waiting), to, dry_run, tell).await?;
         let mut answer = report.to_json(dry_run);
-        answer["owed_back_raw"] = json!(self.debts(&own)?.iter().map(|debt| debt.amount).sum::<Amount>());
+        answer["owed_back_raw"] = json!(self.debts(&own)?.iter().map(|debt| debt.due).sum::<Amount>());
         Ok(answer)
     }
 

@@ -9,68 +9,21 @@
 use std::collections::BTreeMap;
 
 use nano_currency::quorum::Word;
-use nano_currency::rpc::{BlockInfo, Subtype};
 use nano_currency::{Account, Amount, BlockHash};
 
-use super::chain::again;
 use super::journal::{Aside, Does, Fate, OwnBlock};
+use super::line::Place;
 use super::whose::Own;
 use super::{CoinsError, Purse};
+use crate::points::crash_point;
 use crate::store::Batch;
 use crate::worker::memory::{ASIDE, COINS, MONEY, OWED};
-
-/// Blocks of one invoice's chain at most: a payment takes two, and who pays in more dust than this
-/// has to be given back by hand.
-const CHAIN_MAX: usize = 4_096;
 
 /// Characters of a node's reason that are kept.
 const WHY_CHARS_MAX: usize = 300;
 
 /// Epoch blocks in a row at most: there have been two in the life of the network.
 const EPOCHS_MAX: usize = 8;
-
-/// Where a block stands with regard to a chain that does not have it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
-    /// It, or one of ours that it stands on, is next.
-    Next,
-    /// This one is there instead.
-    Taken(BlockHash),
-    /// It stands on a block that is neither in the chain nor ours.
-    Unknown(BlockHash),
-}
-
-/// A whole chain: which block comes after which.
-#[derive(Debug)]
-struct Line {
-    frontier: BlockHash,
-    after: BTreeMap<BlockHash, BlockHash>,
-}
-
-impl Line {
-    fn has(&self, hash: &BlockHash) -> bool {
-        *hash == self.frontier || self.after.contains_key(hash)
-    }
-
-    /// Where one of `ours` stands that the ledger does not have.
-    fn place_of(&self, block: &OwnBlock, ours: &[OwnBlock]) -> Place {
-        let mut previous = block.block.0.fields.previous;
-        // Each block stands on an earlier one, so this ends.
-        for _ in 0..=ours.len() {
-            if previous == self.frontier {
-                return Place::Next;
-            }
-            if let Some(taken) = self.after.get(&previous) {
-                return Place::Taken(*taken);
-            }
-            match ours.iter().find(|own| own.hash() == previous) {
-                Some(own) => previous = own.block.0.fields.previous,
-                None => break,
-            }
-        }
-        Place::Unknown(previous)
-    }
-}
 
 impl Purse {
     /// All blocks of an account that were signed here, those that were given up included.
@@ -101,7 +54,7 @@ impl Purse {
         };
         COINS.remove(&mut batch, &block.place());
         ASIDE.put(&mut batch, &(*block.block.0.fields.account.as_bytes(), block.hash()), &aside)?;
-        self.put(batch).await
+        Ok(self.store.commit_durable(batch).await?)
     }
 
     /// Looks where the refunds of an account are, and writes it down; why that cannot be told.
@@ -162,109 +115,54 @@ impl Purse {
     }
 
     /// Writes down what has become of a block. What was sent back is known for good only once the
-    /// network has decided for it.
+    /// network has decided for it; that is never taken back.
     async fn note_fate(&self, block: &OwnBlock, fate: Fate) -> Result<(), CoinsError> {
-        let mut batch = Batch::default();
-        if block.fate != fate {
+        if block.fate == fate {
+            return Ok(());
+        }
+        {
+            let _turn = self.store.writer();
+            let mut batch = Batch::default();
             let key = (*block.block.0.fields.account.as_bytes(), block.hash());
             let known = OwnBlock { fate, ..*block };
             match ASIDE.get(&self.store, &key)? {
                 Some(aside) => ASIDE.put(&mut batch, &key, &Aside { block: known, ..aside })?,
                 None => COINS.put(&mut batch, &block.place(), &known)?,
             }
-            tracing::info!(block = %block.hash(), ?fate, "a refund was looked at");
-        }
-        if let (Some(job), Some(of)) = (block.job, block.of)
-            && let Some(mut piece) = MONEY.get(&self.store, &(job, of))?
-        {
-            match fate {
-                Fate::Confirmed if piece.back.is_none() => piece.back = Some(block.hash()),
-                Fate::Open | Fate::Displaced(_) if piece.back == Some(block.hash()) => piece.back = None,
-                _ => return self.put(batch).await,
+            if fate == Fate::Confirmed {
+                self.note_returned(block, &mut batch)?;
             }
-            MONEY.put(&mut batch, &(job, of), &piece)?;
-            match piece.back {
-                Some(_) => OWED.remove(&mut batch, &(job, of)),
-                None => OWED.put(&mut batch, &(job, of), &())?,
-            }
+            self.store.commit(batch)?;
         }
-        self.put(batch).await
+        tracing::info!(block = %block.hash(), ?fate, "a refund was looked at");
+        self.store.durable().await?;
+        crash_point!("worker/money/settled");
+        Ok(())
     }
 
-    async fn put(&self, batch: Batch) -> Result<(), CoinsError> {
-        if batch.is_empty() {
-            return Ok(());
+    /// With the very commit that calls a refund confirmed, so that it counts once.
+    pub(super) fn note_returned(&self, block: &OwnBlock, batch: &mut Batch) -> Result<(), CoinsError> {
+        let (Some(job), Some(of)) = (block.job, block.of) else { return Ok(()) };
+        let Some(mut piece) = MONEY.get(&self.store, &(job, of))? else { return Ok(()) };
+        piece.returned = piece.returned.saturating_add(block.amount);
+        piece.back = Some(block.hash());
+        if piece.due().is_zero() {
+            OWED.remove(batch, &(job, of));
         }
-        Ok(self.store.commit_durable(batch).await?)
+        Ok(MONEY.put(batch, &(job, of), &piece)?)
     }
 
-    /// Makes sure that no block before `frontier` has sent a payment back; why that cannot be said.
-    /// What is then built on it and any earlier refund of the payment exclude each other.
-    pub(super) async fn ensure_not_sent_back(
-        &self,
-        account: &Account,
-        frontier: BlockHash,
-        of: BlockHash,
-    ) -> Result<Option<String>, CoinsError> {
+    /// How much was sent back of which payment, by blocks that may be on the ledger, now or later.
+    pub(super) fn sent_back(&self, account: &Account) -> Result<BTreeMap<BlockHash, Amount>, CoinsError> {
+        let mut sent: BTreeMap<BlockHash, Amount> = BTreeMap::new();
         let signed = self.signed_of(account)?;
-        let earlier: Vec<BlockHash> =
-            signed.iter().filter(|block| block.of == Some(of)).map(OwnBlock::hash).collect();
-        if earlier.is_empty() {
-            return Ok(None);
-        }
-        Ok(match self.line_to(account, frontier).await? {
-            Ok(line) => earlier
-                .iter()
-                .find(|hash| line.has(hash))
-                .map(|hash| format!("{of} was sent back by {hash} after all")),
-            Err(problem) => Some(problem),
-        })
-    }
-
-    /// The whole chain of an account, block by block from its end; why not, if a block is missing or
-    /// nobody with the key has signed it.
-    async fn line_of(&self, account: &Account) -> Result<Result<Line, String>, CoinsError> {
-        let info = again(|| self.rpc.account_info(account)).await?;
-        self.line_to(account, info.map_or(BlockHash::ZERO, |info| info.frontier)).await
-    }
-
-    /// The chain that ends with a block.
-    async fn line_to(
-        &self,
-        account: &Account,
-        frontier: BlockHash,
-    ) -> Result<Result<Line, String>, CoinsError> {
-        let mut line = Line { frontier, after: BTreeMap::new() };
-        let mut hash = frontier;
-        while hash != BlockHash::ZERO {
-            if line.after.len() >= CHAIN_MAX {
-                return Ok(Err(format!("its chain has more than {CHAIN_MAX} blocks")));
+        for block in signed.iter().filter(|block| block.does == Does::Refund && block.may_be_there()) {
+            if let Some(of) = block.of {
+                let sum = sent.entry(of).or_default();
+                *sum = sum.saturating_add(block.amount);
             }
-            let block = match self.genuine(account, &hash).await? {
-                Ok(block) => block,
-                Err(problem) => return Ok(Err(problem)),
-            };
-            let previous = block.contents.previous();
-            line.after.insert(previous, hash);
-            hash = previous;
         }
-        Ok(Ok(line))
-    }
-
-    /// A block of an account's chain as it was signed; its hash is the one that was asked for.
-    async fn genuine(
-        &self,
-        account: &Account,
-        hash: &BlockHash,
-    ) -> Result<Result<BlockInfo, String>, CoinsError> {
-        match again(|| self.rpc.block_info(hash)).await? {
-            None => Ok(Err(format!("the node does not know {hash}, which it named"))),
-            Some(info) if info.block_account != *account => {
-                Ok(Err(format!("the node passes {hash} off as a block of another account")))
-            }
-            Some(info) if info.is_signed() || info.subtype == Some(Subtype::Epoch) => Ok(Ok(info)),
-            Some(_) => Ok(Err(format!("{hash} is not signed by the account"))),
-        }
+        Ok(sent)
     }
 
     /// What an account holds and who votes for it, by what its newest block itself says: a node that
@@ -298,71 +196,5 @@ impl Purse {
             }
         }
         Ok(Err(format!("the balance after {frontier} cannot be told")))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use nano_currency::Seed;
-    use nano_currency::block::StateFields;
-    use nano_currency::work::Work;
-
-    use super::super::journal::Signed;
-    use super::*;
-    use crate::protocol::Timestamp;
-
-    fn own(previous: BlockHash, balance: u128) -> OwnBlock {
-        let key = Seed::parse(&"5e".repeat(32)).unwrap().key(7).unwrap();
-        let fields = StateFields {
-            account: key.account(),
-            previous,
-            representative: key.account(),
-            balance: Amount::from_raw(balance),
-            link: [3; 32],
-        };
-        OwnBlock {
-            block: Signed(fields.sign(&key, Work::new(0))),
-            does: Does::Refund,
-            amount: Amount::from_raw(5),
-            counter: None,
-            index: 7,
-            job: None,
-            at: Timestamp::from_seconds(1),
-            of: None,
-            fate: Fate::Open,
-        }
-    }
-
-    fn hash(number: u8) -> BlockHash {
-        BlockHash::from_bytes([number; 32])
-    }
-
-    #[test]
-    fn a_block_is_next_or_displaced_or_nobody_can_tell() {
-        let line = Line {
-            frontier: hash(3),
-            after: [(BlockHash::ZERO, hash(1)), (hash(1), hash(2)), (hash(2), hash(3))].into(),
-        };
-        let next = own(hash(3), 1);
-        let after_next = own(next.hash(), 2);
-        let beside = own(hash(1), 3);
-        let after_beside = own(beside.hash(), 4);
-        let opened = own(BlockHash::ZERO, 5);
-        let stray = own(hash(9), 6);
-        let ours = [next, after_next, beside, after_beside, opened, stray];
-        let expected = [
-            Place::Next,
-            Place::Next,
-            Place::Taken(hash(2)),
-            Place::Taken(hash(2)),
-            Place::Taken(hash(1)),
-            Place::Unknown(hash(9)),
-        ];
-        for (block, expected) in ours.iter().zip(expected) {
-            assert_eq!(line.place_of(block, &ours), expected);
-        }
-        let empty = Line { frontier: BlockHash::ZERO, after: BTreeMap::new() };
-        assert_eq!(empty.place_of(&opened, &ours), Place::Next);
-        assert_eq!(empty.place_of(&beside, &ours), Place::Unknown(hash(1)));
     }
 }

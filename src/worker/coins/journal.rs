@@ -97,6 +97,11 @@ impl OwnBlock {
         self.block.0.hash()
     }
 
+    /// Whether it may be on the ledger, now or later.
+    pub(in crate::worker) const fn may_be_there(&self) -> bool {
+        !matches!(self.fate, Fate::Displaced(_))
+    }
+
     /// Where it stands.
     pub(in crate::worker) const fn place(&self) -> Place {
         (*self.block.0.fields.account.as_bytes(), self.block.0.fields.previous)

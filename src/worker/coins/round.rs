@@ -121,7 +121,7 @@ impl Purse {
         for (own, holds, waiting) in laden {
             let debts = if owed { Vec::new() } else { self.debts(&own)? };
             if own.claim != Claim::Open && !debts.is_empty() {
-                let sum: Amount = debts.iter().map(|debt| debt.amount).sum();
+                let sum: Amount = debts.iter().map(|debt| debt.due).sum();
                 let why = format!("{sum} raw are owed back: `worker refund`, or sweep with --owed");
                 report.left.push((own, why));
             }

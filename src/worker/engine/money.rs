@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use nano_currency::{Account, BlockHash};
+use nano_currency::{Account, Amount, BlockHash};
 
 use super::super::input::{Effect, Input};
 use super::super::memory::{self, AFTER, Entry, HISTORY, INVOICES, JOBS, MONEY, OWED, Record, fact};
@@ -194,6 +194,7 @@ impl Engine {
                 late,
                 owed: None,
                 back: None,
+                returned: Amount::ZERO,
             };
             put_piece(turn, job, block.hash, piece)?;
             is_new = true;
