@@ -1,10 +1,14 @@
 //! Every odd way in which money comes, by a name that never changes, and the seller's rules for it.
 //! Pure.
 
+mod rows;
+
 use std::time::Duration;
 
 use nano_currency::Amount;
 use serde::{Deserialize, Serialize};
+
+pub use self::rows::{Row, markdown};
 
 /// What is smaller is dust unless it is said otherwise: a millionth of an XNO.
 const DUST: Amount = Amount::from_raw(1_000_000_000_000_000_000_000_000);

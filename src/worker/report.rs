@@ -15,7 +15,7 @@ use super::money::Piece;
 use super::payment::Verdict;
 use super::stage::Stage;
 use crate::nano::{Account, Amount, BlockHash};
-use crate::protocol::JobId;
+use crate::protocol::{JobId, OfferId};
 use crate::store::{Store, StoreError};
 
 /// Jobs in one list: what a person reads.
@@ -258,7 +258,7 @@ fn payment(
         claims.extend(claims_of(store, id)?.into_iter().map(|block| (block, json!(id))));
     }
     let mut answer = summary(id, &record);
-    let invoice = record.stage.invoice();
+    let invoice = record.stage.invoice().or(record.invoice.as_ref());
     answer["account"] = json!(match invoice {
         Some(invoice) => Some(invoice.account),
         None => account_of(store, id)?,
@@ -272,7 +272,20 @@ fn payment(
         _ => (None, None),
     };
     (answer["submitted"], answer["believed"]) = (json!(submitted), json!(believed));
+    answer["offer"] = json!(offer_name(store, record.offer_id)?);
+    answer["money"] = money(store, id)?;
     Ok(json!({ "job": answer, "claims": claims }))
+}
+
+/// What the configuration calls an offer; none if it has it no longer.
+fn offer_name(store: &Store, id: OfferId) -> Result<Option<String>, StoreError> {
+    for entry in OFFERS.all(store) {
+        let (name, offer) = entry?;
+        if offer.offer_id == Some(id) {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
 }
 
 /// Few people ask, so the address of a job that no longer needs it is found by looking at all.

@@ -238,7 +238,7 @@ async fn underpaid_for_good_is_told_to_the_buyer_and_owed_back() {
 }
 
 #[tokio::test]
-async fn paid_in_parts_without_a_hash() {
+async fn paid_in_parts_and_paid_without_hash() {
     let mut shop = shop().await;
     shop.pay(400);
     shop.pay(350);

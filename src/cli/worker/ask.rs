@@ -50,7 +50,7 @@ pub(super) fn is_store(dir: &Path) -> bool {
     dir.join("conf").exists()
 }
 
-fn answer(config: &Path, question: &Question) -> Result<Answer, Failure> {
+pub(super) fn answer(config: &Path, question: &Question) -> Result<Answer, Failure> {
     let dir = files::state_dir(config)?;
     block_on(ask(&dir, question))?
 }
