@@ -5,6 +5,8 @@
 
 #[path = "coins/refunds.rs"]
 mod refunds;
+#[path = "coins/rounds.rs"]
+mod rounds;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -65,6 +67,10 @@ struct Line {
     luck: Mutex<VecDeque<Luck>>,
     died: Notify,
     disk: Disk,
+    /// The addresses that were asked for work.
+    asked_for_work: Mutex<Vec<String>>,
+    /// Those of them that give none.
+    idle: Mutex<Vec<&'static str>>,
     /// The one block that was published for each place.
     published: Mutex<BTreeMap<(Account, BlockHash), BlockHash>>,
 }
@@ -114,9 +120,16 @@ impl Line {
 struct Way(Arc<Line>);
 
 impl NodeWire for Way {
-    fn call(&self, _: &str, body: String) -> Pin<Box<dyn Future<Output = Reply> + Send>> {
-        let line = Arc::clone(&self.0);
+    fn call(&self, url: &str, body: String) -> Pin<Box<dyn Future<Output = Reply> + Send>> {
+        let (line, url) = (Arc::clone(&self.0), url.to_owned());
         Box::pin(async move {
+            if body.contains("\"work_generate\"") {
+                let is_idle = line.idle.lock().unwrap().contains(&url.as_str());
+                line.asked_for_work.lock().unwrap().push(url);
+                if is_idle {
+                    return Some((200, br#"{"error":"Work generation is disabled"}"#.to_vec()));
+                }
+            }
             let luck = match body.contains("\"work_generate\"") {
                 // Work has no history.
                 true => Luck::Answered,
@@ -170,6 +183,8 @@ impl Bench {
             luck: Mutex::default(),
             died: Notify::new(),
             disk: disk.clone(),
+            asked_for_work: Mutex::default(),
+            idle: Mutex::default(),
             published: Mutex::default(),
         });
         let store = memory::open_in_memory(&disk).unwrap();

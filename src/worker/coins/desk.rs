@@ -137,10 +137,11 @@ impl Purse {
         Ok(answer)
     }
 
-    fn brought(&self) -> Result<(), CoinsError> {
+    /// Durable: a worker that is restarted again and again must not begin a round each time.
+    async fn brought(&self) -> Result<(), CoinsError> {
         let mut batch = Batch::default();
         memory::put_fact(&mut batch, fact::BROUGHT, &self.clock.now().to_string())?;
-        Ok(self.store.commit(batch)?)
+        Ok(self.store.commit_durable(batch).await?)
     }
 
     /// How long until the next round; at once if there was none.
@@ -159,7 +160,7 @@ impl Purse {
         for problem in answer["problems"].as_array().into_iter().flatten() {
             tracing::warn!(account = %problem["account"], why = %problem["why"], "coins were not brought home");
         }
-        self.brought()
+        self.brought().await
     }
 }
 

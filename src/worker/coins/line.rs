@@ -165,6 +165,7 @@ mod tests {
     use nano_currency::block::StateFields;
     use nano_currency::work::Work;
 
+    use super::super::journal::{Does, Fate, Signed};
     use super::*;
     use crate::protocol::Timestamp;
 
