@@ -32,7 +32,7 @@ use std::time::Duration;
 pub use blob::Blobs;
 pub use key::Key;
 pub use keyspace::{Keyspace, Scan};
-pub use memory::{Disk, Flushed, Writes};
+pub use memory::{Disk, Flushed, Image, Writes};
 pub use migrate::Migration;
 pub use room::{RESERVE_BYTES, free_bytes, is_short, probe};
 pub use transfer::{Filling, RECORD_BYTES_MAX, RawRecord, View};

@@ -21,7 +21,7 @@ use super::stage::{Ending, Lock, Paid, Plan, Stage};
 use crate::protocol::Timestamp;
 use crate::protocol::job::JobError;
 use crate::protocol::limits::{LOCK_TTL, REASON_CHARS_MAX};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::time::Duration;
 
 /// Address indices tried for one quote: more means that the relay is wrong, not that we are unlucky.
@@ -409,7 +409,14 @@ fn interrupted_error() -> JobError {
 }
 
 fn unpaid_error(reason: &PaymentError) -> JobError {
-    JobError { code: reason.code().to_owned(), message: reason.to_string(), details: Value::Null }
+    let details = match (reason.oddity(), reason) {
+        (Some(oddity), PaymentError::AmountMismatch { paid, price }) => {
+            json!({ "outcome": oddity, "paid_raw": paid, "price_raw": price })
+        }
+        (Some(oddity), _) => json!({ "outcome": oddity }),
+        (None, _) => Value::Null,
+    };
+    JobError { code: reason.code().to_owned(), message: reason.to_string(), details }
 }
 
 /// A handler may say a lot, or nothing; what the relay takes is what is kept.

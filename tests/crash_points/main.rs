@@ -21,6 +21,7 @@ mod lane;
 mod oracle;
 #[path = "../common/process.rs"]
 mod process;
+mod refunds;
 mod relays;
 mod seller;
 mod stories;

@@ -9,7 +9,7 @@ use super::*;
 const SECRET: &str = "abababababababababababababababababababababababababababababababab";
 
 /// A configuration that has everything it needs, and a place to break it.
-const WHOLE: &str = r#"
+pub(super) const WHOLE: &str = r#"
 [relay]
 url = "https://relay.example.org"
 key = "env:KEY"
@@ -34,13 +34,13 @@ fn env(extra: &[(&str, &str)]) -> Env {
     Env::from_fn(move |name| values.get(name).cloned())
 }
 
-fn read(text: &str, extra: &[(&str, &str)]) -> Result<Settings, Problems> {
+pub(super) fn read(text: &str, extra: &[(&str, &str)]) -> Result<Settings, Problems> {
     parse(text, Path::new("/etc/worker"), &env(extra))
 }
 
 /// Breaks the whole configuration at one place; the one problem must be at `path`.
 #[track_caller]
-fn check(from: &str, to: &str, path: &str) {
+pub(super) fn check(from: &str, to: &str, path: &str) {
     assert!(WHOLE.contains(from), "{from}");
     check_text(&WHOLE.replace(from, to), &[], path);
 }
