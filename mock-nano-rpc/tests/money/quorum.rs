@@ -198,10 +198,12 @@ async fn a_node_that_is_behind_the_others_is_not_asked() {
 /// Or one liar could make all honest nodes look late.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_node_far_ahead_does_not_make_the_others_late() {
-    let nodes = nodes(3, 2).await;
-    nodes.mocks[0].dust(&stranger(), raw(1), 300).unwrap();
-    nodes.panel.blocks(&[BlockHash::ZERO]).await;
-    assert!(nodes.panel.unfit().is_empty());
+    for (count, quorum) in [(3, 2), (3, 1), (2, 1)] {
+        let nodes = nodes(count, quorum).await;
+        nodes.mocks[0].dust(&stranger(), raw(1), 300).unwrap();
+        nodes.panel.blocks(&[BlockHash::ZERO]).await;
+        assert!(nodes.panel.unfit().is_empty(), "{count} {quorum}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
