@@ -21,7 +21,7 @@ use nano_worker::worker::payment::{BlockFact, Facts, Submitted};
 use nano_worker::worker::stage::Lock;
 use nano_worker::worker::terms::{Accepts, Terms};
 use nano_worker::worker::wallet::Wallet;
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// Jobs that are decided in one commit while the store is filled.
 const TOGETHER: usize = 500;
@@ -161,28 +161,9 @@ fn block(id: JobId) -> BlockHash {
 }
 
 fn job(job_id: JobId, status: Status) -> Job {
-    Job {
-        job_id,
-        offer_id: OfferId::from_bytes(OFFER),
-        seller_pubkey: PublicKey::from_bytes([1; 32]),
-        buyer_pubkey: PublicKey::from_bytes([2; 32]),
-        status,
-        request_payload: json!({ "text": "a request of ordinary length" }),
-        quote_amount_raw: None,
-        quote_invoice_address: None,
-        quote_expires_at: None,
-        payment_tx_hash: None,
-        lock_owner: None,
-        lock_expires_at: None,
-        lock_holder: None,
-        lock_token: 0,
-        result_payload: Value::Null,
-        result_url: None,
-        error: Value::Null,
-        cancel_reason: None,
-        created_at: now(),
-        updated_at: now(),
-    }
+    let (seller, buyer) = (PublicKey::from_bytes([1; 32]), PublicKey::from_bytes([2; 32]));
+    let request = json!({ "text": "a request of ordinary length" });
+    Job { status, ..Job::requested(job_id, OfferId::from_bytes(OFFER), seller, buyer, request, now()) }
 }
 
 fn read_all(dir: &Path) -> (Duration, u64) {

@@ -68,6 +68,40 @@ pub struct Job {
 }
 
 impl Job {
+    /// A job as it begins: what `buyer` asks `seller` for at `now`, and nothing else yet.
+    #[must_use]
+    pub fn requested(
+        job_id: JobId,
+        offer_id: OfferId,
+        seller: PublicKey,
+        buyer: PublicKey,
+        request: Value,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            job_id,
+            offer_id,
+            seller_pubkey: seller,
+            buyer_pubkey: buyer,
+            status: Status::Requested,
+            request_payload: request,
+            quote_amount_raw: None,
+            quote_invoice_address: None,
+            quote_expires_at: None,
+            payment_tx_hash: None,
+            lock_owner: None,
+            lock_expires_at: None,
+            lock_holder: None,
+            lock_token: 0,
+            result_payload: Value::Null,
+            result_url: None,
+            error: Value::Null,
+            cancel_reason: None,
+            created_at: now,
+            updated_at: now,
+        }
+    }
+
     /// Whether somebody's lock is live at `now`.
     #[must_use]
     pub fn is_locked(&self, now: Timestamp) -> bool {

@@ -5,6 +5,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::table::{self, Move, row};
+
 /// Where a job is, as everybody sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -74,17 +76,7 @@ impl Status {
         if self == later {
             return true;
         }
-        let mut reached = vec![self];
-        let mut next = 0;
-        while let Some(&from) = reached.get(next) {
-            for row in TRANSITIONS.iter().filter(|row| row.from == from) {
-                if !reached.contains(&row.to) {
-                    reached.push(row.to);
-                }
-            }
-            next += 1;
-        }
-        reached.contains(&later)
+        table::reaches(TRANSITIONS, self, later)
     }
 }
 
@@ -170,23 +162,7 @@ impl fmt::Display for Actor {
 }
 
 /// One row: who may do what to a job, and where it leaves it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Transition {
-    /// Where the job is.
-    pub from: Status,
-    /// Who moves it.
-    pub actor: Actor,
-    /// What is done.
-    pub verb: Verb,
-    /// Where it is afterwards.
-    pub to: Status,
-    /// What must hold besides, in words; `""` for nothing.
-    pub guard: &'static str,
-}
-
-const fn row(from: Status, actor: Actor, verb: Verb, to: Status, guard: &'static str) -> Transition {
-    Transition { from, actor, verb, to, guard }
-}
+pub type Transition = Move<Status, Actor, Verb>;
 
 /// All moves there are.
 pub const TRANSITIONS: &[Transition] = {
@@ -214,30 +190,20 @@ pub const TRANSITIONS: &[Transition] = {
 /// Where `verb` by `actor` leads from `from`, if anywhere.
 #[must_use]
 pub fn transition(from: Status, actor: Actor, verb: Verb) -> Option<&'static Transition> {
-    TRANSITIONS.iter().find(|row| row.from == from && row.actor == actor && row.verb == verb)
+    table::find(TRANSITIONS, from, actor, verb)
 }
 
 /// The table as a Mermaid state diagram, for the documentation.
 #[must_use]
 pub fn mermaid() -> String {
-    let mut text = String::from("stateDiagram-v2\n    [*] --> requested: buyer request\n");
-    for Transition { from, actor, verb, to, .. } in TRANSITIONS {
-        text.push_str(&format!("    {from} --> {to}: {actor} {verb}\n"));
-    }
-    for status in Status::ALL.into_iter().filter(|status| status.is_final()) {
-        text.push_str(&format!("    {status} --> [*]\n"));
-    }
-    text
+    let ends = Status::ALL.into_iter().filter(|status| status.is_final());
+    table::mermaid(TRANSITIONS, Status::Requested, ends)
 }
 
 /// The table as Markdown, for the documentation.
 #[must_use]
 pub fn markdown() -> String {
-    let mut text = String::from("| from | who | does | to | guard |\n|---|---|---|---|---|\n");
-    for Transition { from, actor, verb, to, guard } in TRANSITIONS {
-        text.push_str(&format!("| {from} | {actor} | {verb} | {to} | {guard} |\n"));
-    }
-    text
+    table::markdown(TRANSITIONS)
 }
 
 #[cfg(test)]

@@ -7,6 +7,8 @@
 
 pub mod lifecycle;
 
+pub mod table;
+
 pub mod job;
 
 pub mod apply;

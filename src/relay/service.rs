@@ -14,8 +14,8 @@ use crate::protocol::apply::{Rules, Unique};
 use crate::protocol::limits::REQUEST_PAYLOAD_BYTES_MAX;
 use crate::protocol::offer::OfferTerms;
 use crate::protocol::{
-    Caller, Change, Code, Command, Context, EventType, Job, JobId, Offer, OfferId, PublicKey, Refusal,
-    Status, apply, lapse,
+    Caller, Change, Code, Command, Context, EventType, Job, JobId, Offer, OfferId, PublicKey, Refusal, apply,
+    lapse,
 };
 
 /// How often a move is decided anew because somebody else moved the job in between. Two parties and
@@ -141,28 +141,8 @@ impl Service {
         request: serde_json::Value,
         context: &Context<'_>,
     ) -> Job {
-        Job {
-            job_id: JobId::from_random(self.entropy.bytes()),
-            offer_id: offer.offer_id,
-            seller_pubkey: offer.seller_pubkey,
-            buyer_pubkey: buyer,
-            status: Status::Requested,
-            request_payload: request,
-            quote_amount_raw: None,
-            quote_invoice_address: None,
-            quote_expires_at: None,
-            payment_tx_hash: None,
-            lock_owner: None,
-            lock_expires_at: None,
-            lock_holder: None,
-            lock_token: 0,
-            result_payload: serde_json::Value::Null,
-            result_url: None,
-            error: serde_json::Value::Null,
-            cancel_reason: None,
-            created_at: context.now,
-            updated_at: context.now,
-        }
+        let job_id = JobId::from_random(self.entropy.bytes());
+        Job::requested(job_id, offer.offer_id, offer.seller_pubkey, buyer, request, context.now)
     }
 
     /// Lets a job's time limit pass, if it is due; for the sweeper.

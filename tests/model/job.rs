@@ -9,7 +9,7 @@ use nano_worker::protocol::{
 };
 use proptest::prelude::*;
 use proptest_state_machine::{ReferenceStateMachine, StateMachineTest, prop_state_machine};
-use serde_json::{Value, json};
+use serde_json::json;
 
 const SELLER: PublicKey = PublicKey::from_bytes([1; 32]);
 const BUYER: PublicKey = PublicKey::from_bytes([2; 32]);
@@ -304,28 +304,8 @@ impl Real {
 }
 
 fn requested() -> Job {
-    Job {
-        job_id: JobId::from_random([1; 16]),
-        offer_id: OfferId::from_random([2; 16]),
-        seller_pubkey: SELLER,
-        buyer_pubkey: BUYER,
-        status: Status::Requested,
-        request_payload: json!("x"),
-        quote_amount_raw: None,
-        quote_invoice_address: None,
-        quote_expires_at: None,
-        payment_tx_hash: None,
-        lock_owner: None,
-        lock_expires_at: None,
-        lock_holder: None,
-        lock_token: 0,
-        result_payload: Value::Null,
-        result_url: None,
-        error: Value::Null,
-        cancel_reason: None,
-        created_at: at(1_000_000),
-        updated_at: at(1_000_000),
-    }
+    let (job_id, offer_id) = (JobId::from_random([1; 16]), OfferId::from_random([2; 16]));
+    Job::requested(job_id, offer_id, SELLER, BUYER, json!("x"), at(1_000_000))
 }
 
 fn caller(who: Who) -> Caller {

@@ -63,7 +63,7 @@ fn decisions_touch_nothing_outside() {
     check(
         "src/protocol/lifecycle.rs",
         "use super::job::Job;",
-        &["`protocol::lifecycle` must not name `protocol`"],
+        &["`protocol::lifecycle` must not name `protocol::job`"],
     );
     check("src/worker/machine.rs", "use tracing::info;", &["`worker::machine` must not name `tracing`"]);
     check("src/worker/payment.rs", "use crate::store::Store;", &["`worker::payment` must not name `store`"]);

@@ -86,28 +86,8 @@ fn name(effect: &Effect) -> String {
 }
 
 fn job(number: u8, status: Status) -> Job {
-    Job {
-        job_id: id(number),
-        offer_id: offer(),
-        seller_pubkey: PublicKey::from_bytes([1; 32]),
-        buyer_pubkey: PublicKey::from_bytes([2; 32]),
-        status,
-        request_payload: json!("count me"),
-        quote_amount_raw: None,
-        quote_invoice_address: None,
-        quote_expires_at: None,
-        payment_tx_hash: None,
-        lock_owner: None,
-        lock_expires_at: None,
-        lock_holder: None,
-        lock_token: 0,
-        result_payload: serde_json::Value::Null,
-        result_url: None,
-        error: serde_json::Value::Null,
-        cancel_reason: None,
-        created_at: at(0),
-        updated_at: at(0),
-    }
+    let (seller, buyer) = (PublicKey::from_bytes([1; 32]), PublicKey::from_bytes([2; 32]));
+    Job { status, ..Job::requested(id(number), offer(), seller, buyer, json!("count me"), at(0)) }
 }
 
 /// A job with an invoice on our seed.

@@ -163,28 +163,8 @@ fn decide(command: &crate::protocol::Command) {
 }
 
 fn job(seller_pubkey: PublicKey, buyer_pubkey: PublicKey) -> Job {
-    Job {
-        job_id: JobId::from_bytes([4; 16]),
-        offer_id: OfferId::from_bytes([5; 16]),
-        seller_pubkey,
-        buyer_pubkey,
-        status: Status::Requested,
-        request_payload: Value::Null,
-        quote_amount_raw: None,
-        quote_invoice_address: None,
-        quote_expires_at: None,
-        payment_tx_hash: None,
-        lock_owner: None,
-        lock_expires_at: None,
-        lock_holder: None,
-        lock_token: 0,
-        result_payload: Value::Null,
-        result_url: None,
-        error: Value::Null,
-        cancel_reason: None,
-        created_at: NOW,
-        updated_at: NOW,
-    }
+    let (job_id, offer_id) = (JobId::from_bytes([4; 16]), OfferId::from_bytes([5; 16]));
+    Job::requested(job_id, offer_id, seller_pubkey, buyer_pubkey, Value::Null, NOW)
 }
 
 fn queries(query: Option<&str>) {
