@@ -3,6 +3,8 @@
 //! One loop owns it. It takes many inputs at once, so that a busy worker pays for one flush of the
 //! disk where a naive one would pay for hundreds.
 
+mod tickets;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +18,7 @@ use super::memory::{self, CLAIMS, Entry, HISTORY, JOBS, OPEN, RECENT, REQUESTS, 
 use super::payment::{Facts, Invoice, Submitted, judge};
 use super::stage::Stage;
 use super::terms::Terms;
+use super::v0::{Shown, Ticket};
 use super::wallet::{Wallet, WalletError};
 use crate::points::crash_point;
 use crate::protocol::limits::PAYMENT_HASH_CHARS_MAX;
@@ -45,6 +48,10 @@ pub enum Heard {
         /// Whether its request was shown too.
         whole: bool,
     },
+    /// A relay of /v0 showed a job.
+    Shown(Box<Shown>),
+    /// The buyer would still pay for a job of /v0.
+    Wanted(JobId),
     /// Everything up to this event was heard before this.
     Cursor(Position),
     /// What is known of a payment.
@@ -92,6 +99,8 @@ pub struct Engine {
     terms: HashMap<OfferId, Terms>,
     holder: String,
     open: BTreeMap<JobId, Record>,
+    /// Of open jobs of /v0.
+    tickets: BTreeMap<JobId, Ticket>,
     deadlines: Deadlines,
     /// Quotes that wait for their index until the used ones are known. A life that ends before that
     /// finds their stages.
@@ -148,12 +157,14 @@ impl Engine {
         holder: String,
     ) -> Result<Self, EngineError> {
         let open = memory::open_jobs(&store)?;
+        let tickets = tickets::of_open(&store, &open)?;
         let mut engine = Self {
             store,
             wallet,
             terms,
             holder,
             open,
+            tickets,
             deadlines: Deadlines::default(),
             unindexed: Vec::new(),
         };
@@ -230,7 +241,9 @@ impl Engine {
 
     fn hear(&mut self, heard: Heard, turn: &mut Turn) -> Result<(), EngineError> {
         match heard {
-            Heard::Job { job, whole } => self.hear_job(&job, whole, turn),
+            Heard::Job { job, whole } => self.hear_job(&job, whole, None, turn),
+            Heard::Shown(shown) => self.hear_shown(*shown, turn),
+            Heard::Wanted(job) => self.hear_wanted(job, turn),
             Heard::Cursor(position) => Ok(put_position(&mut turn.batch, &position)?),
             Heard::Facts(job, facts) => self.hear_facts(job, facts, turn),
             Heard::Nodes(report) => Ok(memory::put_fact(&mut turn.batch, fact::NODES, &report)?),
@@ -259,7 +272,13 @@ impl Engine {
 
     /// A job of an offer that is not ours to serve is left alone: another worker of the same seller
     /// may serve it.
-    fn hear_job(&mut self, job: &Job, whole: bool, turn: &mut Turn) -> Result<(), EngineError> {
+    fn hear_job(
+        &mut self,
+        job: &Job,
+        whole: bool,
+        refusal: Option<String>,
+        turn: &mut Turn,
+    ) -> Result<(), EngineError> {
         let known = self.open.contains_key(&job.job_id);
         if !known {
             let used = self.recognise(job, turn)?;
@@ -275,7 +294,7 @@ impl Engine {
                 turn.effects.push((job.job_id, Effect::Fetch));
                 return Ok(());
             }
-            let invalid = terms.refusal(&job.request_payload);
+            let invalid = refusal.or_else(|| terms.refusal(&job.request_payload));
             self.admit(job, turn)?;
             if let (Status::Requested, Some(reason)) = (job.status, invalid) {
                 turn.inputs.push_back((job.job_id, Input::PriceRefused(reason)));
@@ -404,6 +423,7 @@ impl Engine {
         if record.stage.is_ended() {
             OPEN.remove(&mut turn.batch, &job);
             self.open.remove(&job);
+            self.tickets.remove(&job);
         }
         self.note_deadline(job, turn.now);
         Ok(())
@@ -512,6 +532,7 @@ fn describe(input: &Input) -> String {
             None => format!("locked until {}", lock.expires_at),
         },
         Input::LeaseLost => "lock lost".to_owned(),
+        Input::ReviveWanted => "the buyer would still pay".to_owned(),
         Input::Finished(super::input::Outcome::Result(_)) => "handler succeeded".to_owned(),
         Input::Finished(super::input::Outcome::Error(error)) => {
             format!("handler failed: {}: {}", error.code, error.message)

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::coins::journal::{OwnBlock, Place};
 use super::input::Outcome;
 use super::stage::Stage;
+use super::v0::{Stall, Ticket};
 use crate::protocol::job::JobError;
 use crate::protocol::{JobId, OfferId, PublicKey, Status, Timestamp};
 use crate::store::{
@@ -50,6 +51,11 @@ pub(super) const INVOICES: Keyspace<[u8; 32], IssuedInvoice> = Keyspace::new(9, 
 pub(super) const OFFERS: Keyspace<String, RegisteredOffer> = Keyspace::new(10, "offers", 1);
 /// The one block of ours that was signed for each place in an invoice account's chain.
 pub(super) const COINS: Keyspace<Place, OwnBlock> = Keyspace::new(11, "coins", 1);
+
+/// What a relay of /v0 calls each job, and what only it says of it.
+pub(super) const TICKETS: Keyspace<JobId, Ticket> = Keyspace::new(12, "tickets", 1);
+/// Which offers on a relay of /v0 each offer of the configuration is, and was.
+pub(super) const STALLS: Keyspace<String, Stall> = Keyspace::new(13, "stalls", 1);
 
 /// Opens the worker's store.
 ///
@@ -94,7 +100,7 @@ pub(super) enum Form {
 }
 
 /// All keyspaces: number, name, form.
-pub(super) const KEYSPACES: [(u8, &str, Form); 11] = [
+pub(super) const KEYSPACES: [(u8, &str, Form); 13] = [
     (FACTS.id(), "facts", Form::Json),
     (JOBS.id(), "jobs", Form::Json),
     (OPEN.id(), "open", Form::Json),
@@ -106,6 +112,8 @@ pub(super) const KEYSPACES: [(u8, &str, Form); 11] = [
     (INVOICES.id(), "invoices", Form::Json),
     (OFFERS.id(), "offers", Form::Json),
     (COINS.id(), "coins", Form::Json),
+    (TICKETS.id(), "tickets", Form::Json),
+    (STALLS.id(), "stalls", Form::Json),
 ];
 
 /// Reads every record there is: damage shows nowhere else.
@@ -120,6 +128,8 @@ pub(super) fn read_all(store: &Store) -> Result<(), StoreError> {
     read_keyspace(store, &INVOICES)?;
     read_keyspace(store, &OFFERS)?;
     read_keyspace(store, &COINS)?;
+    read_keyspace(store, &TICKETS)?;
+    read_keyspace(store, &STALLS)?;
     open_jobs(store)?;
     for entry in JOBS.all(store) {
         let (job, record) = entry?;

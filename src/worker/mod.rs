@@ -54,6 +54,10 @@ mod boundaries;
 
 mod calls;
 
+mod counterpart;
+
+pub mod v0;
+
 mod effects;
 
 mod ingest;

@@ -12,6 +12,7 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 
 use super::calls::Line;
+use super::counterpart::Counterpart;
 use super::daemon;
 use super::engine::{Engine, Heard};
 use super::failure::StartError;
@@ -141,7 +142,8 @@ fn first_look(
     let started = edge::monotonic();
     let clock = move || edge::monotonic().saturating_duration_since(started);
     let jury = Jury::open(settings, clock, None).map_err(StartError::from)?;
-    Ok(daemon::look_of(settings, store, wallet, line, jury, entropy)?)
+    let relay = Counterpart::V1(Arc::clone(line));
+    Ok(daemon::look_of(settings, store, wallet, &relay, jury, entropy)?)
 }
 
 /// Decides about a page as the daemon's loop does, except that only looks are performed.

@@ -26,6 +26,8 @@ pub struct Terms {
     pub request_bytes_max: usize,
     /// How long a submitted hash may fail to pay before the job fails.
     pub payment_window: Duration,
+    /// Whether a job that expired unpaid can be given another quote, as in /v0.
+    pub revives: bool,
 }
 
 /// What kind of request an offer takes.
@@ -51,6 +53,7 @@ impl Terms {
             accepts: Accepts::Any,
             request_bytes_max: REQUEST_PAYLOAD_BYTES_MAX,
             payment_window: ACCEPT_TTL,
+            revives: false,
         }
     }
 
@@ -63,6 +66,7 @@ impl Terms {
             idempotent: self.idempotent,
             payment_window: self.payment_window,
             lapsed_watch: LAPSED_WATCH,
+            revives: self.revives,
         }
     }
 

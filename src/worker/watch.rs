@@ -45,6 +45,8 @@ pub enum Wish {
         /// Whether the job has ended.
         lapsed: bool,
     },
+    /// Look now, if it is watched: somebody says to have paid.
+    Look(JobId),
     /// Stop.
     Unwatch(JobId),
 }
@@ -191,6 +193,11 @@ impl List {
                     hinted: false,
                 };
                 self.jobs.insert(job, watched);
+            }
+            Wish::Look(job) => {
+                if let Some(account) = self.jobs.get(&job).map(|watched| watched.invoice.account) {
+                    self.hasten(&account, now);
+                }
             }
             Wish::Unwatch(job) => {
                 self.remove(job);

@@ -11,6 +11,7 @@
 mod process;
 mod world;
 
+mod bazaar;
 mod certificates;
 mod crashes;
 mod flaws;

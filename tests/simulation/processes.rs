@@ -304,6 +304,7 @@ impl World {
         let start = if plan.same_indices { 0 } else { u32::try_from(index).unwrap() * 1_000_000 };
         Settings {
             relay_url: "http://relay".to_owned(),
+            dialect: nano_worker::worker::settings::Dialect::V1,
             signer: Signer::from_seed(&[7; 32]),
             network: Network::Dev,
             seed: Seed::parse(&"5e".repeat(32)).unwrap(),
@@ -344,9 +345,11 @@ impl World {
             Offer::Idempotent | Offer::Once => Pricing::Fixed(Amount::from_raw(PRICE)),
         };
         OfferSettings {
+            draft: None,
             name: offer.name().to_owned(),
             public: public(offer),
             terms: Terms {
+                revives: false,
                 pricing,
                 idempotent: offer.is_idempotent() || self.has_bug(Bug::RunsAgain),
                 accepts: Accepts::Any,

@@ -27,6 +27,9 @@ pub(super) struct Raw {
 pub(super) struct RawRelay {
     pub(super) url: Option<Field<String>>,
     pub(super) key: Option<Field<String>>,
+    pub(super) dialect: Option<Field<String>>,
+    pub(super) sealing_key: Option<Field<String>>,
+    pub(super) pace: Option<Field<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -126,6 +129,8 @@ pub(super) struct RawOffer {
     pub(super) active: Option<Field<bool>>,
     pub(super) accepts: Option<Field<Accepts>>,
     pub(super) max_request_bytes: Option<Field<u64>>,
+    pub(super) turnaround_seconds: Option<Field<u64>>,
+    pub(super) request_hint: Option<Field<String>>,
     pub(super) handler: RawHandler,
 }
 
