@@ -7,12 +7,16 @@
 mod command;
 #[path = "buyer/kills.rs"]
 mod kills;
+#[path = "buyer/policy.rs"]
+mod policy;
 #[path = "buyer/sale.rs"]
 mod sale;
 #[path = "buyer/scene.rs"]
 mod scene;
 #[path = "buyer/shop.rs"]
 mod shop;
+#[path = "buyer/wallet.rs"]
+mod wallet;
 
 use mock_nano_rpc::FaultKind;
 use nano_worker::buyer::plan::QuoteError;

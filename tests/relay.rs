@@ -16,13 +16,21 @@ mod flaws;
 mod lists;
 #[path = "relay/live.rs"]
 mod live;
+#[path = "relay/operators.rs"]
+mod operators;
 #[path = "relay/process.rs"]
 mod process;
+#[path = "relay/rejects.rs"]
+mod rejects;
 #[path = "relay/requests.rs"]
 mod requests;
+#[path = "relay/retention.rs"]
+mod retention;
 #[path = "relay/sale.rs"]
 mod sale;
 #[path = "relay/support.rs"]
 mod support;
 #[path = "relay/table.rs"]
 mod table;
+#[path = "relay/traders.rs"]
+mod traders;

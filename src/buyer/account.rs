@@ -1,23 +1,17 @@
-//! The chain of blocks of an account that pays: its newest block, its money, its work.
+//! The chain of blocks of an account that pays: its newest block, its money, whose it is.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 
 use nano_currency::block::StateFields;
-use nano_currency::rpc::{Receivable, Subtype};
-use nano_currency::work::{Difficulty, Work, solve};
+use nano_currency::rpc::Receivable;
+use nano_currency::work::Work;
 use nano_currency::{Account, Amount, BlockHash, PrivateKey};
 use tokio::sync::{Mutex, MutexGuard};
 
 use super::error::BuyError;
-use super::order::{Agreed, Signed};
-use super::progress::{Progress, Watch};
+use super::order::Signed;
 use super::{Buyer, fate};
-
-/// Work that takes fewer tries than this is done here at once: a dozen milliseconds, about as long
-/// as a node's answer. Only private development networks ask for so little.
-const EASY_TRIES: u64 = 1 << 16;
 
 /// One account that pays.
 pub(super) struct Chain {
@@ -59,13 +53,13 @@ impl Chain {
     }
 
     /// The block that pays, without its work.
-    pub(super) fn send(&self, head: &Head, agreed: &Agreed) -> Option<StateFields> {
+    pub(super) fn send(&self, head: &Head, amount: Amount, to: Account) -> Option<StateFields> {
         Some(StateFields {
             account: self.account,
             previous: head.previous,
             representative: head.representative,
-            balance: head.balance.checked_sub(agreed.amount)?,
-            link: *agreed.invoice.as_bytes(),
+            balance: head.balance.checked_sub(amount)?,
+            link: *to.as_bytes(),
         })
     }
 
@@ -85,15 +79,6 @@ impl Chain {
 impl fmt::Debug for Chain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Chain({})", self.account)
-    }
-}
-
-/// Stops a search for work when nobody waits for it any more.
-struct StopOnDrop(Arc<AtomicBool>);
-
-impl Drop for StopOnDrop {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
     }
 }
 
@@ -158,36 +143,26 @@ impl Buyer {
         Ok(list)
     }
 
-    /// Work for a block: easy work here, hard work by a node, or here if no node does it.
-    pub(super) async fn work(
-        &self,
-        fields: &StateFields,
-        subtype: Subtype,
-        watch: Watch<'_>,
-    ) -> Result<Work, BuyError> {
-        let thresholds = self.inner.parts.network.work();
-        let threshold = match subtype {
-            Subtype::Receive | Subtype::Open | Subtype::Epoch => thresholds.receive,
-            Subtype::Send | Subtype::Change => thresholds.send,
-        };
-        let root = *fields.work_root();
-        if threshold.expected_tries() > EASY_TRIES {
-            watch(&Progress::Working);
-            match self.rpc().work_generate(&root, threshold).await {
-                Ok(work) => return Ok(work),
-                Err(error) => tracing::debug!(%error, "no node works for us"),
+    /// The journal is this seed's and network's, and no node is on another network. A node that
+    /// does not say where it is cannot be told apart; one that cannot be reached cannot mislead.
+    pub(super) async fn ensure_ours(&self) -> Result<(), BuyError> {
+        let check = async {
+            let network = self.inner.parts.network;
+            let first = self.account(0)?;
+            self.memory().ensure_ours(&first, network)?;
+            for node in self.rpc().each() {
+                match node.version().await {
+                    Ok(version) if !version.is_on(network) => {
+                        let found = crate::client::error::shorten(&version.network);
+                        return Err(BuyError::OtherNetwork { found, ours: network });
+                    }
+                    Ok(_) => {}
+                    Err(error) => tracing::debug!(%error, "a node does not say which network it is on"),
+                }
             }
-        }
-        self.work_here(root, threshold).await
-    }
-
-    async fn work_here(&self, root: [u8; 32], threshold: Difficulty) -> Result<Work, BuyError> {
-        let stop = StopOnDrop(Arc::default());
-        let (cancel, start) = (Arc::clone(&stop.0), self.entropy().number());
-        let found = tokio::task::spawn_blocking(move || solve(&root, threshold, start, &cancel)).await;
-        drop(stop);
-        // Without work only if the runtime is going down.
-        found.ok().flatten().ok_or(BuyError::TimedOut { waiting_for: "the proof of work", seconds: 0 })
+            Ok(self.memory().own(&first, network)?)
+        };
+        self.inner.ours.get_or_try_init(|| check).await.copied()
     }
 
     /// What nodes say about a signed block. One node that knows it outweighs all that do not.

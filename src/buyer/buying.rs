@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::Buyer;
 use super::error::BuyError;
 use super::order::{Move, Order};
-use super::plan::{Next, QuoteError, next, read_quote};
+use super::plan::{Next, next, read_quote};
 use super::progress::{Progress, Watch};
 use crate::protocol::{Job, OfferId, Status};
 
@@ -16,6 +16,9 @@ const STEPS_MAX: usize = 32;
 
 /// What a buyer tells a seller whose price is too high.
 const TOO_EXPENSIVE: &str = "the price is above the buyer's limit";
+
+/// What a buyer tells a seller whom a policy is against; not which rule, nor how much is left.
+const FORBIDDEN: &str = "the buyer's policy is against it";
 
 impl Buyer {
     /// Buys: asks, waits for the quote, agrees if it is at most `max`, pays, waits for the end.
@@ -121,7 +124,12 @@ impl Buyer {
                 Ok(job)
             }
             Err(BuyError::Quote(error)) => {
-                self.decline(order, &error).await;
+                let reason = if error.is_price() { Some(TOO_EXPENSIVE) } else { None };
+                self.decline(order, reason, &error).await;
+                Err(error.into())
+            }
+            Err(BuyError::Policy(error)) => {
+                self.decline(order, Some(FORBIDDEN), &error).await;
                 Err(error.into())
             }
             Err(error) => Err(error),
@@ -130,8 +138,7 @@ impl Buyer {
 
     /// Tells the seller that there will be no payment. If the relay does not hear it, the quote
     /// expires all the same.
-    async fn decline(&self, order: &mut Order, error: &QuoteError) {
-        let reason = if error.is_price() { Some(TOO_EXPENSIVE) } else { None };
+    async fn decline(&self, order: &mut Order, reason: Option<&str>, error: &(dyn std::fmt::Display + Sync)) {
         if let Err(error) = self.cancel(order, reason).await {
             tracing::debug!(%error, "could not cancel");
         }

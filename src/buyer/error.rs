@@ -1,10 +1,14 @@
 //! How a purchase can stop.
 
 use nano_currency::rpc::RpcError;
+use nano_currency::rpc::work::WorkError;
 use nano_currency::seed::SeedError;
-use nano_currency::{Account, Amount, BlockHash};
+use nano_currency::{Account, Amount, BlockHash, Network};
 
+use super::memory::OwnerError;
 use super::plan::QuoteError;
+use super::policy::Forbidden;
+use super::v0::DealFault;
 use crate::client::CallError;
 use crate::protocol::{JobId, Status};
 use crate::store::StoreError;
@@ -39,6 +43,23 @@ pub enum BuyError {
     /// The quote is not one to pay.
     #[error(transparent)]
     Quote(#[from] QuoteError),
+    /// The spending policy is against it.
+    #[error("the spending policy forbids it: {0}")]
+    Policy(#[from] Forbidden),
+    /// The journal is another seed's or network's.
+    #[error(transparent)]
+    Owner(#[from] OwnerError),
+    /// What is confirmed there is worth nothing here.
+    #[error("a node is on the network {found:?}, and nano.network is {ours}: nothing is signed")]
+    OtherNetwork {
+        /// The node's own name for its network.
+        found: String,
+        /// What is configured.
+        ours: Network,
+    },
+    /// Nobody gave work, so no block can be published; nothing was signed.
+    #[error("nothing was signed: {0}")]
+    Work(#[from] WorkError),
     /// The job has ended without a result.
     #[error("the job is {status}{}", reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default())]
     Over {
@@ -104,6 +125,9 @@ pub enum BuyError {
         /// How long.
         seconds: u64,
     },
+    /// A purchase over /v0 stopped.
+    #[error(transparent)]
+    Deal(#[from] DealFault),
     /// The relay made another job of it.
     #[error("the relay answered with another job than {0}")]
     OtherJob(JobId),

@@ -1,9 +1,11 @@
 //! The other half of a sale: find, ask, accept, pay, wait; every step journaled first.
 //!
 //! Reading order: [`order`] what is remembered of one purchase, [`plan`] what comes next and
-//! whether a quote may be paid, [`fate`] what became of a signed block; [`memory`] the journal.
-//! Then what acts: [`purchase`] the steps at the relay, [`account`] the chain of blocks that pays,
-//! [`paying`] one payment, [`buying`] all of it in one go.
+//! whether a quote may be paid, [`policy`] what may be spent, [`fate`] what became of a signed
+//! block; [`memory`] the journal. Then what acts: [`purchase`] the steps at the relay, [`account`]
+//! the chain of blocks that pays, `work` what a block costs in computation, `guard` the policy where
+//! money is spent, [`paying`] one payment, [`buying`] all of it in one go, [`wallet`] what the
+//! account does besides.
 //!
 //! Architecture invariant: a block is durable in the journal before it leaves the process, and no
 //! second block is signed for a place in a chain, or for a job, while the first could still count.
@@ -12,6 +14,8 @@
 pub mod order;
 
 pub mod plan;
+
+pub mod policy;
 
 pub mod fate;
 
@@ -25,9 +29,17 @@ pub mod purchase;
 
 pub mod account;
 
+mod work;
+
+mod guard;
+
 pub mod paying;
 
 pub mod buying;
+
+pub mod wallet;
+
+pub mod v0;
 
 #[cfg(any(test, fuzzing))]
 pub(crate) use memory::fuzzing;
@@ -37,15 +49,18 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use nano_currency::rpc::Rpc;
+use nano_currency::rpc::{Rpc, WorkSources};
 use nano_currency::{Account, Network, Seed};
 
 pub use error::BuyError;
+pub use guard::{Guard, Person};
 pub use memory::Memory;
 pub use order::{Order, OrderId};
 pub use progress::Progress;
+use tokio::sync::OnceCell;
 
 use crate::client::RelayClient;
+use crate::client::v0::BotClient;
 use crate::edge::{Clock, Entropy};
 
 /// What a buyer is made of.
@@ -54,6 +69,8 @@ pub struct Parts {
     pub relay: RelayClient,
     /// The nodes that know the ledger.
     pub rpc: Rpc,
+    /// Who does the work of hard blocks.
+    pub work: WorkSources,
     /// Where the money is.
     pub seed: Seed,
     /// Whose rules for work apply.
@@ -66,6 +83,8 @@ pub struct Parts {
     pub entropy: Entropy,
     /// How patient to be.
     pub manners: Manners,
+    /// What may be spent.
+    pub guard: Guard,
 }
 
 /// How patient a buyer is.
@@ -105,13 +124,30 @@ struct Inner {
     parts: Parts,
     /// The newest block of each account that pays, and the turn to add to it.
     heads: Mutex<HashMap<Account, Arc<account::Chain>>>,
+    /// That journal and nodes were found to be this seed's and network's.
+    ours: OnceCell<()>,
+    /// The turn to spend: between the look at what was spent and the note of what is.
+    spending: tokio::sync::Mutex<()>,
+    /// The line to a relay of /v0, for a buyer that speaks it.
+    bot: Option<BotClient>,
 }
 
 impl Buyer {
     /// A buyer of these parts. Speaks to nobody yet.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        Self { inner: Arc::new(Inner { parts, heads: Mutex::default() }) }
+        Self::with(parts, None)
+    }
+
+    fn with(parts: Parts, bot: Option<BotClient>) -> Self {
+        let inner = Inner {
+            parts,
+            heads: Mutex::default(),
+            ours: OnceCell::new(),
+            spending: tokio::sync::Mutex::default(),
+            bot,
+        };
+        Self { inner: Arc::new(inner) }
     }
 
     /// What is remembered.

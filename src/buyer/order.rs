@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use crate::protocol::{JobId, OfferId, Status, Timestamp};
+use super::v0::Deal;
+use crate::protocol::{JobId, OfferId, PublicKey, Status, Timestamp};
 use crate::store::Key;
 
 /// Lines of a purchase's history that are kept: the first ones tell the story.
@@ -100,6 +101,12 @@ pub struct Agreed {
     pub amount: Amount,
     /// To whom.
     pub invoice: Account,
+    /// Until when it could be agreed to.
+    #[serde(default)]
+    pub expires_at: Option<Timestamp>,
+    /// Who is paid; not written down by the first version.
+    #[serde(default)]
+    pub seller: Option<PublicKey>,
 }
 
 /// A signed block, as it is kept.
@@ -160,6 +167,9 @@ pub struct Order {
     pub begun: Option<Move>,
     /// What was agreed to.
     pub agreed: Option<Agreed>,
+    /// Whether this journal has agreed to it, and the relay has let it: in time, then.
+    #[serde(default)]
+    pub accepted: bool,
     /// The index of the account that pays.
     pub account_index: u32,
     /// The block that pays.
@@ -170,6 +180,9 @@ pub struct Order {
     pub submission: Option<Submission>,
     /// Where the job was when last seen.
     pub status: Option<Status>,
+    /// What was agreed to with a bot, if it is a purchase over /v0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deal: Option<Deal>,
     /// When it was begun.
     pub created_at: Timestamp,
     /// What happened, in order.
@@ -188,11 +201,13 @@ impl Order {
             mandate: None,
             begun: None,
             agreed: None,
+            accepted: false,
             account_index: 0,
             payment: None,
             abandoned: Vec::new(),
             submission: None,
             status: None,
+            deal: None,
             created_at,
             history: Vec::new(),
         }
@@ -224,7 +239,7 @@ impl Order {
     /// Whether the job has ended, as far as was seen.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        self.status.is_some_and(Status::is_final)
+        self.status.is_some_and(Status::is_final) || self.deal.as_ref().is_some_and(|deal| deal.over)
     }
 
     /// Whether something is left to do without being told.

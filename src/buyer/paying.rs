@@ -9,7 +9,7 @@ use super::error::BuyError;
 use super::fate::{self, Fate, Known};
 use super::memory::Kept;
 use super::order::{Agreed, Move, Order, Signed};
-use super::plan::judge_payment;
+use super::plan::{judge_moment, judge_payment};
 use super::progress::{Progress, Watch};
 use crate::client::CallError;
 use crate::points::crash_point;
@@ -27,7 +27,7 @@ const ANCESTORS_MAX: usize = 32;
 
 /// What publishing came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Published {
+pub(super) enum Published {
     /// It is the newest block of its chain.
     Newest,
     /// It is on the ledger, perhaps with others after it.
@@ -45,13 +45,22 @@ impl Buyer {
         agreed: &Agreed,
         watch: Watch<'_>,
     ) -> Result<BlockHash, BuyError> {
+        self.ensure_ours().await?;
         let chain = self.chain(order.account_index)?;
         let mut looked = self.clock().now();
-        if let Some(block) = order.payment
-            && self.known(&block.0.hash()).await? == Known::No
-        {
-            // Nobody has it, so whatever is there was not sent by it: somebody paid by hand.
-            self.ensure_untouched(agreed).await?;
+        match order.payment {
+            // It is paid already, and only has to be told.
+            Some(block) if self.known(&block.0.hash()).await? != Known::No => {}
+            Some(_) => {
+                judge_moment(agreed, order.accepted, looked)?;
+                // Nobody has it, so whatever is there was not sent by it: somebody paid by hand.
+                self.ensure_untouched(agreed).await?;
+            }
+            None => {
+                judge_moment(agreed, order.accepted, looked)?;
+                // Before minutes of work.
+                self.confirm(order, agreed).await?;
+            }
         }
         let mut turn = chain.turn().await;
         let mut places = 0;
@@ -93,19 +102,19 @@ impl Buyer {
             return self.receive_one(chain, turn, &head, agreed.amount, watch).await;
         }
         // The balance was compared a moment ago.
-        let Some(fields) = chain.send(&head, agreed) else { return Ok(()) };
+        let Some(fields) = chain.send(&head, agreed.amount, agreed.invoice) else { return Ok(()) };
         let work = self.work(&fields, Subtype::Send, watch).await?;
         self.look_again(order, agreed, looked).await?;
+        judge_moment(agreed, order.accepted, self.clock().now())?;
         let block = chain.sign(fields, work);
         order.begun = Some(Move::Pay);
-        order.payment = Some(block);
         order.note(self.clock().now(), format_args!("block {} signed", block.0.hash()));
-        Ok(self.memory().keep(&block, Some(order)).await?)
+        self.keep_payment(&block, order, agreed).await
     }
 
     /// If we have signed a block for the next place already, that one goes there and no other,
     /// unless it would pay for a job that needs no payment of ours. Whether the place was taken.
-    async fn restore_place(
+    pub(super) async fn restore_place(
         &self,
         chain: &Chain,
         turn: &mut Turn<'_>,
@@ -118,11 +127,10 @@ impl Buyer {
         if !self.is_wanted(&kept).await? {
             return Ok(false);
         }
-        let subtype = if kept.order.is_some() { Subtype::Send } else { receive_subtype(&kept.block) };
-        match self.settle(chain, turn, &kept.block, subtype, watch).await {
+        match self.settle(chain, turn, &kept.block, kept.subtype(), watch).await {
             Ok(_) => Ok(true),
             // Somebody else has received it: the place is free for another block.
-            Err(BuyError::BlockRefused { .. }) if kept.order.is_none() => Ok(false),
+            Err(BuyError::BlockRefused { .. }) if kept.subtype() != Subtype::Send => Ok(false),
             Err(error) => Err(error),
         }
     }
@@ -135,6 +143,9 @@ impl Buyer {
             None => None,
         };
         let Some(owner) = owner else { return Ok(true) };
+        if owner.deal.is_some() {
+            return self.is_wanted_by_bot(&owner, kept).await;
+        }
         if matches!(owner.status, Some(Status::Canceled | Status::Expired)) {
             return Ok(false);
         }
@@ -149,6 +160,9 @@ impl Buyer {
         };
         if job.payment_tx_hash.is_some() {
             return Ok(is_paid_by(&job, kept));
+        }
+        if judge_moment(&agreed, owner.accepted, self.clock().now()).is_err() {
+            return Ok(false);
         }
         match self.ensure_untouched(&agreed).await {
             Ok(()) => Ok(true),
@@ -174,22 +188,35 @@ impl Buyer {
             **turn = None;
             return Err(BuyError::Underfunded { account: chain.account, holds, needs });
         };
-        watch(&Progress::Receiving { amount });
-        let Some(fields) = chain.receive(head, hash, amount) else {
+        if chain.receive(head, hash, amount).is_none() {
             return Err(BuyError::Underfunded { account: chain.account, holds, needs });
-        };
+        }
+        self.take(chain, turn, head, (hash, amount), watch).await.map(drop)
+    }
+
+    /// Receives one send; none, if that is not possible or another wallet has in the meantime.
+    pub(super) async fn take(
+        &self,
+        chain: &Chain,
+        turn: &mut Turn<'_>,
+        head: &Head,
+        (hash, amount): (BlockHash, Amount),
+        watch: Watch<'_>,
+    ) -> Result<Option<BlockHash>, BuyError> {
+        let Some(fields) = chain.receive(head, hash, amount) else { return Ok(None) };
+        watch(&Progress::Receiving { amount });
         let work = self.work(&fields, Subtype::Receive, watch).await?;
-        let block = chain.sign(fields, work);
-        self.memory().keep(&block, None).await?;
-        match self.settle(chain, turn, &block, receive_subtype(&block), watch).await {
-            // Received by another wallet in the meantime: look again.
-            Ok(_) | Err(BuyError::BlockRefused { .. }) => Ok(()),
+        let kept = Kept::new(chain.sign(fields, work), self.clock().now(), amount);
+        self.memory().keep(&kept, None, None).await?;
+        match self.settle(chain, turn, &kept.block, kept.subtype(), watch).await {
+            Ok(_) => Ok(Some(kept.block.0.hash())),
+            Err(BuyError::BlockRefused { .. }) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
     /// Publishes a kept block until it is known, or provably never will be.
-    async fn settle(
+    pub(super) async fn settle(
         &self,
         chain: &Chain,
         turn: &mut Turn<'_>,
@@ -305,8 +332,7 @@ impl Buyer {
             lost.push(kept);
         }
         for kept in lost.iter().rev() {
-            let subtype = if kept.order.is_some() { Subtype::Send } else { receive_subtype(&kept.block) };
-            let processed = self.rpc().process(&kept.block.0, subtype).await;
+            let processed = self.rpc().process(&kept.block.0, kept.subtype()).await;
             processed.map_err(BuyError::node("publish a block"))?;
         }
         Ok(!lost.is_empty())
@@ -326,7 +352,7 @@ impl Buyer {
     }
 
     /// Nothing may have come to an invoice for which somebody else may have paid.
-    async fn ensure_untouched(&self, agreed: &Agreed) -> Result<(), BuyError> {
+    pub(super) async fn ensure_untouched(&self, agreed: &Agreed) -> Result<(), BuyError> {
         let invoice = agreed.invoice;
         let opened = self.ask("look at the invoice", || self.rpc().account_info(&invoice)).await?;
         if opened.is_some() || !self.receivable(invoice).await?.is_empty() {
@@ -342,6 +368,9 @@ impl Buyer {
         agreed: &Agreed,
         looked: &mut Timestamp,
     ) -> Result<(), BuyError> {
+        if order.deal.is_some() {
+            return self.look_at_charge(order, agreed, looked).await;
+        }
         if self.clock().now().since(*looked).as_secs() < STALE_AFTER_SECONDS {
             return Ok(());
         }
@@ -377,8 +406,4 @@ pub(super) fn ensure_accepted(job: &Job) -> Result<(), BuyError> {
 fn is_paid_by(job: &Job, kept: &Kept) -> bool {
     let hash = kept.block.0.hash().to_string();
     job.payment_tx_hash.as_ref().is_some_and(|paid| paid.eq_ignore_ascii_case(&hash))
-}
-
-fn receive_subtype(block: &Signed) -> Subtype {
-    if block.0.fields.previous == BlockHash::ZERO { Subtype::Open } else { Subtype::Receive }
 }

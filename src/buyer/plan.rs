@@ -7,6 +7,7 @@ use nano_currency::amount::AmountError;
 use nano_currency::{Account, Amount};
 
 use super::order::{Agreed, Order};
+use crate::protocol::limits::ACCEPT_TTL;
 use crate::protocol::{Job, PublicKey, Status, Timestamp};
 
 /// A quote that ends sooner than this is not accepted any more: the answer could come too late.
@@ -75,6 +76,16 @@ pub enum QuoteError {
     /// Too late.
     #[error("the quote has expired")]
     Expired,
+    /// The job is another seller's now.
+    #[error(
+        "the relay now says that {now} sells this, but {agreed} did when the price was agreed to: not paying"
+    )]
+    OtherSeller {
+        /// Who did.
+        agreed: PublicKey,
+        /// Who does now.
+        now: PublicKey,
+    },
     /// It is not what was agreed to.
     #[error(
         "the relay now says {} XNO to {}, but {} XNO to {} was agreed to: not paying",
@@ -129,11 +140,27 @@ pub fn judge_payment(
     max: Option<Amount>,
 ) -> Result<(), QuoteError> {
     let quote = read_quote(job, us)?;
-    if quote != *agreed {
+    if (quote.amount, quote.invoice) != (agreed.amount, agreed.invoice) {
         return Err(QuoteError::Changed { agreed: Box::new(*agreed), now: Box::new(quote) });
+    }
+    if let Some(seller) = agreed.seller.filter(|seller| *seller != job.seller_pubkey) {
+        return Err(QuoteError::OtherSeller { agreed: seller, now: job.seller_pubkey });
     }
     match max {
         Some(max) if quote.amount > max => Err(QuoteError::TooExpensive { price: quote.amount, max }),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a quote may still be paid, whatever the relay says of its job: until it ends, or, if it
+/// was agreed to in time, as long after that as relays wait for a payment.
+///
+/// # Errors
+/// If it may not.
+pub fn judge_moment(agreed: &Agreed, accepted: bool, now: Timestamp) -> Result<(), QuoteError> {
+    let window = if accepted { ACCEPT_TTL } else { Duration::ZERO };
+    match agreed.expires_at {
+        Some(expiry) if now.plus(QUOTE_MARGIN) >= expiry.plus(window) => Err(QuoteError::Expired),
         _ => Ok(()),
     }
 }
@@ -156,7 +183,7 @@ pub fn read_quote(job: &Job, us: &PublicKey) -> Result<Agreed, QuoteError> {
     if invoice == Account::BURN {
         return Err(QuoteError::Burn);
     }
-    Ok(Agreed { amount, invoice })
+    Ok(Agreed { amount, invoice, expires_at: job.quote_expires_at, seller: Some(job.seller_pubkey) })
 }
 
 #[cfg(test)]
@@ -182,6 +209,15 @@ mod tests {
         .unwrap()
     }
 
+    fn agreed() -> Agreed {
+        Agreed {
+            amount: Amount::from_raw(1_000),
+            invoice: INVOICE,
+            expires_at: Some(at("2026-01-29T10:15:00Z")),
+            seller: Some(PublicKey::from_bytes([2; 32])),
+        }
+    }
+
     fn order() -> Order {
         Order::new(OrderId::from_bytes([0; 16]), Timestamp::from_seconds(0))
     }
@@ -199,7 +235,23 @@ mod tests {
     #[test]
     fn a_fair_quote_is_accepted() {
         let agreed = quote(|_| {}, 1_000, "2026-01-29T10:14:00Z").unwrap();
-        assert_eq!(agreed, Agreed { amount: Amount::from_raw(1_000), invoice: INVOICE });
+        assert_eq!(agreed, self::agreed());
+    }
+
+    #[test]
+    fn a_quote_is_paid_in_time_or_not_at_all() {
+        let early = Agreed { expires_at: None, ..agreed() };
+        let table = [
+            (agreed(), false, "2026-01-29T10:14:57Z", Ok(())),
+            (agreed(), false, "2026-01-29T10:14:58Z", Err(QuoteError::Expired)),
+            (agreed(), true, "2026-01-29T10:14:58Z", Ok(())),
+            (agreed(), true, "2026-01-29T10:44:57Z", Ok(())),
+            (agreed(), true, "2026-01-29T10:44:58Z", Err(QuoteError::Expired)),
+            (early, false, "2026-01-29T10:44:58Z", Ok(())),
+        ];
+        for (agreed, accepted, now, judged) in table {
+            assert_eq!(judge_moment(&agreed, accepted, at(now)), judged, "{accepted} {now}");
+        }
     }
 
     #[test]
@@ -227,7 +279,7 @@ mod tests {
 
     #[test]
     fn another_price_or_address_after_the_agreement_is_not_paid() {
-        let agreed = Agreed { amount: Amount::from_raw(1_000), invoice: INVOICE };
+        let agreed = agreed();
         let judge = |job: &Job| judge_payment(job, &BUYER, &agreed, None);
         let mut job = job(Status::Accepted);
         assert_eq!(judge(&job), Ok(()));
@@ -236,6 +288,9 @@ mod tests {
         job.quote_amount_raw = Some("1000".to_owned());
         job.quote_invoice_address = Some(Account::from_bytes([6; 32]).to_string());
         assert!(matches!(judge(&job), Err(QuoteError::Changed { .. })));
+        job.quote_invoice_address = Some(INVOICE.to_string());
+        job.seller_pubkey = BUYER;
+        assert!(matches!(judge(&job), Err(QuoteError::OtherSeller { .. })));
     }
 
     #[test]

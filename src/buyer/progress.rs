@@ -1,5 +1,7 @@
 //! What a purchase is doing, for whoever watches.
 
+use std::time::Duration;
+
 use nano_currency::{Account, Amount, BlockHash};
 
 use crate::protocol::{JobId, Status};
@@ -28,6 +30,18 @@ pub enum Progress {
     },
     /// A block's work is searched.
     Working,
+    /// Nobody else does it, so this machine does.
+    WorkingHere {
+        /// How long that takes on average.
+        expected: Duration,
+    },
+    /// The account was emptied, or a part of it sent away.
+    Withdrawn {
+        /// How much.
+        amount: Amount,
+        /// Where to.
+        to: Account,
+    },
     /// The paying block is with the network.
     Published {
         /// Its hash.
@@ -39,6 +53,11 @@ pub enum Progress {
     Moved {
         /// Where.
         status: Status,
+    },
+    /// Something happened to a bot's job.
+    Bots {
+        /// What.
+        what: String,
     },
     /// Somebody does not answer, and is asked again.
     Retrying {

@@ -143,6 +143,7 @@ impl Buyer {
         let us = self.relay().public_key();
         if job.status == Status::Accepted && order.agreed.is_some() {
             order.begun = None;
+            order.accepted = true;
             self.seen(order, job, "accepted")?;
             return Ok(job.clone());
         }
@@ -150,6 +151,7 @@ impl Buyer {
             return Err(BuyError::NotNow { status: job.status, wanted: "only a quoted job is accepted" });
         }
         let agreed = judge_quote(job, &us, max, self.clock().now())?;
+        self.may_spend(order, &agreed)?;
         order.agreed = Some(agreed);
         order.begun = Some(Move::Accept);
         order.note(
@@ -163,6 +165,7 @@ impl Buyer {
         crash_point!("buyer/answer/accept");
         let job = self.after(order, accepted, "accept the quote", |job| job.status != Status::Quoted).await?;
         order.begun = None;
+        order.accepted = !matches!(job.status, Status::Canceled | Status::Expired);
         self.seen(order, &job, "accepted")?;
         if matches!(job.status, Status::Canceled | Status::Expired) {
             return Err(self.over(order, &job).await?);

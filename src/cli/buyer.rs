@@ -1,9 +1,12 @@
 //! The `buyer` program: its commands and what they print.
 
 mod args;
+mod policy;
 mod progress;
 mod settings;
 mod text;
+mod v0;
+mod wallet;
 
 #[cfg(any(test, fuzzing))]
 pub(super) use settings::fuzzing;
@@ -15,10 +18,11 @@ use clap::{CommandFactory as _, Parser as _};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use self::args::{Cli, Command, KeyCommand, read_payload, read_xno};
+use self::args::{Cli, Command, KeyCommand, Name, read_payload, read_xno};
 use self::progress::Display;
 use self::settings::Settings;
 use super::{CliError, Exit, Output};
+use crate::buyer::memory::OwnerError;
 use crate::buyer::order::Order;
 use crate::buyer::plan::QuoteError;
 use crate::buyer::{BuyError, Buyer};
@@ -58,6 +62,9 @@ async fn run(cli: Cli, output: Output) -> Result<Exit, CliError> {
         Command::Key(KeyCommand::New { out }) => new_key(&out, output),
         Command::Offers { query, tags, limit } => {
             let settings = Settings::load(flags, &env)?;
+            if settings.is_v0 {
+                return v0::offers(&settings, query, tags, limit, output).await;
+            }
             let query =
                 OffersQuery { text: query, tags, limit: Some(limit.into()), ..OffersQuery::default() };
             offers(&settings, &query, output).await
@@ -65,7 +72,11 @@ async fn run(cli: Cli, output: Output) -> Result<Exit, CliError> {
         command => {
             let settings = Settings::load(flags, &env)?;
             let buyer = settings.buyer()?;
-            let ended = purchase(&buyer, &settings, command, output).await;
+            let ended = if settings.is_v0 {
+                v0::purchase(&buyer, &settings, command, output).await
+            } else {
+                purchase(&buyer, &settings, command, output).await
+            };
             // What was printed must not be forgotten by the journal.
             buyer.memory().durable().await.map_err(|error| failure(error.into()))?;
             ended
@@ -82,12 +93,13 @@ async fn purchase(
     let index = settings.account_index;
     let display = Display::new(output);
     let watch = |progress: &crate::buyer::Progress| display.show(progress);
-    let take_up = async |job: JobId| buyer.take_up(&job, index).await.map_err(failure);
+    let take_up = async |job: Name| buyer.take_up(&job.id::<JobId>()?, index).await.map_err(failure);
     match command {
-        Command::Account => account(buyer, settings, output).await,
+        Command::Account => wallet::balance(buyer, settings, output).await,
+        Command::Wallet(verb) => wallet::run(buyer, settings, verb, &display, output).await,
         Command::Request { offer, payload } => {
             let payload = read_payload(&payload.payload)?;
-            let (order, job) = buyer.request(offer, &payload, None, index).await.map_err(failure)?;
+            let (order, job) = buyer.request(offer.id()?, &payload, None, index).await.map_err(failure)?;
             buyer.memory().durable().await.map_err(|error| failure(error.into()))?;
             Ok(show(&order, &job, output))
         }
@@ -125,9 +137,10 @@ async fn purchase(
             Ok(show(&order, &job, output))
         }
         Command::Buy { offer, payload, max_price_xno } => {
-            let max = read_xno(&max_price_xno)?;
+            let max = read_xno("--max-price-xno", &max_price_xno)?;
             let payload = read_payload(&payload.payload)?;
-            let (mut order, job) = buyer.request(offer, &payload, Some(max), index).await.map_err(failure)?;
+            let (mut order, job) =
+                buyer.request(offer.id()?, &payload, Some(max), index).await.map_err(failure)?;
             display.show(&crate::buyer::Progress::Requested { job_id: job.job_id });
             let ended = buyer.pursue(&mut order, job, &watch).await;
             display.finish();
@@ -146,7 +159,9 @@ async fn purchase(
 
 /// Goes on with each interrupted purchase; the exit is the worst of theirs.
 async fn resume(buyer: &Buyer, output: Output, display: &Display) -> Result<Exit, CliError> {
-    let orders = buyer.memory().interrupted().map_err(|error| failure(error.into()))?;
+    let mut orders = buyer.memory().interrupted().map_err(|error| failure(error.into()))?;
+    // Those of the other dialect are for a run in that.
+    orders.retain(|order| order.deal.is_none());
     let (mut worst, mut list) = (Exit::Ok, Vec::new());
     for mut order in orders {
         let name = order.job_id.map_or_else(|| order.id.to_string(), |job| job.to_string());
@@ -184,21 +199,6 @@ async fn offers(settings: &Settings, query: &OffersQuery, output: Output) -> Res
         .await
         .map_err(|error| failure(BuyError::Relay { doing: "list offers", source: error }))?;
     output.answer(text::offers(&page.offers), || json!({ "offers": page.offers, "total": page.total }));
-    Ok(Exit::Ok)
-}
-
-async fn account(buyer: &Buyer, settings: &Settings, output: Output) -> Result<Exit, CliError> {
-    let funds = buyer.funds(settings.account_index).await.map_err(failure)?;
-    let text = format!(
-        "account {}\nholds {} XNO\nwaiting to be received: {} XNO",
-        funds.account,
-        funds.balance.to_xno(),
-        funds.receivable.to_xno()
-    );
-    output.answer(text, || {
-        json!({ "account": funds.account, "account_index": settings.account_index,
-                "balance_raw": funds.balance, "receivable_raw": funds.receivable })
-    });
     Ok(Exit::Ok)
 }
 
@@ -255,7 +255,14 @@ fn failure(error: BuyError) -> CliError {
         BuyError::Quote(QuoteError::TooExpensive { .. }) => (Exit::Quote, "quote.too_expensive"),
         BuyError::Quote(QuoteError::Expired) => (Exit::Quote, "quote.expired"),
         BuyError::Quote(QuoteError::Changed { .. }) => (Exit::Quote, "quote.changed"),
+        BuyError::Quote(QuoteError::OtherSeller { .. }) => (Exit::Quote, "quote.other_seller"),
         BuyError::Quote(_) => (Exit::Quote, "quote.invalid"),
+        BuyError::Policy(rule) => (Exit::Policy, rule.code()),
+        BuyError::Owner(OwnerError::Store(_)) => (Exit::Failed, "journal"),
+        BuyError::Owner(OwnerError::OtherSeed { .. }) => (Exit::Usage, "journal.other_seed"),
+        BuyError::Owner(OwnerError::OtherNetwork { .. }) => (Exit::Usage, "journal.other_network"),
+        BuyError::OtherNetwork { .. } => (Exit::Usage, "node.other_network"),
+        BuyError::Work(_) => (Exit::Node, "work"),
         BuyError::Over { paid: Some(_), .. } => (Exit::Unsettled, "paid_but_over"),
         BuyError::Over { .. } => (Exit::JobOver, "job_over"),
         BuyError::NotNow { .. } => (Exit::Relay, "not_now"),
@@ -263,6 +270,7 @@ fn failure(error: BuyError) -> CliError {
         BuyError::Unknown { .. } => (Exit::Unsettled, "payment_unknown"),
         BuyError::BlockRefused { .. } => (Exit::Unsettled, "block_refused"),
         BuyError::PaidElsewhere { .. } => (Exit::Unsettled, "paid_elsewhere"),
+        BuyError::Deal(fault) => v0::failure(fault),
         BuyError::TimedOut { .. } => (Exit::TimedOut, "timed_out"),
     };
     let message = match &error {

@@ -46,6 +46,8 @@ pub enum Exit {
     Node = 9,
     /// Somebody took too long; run `resume` or `wait`.
     TimedOut = 10,
+    /// The spending policy forbids it.
+    Policy = 11,
 }
 
 impl From<Exit> for ExitCode {

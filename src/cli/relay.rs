@@ -85,11 +85,17 @@ async fn run(settings: Settings) -> anyhow::Result<()> {
     let listener = TcpListener::bind(&settings.listen).await.with_context(|| {
         format!("cannot listen on {}; name a free port with --listen 127.0.0.1:PORT", settings.listen)
     })?;
+    let measures = match &settings.metrics_listen {
+        Some(address) => Some(TcpListener::bind(address).await.with_context(|| {
+            format!("cannot listen on {address} for measures; name a free port in NBR_METRICS_ADDR")
+        })?),
+        None => None,
+    };
     let listener = listener.into_std()?;
     let spare = TcpListener::from_std(listener.try_clone()?)?;
     let dir = settings.config.data_dir.clone();
     let watchdog = tokio::spawn(watchdog());
-    let result = serve(settings, TcpListener::from_std(listener)?, shutdown.clone()).await;
+    let result = serve(settings, TcpListener::from_std(listener)?, measures, shutdown.clone()).await;
     match result {
         Err(error) if error.is_disk() => {
             notify(&[NotifyState::Status("stopped, waiting for the disk")]);
@@ -108,10 +114,14 @@ async fn run(settings: Settings) -> anyhow::Result<()> {
 async fn serve(
     settings: Settings,
     listener: TcpListener,
+    measures: Option<TcpListener>,
     shutdown: CancellationToken,
 ) -> Result<(), RunError> {
     let address = listener.local_addr();
-    let relay = Relay::open(settings.config)?;
+    let mut relay = Relay::open(settings.config)?;
+    if let Some(measures) = measures {
+        relay = relay.with_measures_on(measures);
+    }
     if let Ok(address) = address
         && let Err(error) = announce(&format!("relay listening on http://{address}"))
     {

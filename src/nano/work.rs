@@ -145,6 +145,23 @@ pub fn sample(root: &[u8; 32], tries: u64, start: u64) -> Difficulty {
     best.unwrap_or(Difficulty(0))
 }
 
+/// Tries that an estimate is measured by: some tens of milliseconds.
+const SAMPLE_TRIES: u64 = 100_000;
+
+/// How long [`solve`] will take on average, measured by a short search on this thread; `passed` tells
+/// the time that has passed since some fixed moment. `None` where no time passed.
+pub fn estimate(
+    root: &[u8; 32],
+    threshold: Difficulty,
+    start: u64,
+    passed: impl Fn() -> Duration,
+) -> Option<Duration> {
+    let begun = passed();
+    let _ = sample(root, SAMPLE_TRIES, start);
+    let took = passed().saturating_sub(begun);
+    Some(Rate::measured(SAMPLE_TRIES, took, threads())?.expected(threshold))
+}
+
 /// The threads that [`solve`] uses.
 #[must_use]
 pub fn threads() -> usize {

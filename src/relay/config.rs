@@ -47,6 +47,10 @@ pub struct Config {
     pub bazaar_retention: Option<Duration>,
     /// How many requests of /v0 are taken, as long as any are counted.
     pub bazaar_rates: BazaarRates,
+    /// Whether `/healthz` and `/readyz` answer other machines, too.
+    pub health_public: bool,
+    /// Whether `/metrics` is on the relay's own address; if not, the caller serves it elsewhere.
+    pub metrics_here: bool,
     /// Whether the last address of `X-Forwarded-For` is the client's: only behind a proxy of one's own.
     pub trust_forwarded_for: bool,
     /// Connections at one time.
@@ -136,6 +140,8 @@ impl Config {
             rates: Some(Rates::default()),
             bazaar_retention: None,
             bazaar_rates: BazaarRates::default(),
+            health_public: true,
+            metrics_here: true,
             trust_forwarded_for: false,
             connections_max: 4_096,
             cache_bytes: 64 << 20,
@@ -148,6 +154,8 @@ impl Config {
 pub struct Settings {
     /// Where to listen.
     pub listen: String,
+    /// Where measures are, if not there.
+    pub metrics_listen: Option<String>,
     /// The relay's own settings.
     pub config: Config,
 }
@@ -169,12 +177,15 @@ struct Raw {
     limits: BTreeMap<String, toml::Value>,
     rate_limit: BTreeMap<String, toml::Value>,
     nano: BTreeMap<String, toml::Value>,
+    v0: deployed::Table,
 }
 
 #[derive(Debug, Default, serde::Deserialize)]
 #[serde(default)]
 struct RawServer {
     listen: Option<String>,
+    metrics_listen: Option<String>,
+    health_public: Option<toml::Value>,
     connections_max: Option<toml::Value>,
     trust_forwarded_for: Option<toml::Value>,
 }
@@ -295,6 +306,9 @@ impl Settings {
                 "RELAY_TRUST_FORWARDED_FOR",
             )
             .unwrap_or(false);
+        config.health_public = source
+            .switch("server.health_public", raw.server.health_public.as_ref(), "RELAY_HEALTH_PUBLIC")
+            .unwrap_or(true);
         config.rules.nano_checks =
             source.switch("nano.checks", raw.nano.get("checks"), "RELAY_NANO_CHECKS").unwrap_or(true);
         if source.switch("rate_limit.enabled", raw.rate_limit.get("enabled"), "RELAY_RATE_LIMIT_ENABLED")
@@ -303,8 +317,11 @@ impl Settings {
             config.rates = None;
         }
         let listen = raw.server.listen.clone().unwrap_or_else(|| "127.0.0.1:3000".to_owned());
-        let mut settings = Self { listen, config };
-        deployed::take(&mut settings, &env, &mut problems);
+        let metrics_listen = raw.server.metrics_listen.as_deref().filter(|addr| !addr.is_empty());
+        let metrics_listen = metrics_listen.map(deployed::listen);
+        let mut settings = Self { listen, metrics_listen, config };
+        deployed::take(&mut settings, &raw.v0, &env, &mut problems);
+        settings.config.metrics_here = settings.metrics_listen.is_none();
         if problems.is_empty() { Ok(settings) } else { Err(ConfigError { problems }) }
     }
 }
@@ -327,6 +344,7 @@ fn parse(text: &str, problems: &mut Vec<String>) -> Raw {
         let unknown = keys.keys().filter(|key| !known(key)).map(|key| readable(&format!("{table}.{key}")));
         problems.extend(unknown.map(|path| format!("{path}: no such setting")));
     }
+    problems.extend(deployed::unknown_keys(&raw.v0).map(|path| format!("{path}: no such setting")));
     raw
 }
 

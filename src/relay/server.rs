@@ -21,7 +21,7 @@ use tracing::{debug, info, warn};
 use super::config::Config;
 use super::crowd::Crowd;
 use super::events::Tail;
-use super::http::{Peer, router};
+use super::http::{Peer, measures, router};
 use super::patience::Patient;
 use super::presence::{Local, Presence};
 use super::ratelimit::Limiter;
@@ -87,6 +87,7 @@ pub struct Relay {
     config: Config,
     clock: Clock,
     entropy: Entropy,
+    measures: Option<TcpListener>,
 }
 
 impl Relay {
@@ -102,18 +103,26 @@ impl Relay {
 
     /// A relay on any storage, clock and randomness.
     pub fn with_parts(storage: Arc<dyn Storage>, config: Config, clock: Clock, entropy: Entropy) -> Self {
-        Self { storage, config, clock, entropy }
+        Self { storage, config, clock, entropy, measures: None }
+    }
+
+    /// The same, with its measures on an address of their own.
+    #[must_use]
+    pub fn with_measures_on(self, listener: TcpListener) -> Self {
+        Self { measures: Some(listener), ..self }
     }
 
     /// Serves on `listener` until `shutdown`, and then until running requests end.
     ///
     /// # Errors
     /// If the storage fails.
-    pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) -> Result<(), RunError> {
+    pub async fn serve(mut self, listener: TcpListener, shutdown: CancellationToken) -> Result<(), RunError> {
         metrics::start();
+        let measures = self.measures.take();
         let app = self.into_app(shutdown.child_token());
         let result = tokio::select! {
             () = accept(&listener, &app) => Ok(()),
+            () = show_measures(measures, &app) => Ok(()),
             result = background(&app) => result,
         };
         app.shutdown.cancel();
@@ -141,7 +150,7 @@ impl Relay {
     }
 
     fn into_app(self, shutdown: CancellationToken) -> App {
-        let Self { storage, config, clock, entropy } = self;
+        let Self { storage, config, clock, entropy, measures: _ } = self;
         App(Arc::new(Shared {
             service: Service::new(Arc::clone(&storage), config.rules.clone(), clock.clone(), entropy.clone()),
             limiter: Limiter::new(config.rates, config.bazaar_rates),
@@ -221,6 +230,14 @@ async fn accept(listener: &TcpListener, app: &App) {
     tokio::select! {
         () = app.shutdown.cancelled() => {}
         () = take_connections(listener, app, &router) => {}
+    }
+}
+
+/// Never ends by itself.
+async fn show_measures(listener: Option<TcpListener>, app: &App) {
+    match listener {
+        Some(listener) => take_connections(&listener, app, &measures()).await,
+        None => pending().await,
     }
 }
 

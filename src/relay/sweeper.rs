@@ -94,9 +94,10 @@ async fn clear_bazaar(app: &App, cleared: &mut Timestamp) -> Result<(), StorageE
     if now.since(*cleared) < interval {
         return Ok(());
     }
-    *cleared = now;
     for _ in 0..STEPS_MAX {
         if !app.storage.clear(now.into(), RECORDS_PER_STEP).await? {
+            // Otherwise the next sweep goes on.
+            *cleared = now;
             break;
         }
         tokio::task::yield_now().await;

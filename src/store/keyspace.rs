@@ -112,6 +112,15 @@ impl<K: Key, V: Serialize + DeserializeOwned> Keyspace<K, V> {
         Scan { keyspace: self, iter: store.tree.range(range) }
     }
 
+    /// The records whose keys begin with `prefix` and come before `before` (exclusive).
+    #[must_use]
+    pub fn prefix_before<'a, P: Key>(&'a self, store: &'a Store, prefix: &P, before: &K) -> Scan<'a, K, V> {
+        let mut begin = vec![self.id];
+        prefix.encode(&mut begin);
+        let range = (Bound::Included(begin), Bound::Excluded(self.key_bytes(before)));
+        Scan { keyspace: self, iter: store.tree.range(range) }
+    }
+
     fn key_bytes(&self, key: &K) -> Vec<u8> {
         let mut bytes = vec![self.id];
         key.encode(&mut bytes);

@@ -29,18 +29,18 @@ pub(crate) fn program(scene: &Scene, arguments: &[&str]) -> Command {
     command
 }
 
-async fn run(scene: &Scene, arguments: &[&str]) -> (i32, String, String) {
+pub(crate) async fn run(scene: &Scene, arguments: &[&str]) -> (i32, String, String) {
     let Output { status, stdout, stderr } = program(scene, arguments).output().await.unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (status.code().unwrap(), text(stdout), text(stderr))
 }
 
-async fn json(scene: &Scene, arguments: &[&str]) -> (i32, Value) {
+pub(crate) async fn json(scene: &Scene, arguments: &[&str]) -> (i32, Value) {
     let (code, stdout, stderr) = run(scene, &[arguments, &["--json"]].concat()).await;
     (code, serde_json::from_str(&stdout).unwrap_or_else(|_| panic!("{stdout:?} {stderr:?}")))
 }
 
-const BUY: [&str; 6] = ["buy", OFFER, "--payload", "\"words\"", "--max-price-xno", "1"];
+pub(crate) const BUY: [&str; 6] = ["buy", OFFER, "--payload", "\"words\"", "--max-price-xno", "1"];
 
 #[tokio::test]
 async fn buy_prints_the_result_and_nothing_else() {

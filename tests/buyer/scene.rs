@@ -4,10 +4,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use mock_nano_rpc::{Config, Fault, FaultKind, MockNode};
-use nano_worker::buyer::{Buyer, Manners, Memory, Parts};
+use nano_worker::buyer::{Buyer, Guard, Manners, Memory, Parts};
 use nano_worker::client::RelayClient;
 use nano_worker::edge::{Clock, Entropy, monotonic};
-use nano_worker::nano::rpc::{Rpc, RpcConfig};
+use nano_worker::nano::rpc::{Rpc, RpcConfig, WorkSources};
 use nano_worker::nano::{Account, Amount, Network, Seed};
 use nano_worker::protocol::signing::Signer;
 
@@ -42,6 +42,11 @@ impl Scene {
 
     /// A buyer whose own clock, apart from its signatures', is another.
     pub(crate) fn buyer_with(&self, dir: &Path, clock: Clock) -> Buyer {
+        self.guarded(dir, clock, Guard::default())
+    }
+
+    /// A buyer over whom somebody watches.
+    pub(crate) fn guarded(&self, dir: &Path, clock: Clock, guard: Guard) -> Buyer {
         let signer = Signer::from_seed(&[7; 32]);
         let relay = RelayClient::new(&self.shop.url, signer, Clock::system(), Entropy::system()).unwrap();
         let began = monotonic();
@@ -54,15 +59,18 @@ impl Scene {
             look_min: Duration::from_millis(5),
             look_max: Duration::from_millis(50),
         };
+        let rpc = Rpc::new(&config).unwrap();
         Buyer::new(Parts {
             relay,
-            rpc: Rpc::new(&config).unwrap(),
+            work: WorkSources { nodes: Some(rpc.clone()), servers: None, cpu: true },
+            rpc,
             seed: Seed::Hex(SEED),
             network: Network::Dev,
             memory: Memory::open(dir).unwrap(),
             clock,
             entropy: Entropy::system(),
             manners,
+            guard,
         })
     }
 

@@ -48,6 +48,8 @@ impl Lane {
             .arg(self.dir.path().join("relay"))
             .env("RELAY_RATE_LIMIT_ENABLED", "false")
             .env("RELAY_SWEEP_INTERVAL_MS", "100")
+            .env("NBR_RETENTION_ENABLED", "true")
+            .env("NBR_RETENTION_INTERVAL", "1s")
             .env("RUST_LOG", "warn")
             .env("FAILPOINTS", points)
             .envs(quote_ttl.map(|seconds| ("RELAY_QUOTE_TTL_SECONDS", seconds)))

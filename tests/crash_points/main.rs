@@ -12,6 +12,7 @@
     reason = "tests wait for processes by the clock, stop where they fail, and say how many runs there were"
 )]
 
+mod bazaar;
 mod buyers;
 mod lane;
 mod oracle;

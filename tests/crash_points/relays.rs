@@ -92,6 +92,7 @@ impl Run {
 
 fn runs() -> Vec<Run> {
     let points = POINTS.iter().map(|point| point.name).filter(|name| name.starts_with("relay/"));
+    let points = points.filter(|name| !crate::bazaar::is_bots(name));
     points
         .flat_map(|point| {
             let usual = (point, &[0][..], Shape::Sale);

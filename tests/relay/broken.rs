@@ -16,7 +16,7 @@ use nano_worker::relay::model::{
     LogRecord, LogState, OfferPage, OfferQuery, OfferSave, Receipt,
 };
 use nano_worker::relay::storage::{Answer, Storage, StorageError};
-use nano_worker::relay::v0::model::{Bazaar, Found, Settled, Settlement, Stall};
+use nano_worker::relay::v0::model::{Bazaar, Found, Page, Settled, Settlement, Stall, Tally};
 use nano_worker::relay::{Config, Relay as Server};
 use nano_worker::store::StoreError;
 use tokio::sync::watch;
@@ -48,13 +48,16 @@ impl Fragile {
 impl Bazaar for Fragile {
     fn bot(&self, _: BotId) -> Answer<'_, Option<Bot>> { self.or(None) }
     fn listing<'a>(&'a self, _: &'a v0::OfferId) -> Answer<'a, Option<Listing>> { self.or(None) }
-    fn stalls(&self, _: Option<BotId>) -> Answer<'_, Vec<Stall>> { self.or(vec![]) }
+    fn stall<'a>(&'a self, _: &'a v0::OfferId) -> Answer<'a, Option<Stall>> { self.or(None) }
+    fn market<'a>(&'a self, _: &'a v0::search::OfferQuery, _: Moment) -> Answer<'a, (Vec<Stall>, Option<String>)> { self.or((vec![], None)) }
+    fn open_offers(&self, _: BotId, _: Moment) -> Answer<'_, Vec<Listing>> { self.or(vec![]) }
+    fn tally(&self, _: Moment) -> Answer<'_, Tally> { self.or(Tally::default()) }
     fn docket<'a>(&'a self, _: &'a v0::JobId) -> Answer<'a, Option<Docket>> { self.or(None) }
-    fn dockets<'a>(&'a self, _: BotId, _: &'a v0::lists::JobQuery) -> Answer<'a, Vec<Docket>> { self.or(vec![]) }
+    fn dockets<'a>(&'a self, _: BotId, _: &'a v0::lists::JobQuery) -> Answer<'a, Page<Docket>> { self.or(Page { items: vec![], next: None }) }
     fn unpaid(&self, _: BotId) -> Answer<'_, Vec<Docket>> { self.or(vec![]) }
     fn overdue(&self, _: Moment, _: usize) -> Answer<'_, Vec<v0::JobId>> { self.or(vec![]) }
     fn fetch<'a>(&'a self, _: BotId, _: &'a PayloadId, _: Moment) -> Answer<'a, Found> { self.or(Found::Nothing) }
-    fn payloads<'a>(&'a self, _: BotId, _: &'a PayloadQuery) -> Answer<'a, Vec<PayloadHead>> { self.or(vec![]) }
+    fn payloads<'a>(&'a self, _: BotId, _: &'a PayloadQuery) -> Answer<'a, Page<PayloadHead>> { self.or(Page { items: vec![], next: None }) }
     fn stream<'a>(&'a self, _: BotId, _: &'a PollQuery) -> Answer<'a, (Stream, Vec<v0::Event>)> { self.or((Stream::default(), vec![])) }
     fn clear(&self, _: Moment, _: usize) -> Answer<'_, bool> { self.or(false) }
     fn settle<'a>(&'a self, _: Settlement<'a>) -> Answer<'a, Settled> { self.or(Settled::Done) }

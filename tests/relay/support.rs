@@ -1,10 +1,13 @@
 //! A relay in this process, and a client that signs.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use nano_worker::edge::Entropy;
+use nano_worker::edge::{Clock, Entropy};
 use nano_worker::protocol::signing::{Signer, canonical};
-use nano_worker::relay::{Config, run};
+use nano_worker::relay::storage::Storage;
+use nano_worker::relay::storage::embedded::Embedded;
+use nano_worker::relay::{Config, Relay as Server, run};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -39,6 +42,22 @@ impl Relay {
             async move { run(listener, config, shutdown).await.unwrap() }
         });
         Self { addr, dir, shutdown, task }
+    }
+
+    /// A relay whose storage the test holds as well.
+    pub(crate) async fn on_storage() -> (Self, Arc<dyn Storage>) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = Config::new(dir.path().join("data"));
+        config.rates = None;
+        let storage: Arc<dyn Storage> =
+            Arc::new(Embedded::open(&config.data_dir, 8 << 20, &Entropy::system()).unwrap());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap().to_string();
+        let shutdown = CancellationToken::new();
+        let server = Server::with_parts(Arc::clone(&storage), config, Clock::system(), Entropy::system());
+        let ending = shutdown.clone();
+        let task = tokio::spawn(async move { server.serve(listener, ending).await.unwrap() });
+        (Self { addr, dir, shutdown, task }, storage)
     }
 
     pub(crate) async fn stop(self) -> tempfile::TempDir {

@@ -4,12 +4,11 @@ use std::io::{self, Read as _};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use nano_currency::Amount;
+use nano_currency::{Account, Amount};
 use serde_json::Value;
 
 use crate::cli::CliError;
 use crate::protocol::limits::REQUEST_PAYLOAD_BYTES_MAX;
-use crate::protocol::{JobId, OfferId};
 
 /// Numbers that `--help` explains.
 const EXIT_CODES: &str = "\
@@ -24,7 +23,8 @@ Exit codes:
    7  the account has too little money
    8  the relay refused, or cannot be reached
    9  no node answers; nothing was paid
-  10  somebody took too long: run `buyer resume` or `buyer wait`";
+  10  somebody took too long: run `buyer resume` or `buyer wait`
+  11  the spending policy forbids it; nothing was paid";
 
 /// Buys from sellers on a relay, and pays in Nano.
 #[derive(Debug, Parser)]
@@ -45,9 +45,15 @@ pub(super) struct Flags {
     /// The relay's address
     #[arg(long, global = true, value_name = "URL")]
     pub(super) relay: Option<String>,
+    /// v1, or v0 for relays of the deployed kind
+    #[arg(long, global = true, value_name = "DIALECT")]
+    pub(super) dialect: Option<String>,
     /// Where your key is: file:PATH, env:NAME or credential:NAME
     #[arg(long, global = true, value_name = "REF")]
     pub(super) key: Option<String>,
+    /// In v0, where the key is that your payloads are sealed for, as --key
+    #[arg(long, global = true, value_name = "REF")]
+    pub(super) sealing_key: Option<String>,
     /// Where your seed is: file:PATH, env:NAME or credential:NAME
     #[arg(long, global = true, value_name = "REF")]
     pub(super) seed: Option<String>,
@@ -75,6 +81,9 @@ pub(super) enum Command {
     Key(KeyCommand),
     /// Shows the account that pays: its address, its balance, what it can receive
     Account,
+    /// The account that pays, apart from its purchases
+    #[command(subcommand)]
+    Wallet(WalletCommand),
     /// Lists offers
     Offers {
         /// Part of the title or the description
@@ -89,33 +98,33 @@ pub(super) enum Command {
     /// Asks a seller for a job
     Request {
         /// The offer
-        offer: OfferId,
+        offer: Name,
         #[command(flatten)]
         payload: Payload,
     },
     /// Shows a job and what the journal knows of it
     Show {
         /// The job
-        job: JobId,
+        job: Name,
     },
     /// Agrees to a job's quote
     Accept {
         /// The job
-        job: JobId,
+        job: Name,
         #[command(flatten)]
         limit: Limit,
     },
     /// Pays an accepted job and tells the relay
     Pay {
         /// The job
-        job: JobId,
+        job: Name,
         #[command(flatten)]
         limit: Limit,
     },
     /// Tells the relay of a payment that was made elsewhere
     Submit {
         /// The job
-        job: JobId,
+        job: Name,
         /// The hash of the block that pays
         #[arg(long)]
         hash: String,
@@ -123,12 +132,12 @@ pub(super) enum Command {
     /// Waits for a job's end and prints its result
     Wait {
         /// The job
-        job: JobId,
+        job: Name,
     },
     /// Gives a job up that is not yet paid
     Cancel {
         /// The job
-        job: JobId,
+        job: Name,
         /// Why, for the seller to read
         #[arg(long)]
         reason: Option<String>,
@@ -136,7 +145,7 @@ pub(super) enum Command {
     /// Does it all: asks, agrees, pays, waits, prints the result
     Buy {
         /// The offer
-        offer: OfferId,
+        offer: Name,
         #[command(flatten)]
         payload: Payload,
         /// The most that may be paid
@@ -164,6 +173,65 @@ pub(super) enum KeyCommand {
     },
 }
 
+#[derive(Debug, Subcommand)]
+pub(super) enum WalletCommand {
+    /// Prints the account's address
+    Address,
+    /// Shows what the account holds and what waits for it
+    Balance,
+    /// Takes in what was sent to it
+    Receive,
+    /// Sends a part of it away
+    Send {
+        /// Where to
+        to: Account,
+        /// How much
+        #[arg(long, value_name = "XNO")]
+        xno: String,
+    },
+    /// Takes in what waits and sends all of it away
+    Sweep {
+        /// Where to
+        #[arg(long, value_name = "ACCOUNT")]
+        to: Account,
+    },
+    /// Lists the blocks that were signed here
+    History,
+    /// Writes them as a table for bookkeepers
+    Export {
+        /// As comma-separated values, the only kind there is
+        #[arg(long, required = true)]
+        csv: bool,
+        /// Where to; standard output unless given
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// Shows the address as a QR code
+    Qr,
+}
+
+/// The name of an offer or a job, in either dialect.
+#[derive(Debug, Clone)]
+pub(super) struct Name(String);
+
+impl From<String> for Name {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl Name {
+    /// What it names in /v1.
+    pub(super) fn id<T: std::str::FromStr<Err: std::fmt::Display>>(&self) -> Result<T, CliError> {
+        self.0.parse().map_err(|error| CliError::usage(format_args!("{}: {error}", self.0)))
+    }
+
+    /// What it names in /v0.
+    pub(super) fn text(&self) -> &str {
+        &self.0
+    }
+}
+
 #[derive(Debug, Args)]
 pub(super) struct Payload {
     /// What the seller is to work on: JSON, @FILE, or - for standard input
@@ -180,12 +248,12 @@ pub(super) struct Limit {
 
 impl Limit {
     pub(super) fn read(&self) -> Result<Option<Amount>, CliError> {
-        self.max_price_xno.as_deref().map(read_xno).transpose()
+        self.max_price_xno.as_deref().map(|text| read_xno("--max-price-xno", text)).transpose()
     }
 }
 
-pub(super) fn read_xno(text: &str) -> Result<Amount, CliError> {
-    Amount::parse_xno(text).map_err(|error| CliError::usage(format_args!("--max-price-xno: {error}")))
+pub(super) fn read_xno(flag: &str, text: &str) -> Result<Amount, CliError> {
+    Amount::parse_xno(text).map_err(|error| CliError::usage(format_args!("{flag}: {error}")))
 }
 
 /// The payload that an argument names. A text that is no JSON is not guessed at.

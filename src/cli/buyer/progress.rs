@@ -59,9 +59,14 @@ fn line(progress: &Progress) -> String {
         Progress::Accepted => "accepted the quote".to_owned(),
         Progress::Receiving { amount } => format!("receiving {} XNO first", amount.to_xno()),
         Progress::Working => "searching the proof of work".to_owned(),
+        Progress::WorkingHere { expected } => {
+            format!("nobody else works for us: this machine does, for about {} s", expected.as_secs().max(1))
+        }
+        Progress::Withdrawn { amount, to } => format!("sent {} XNO to {to}", amount.to_xno()),
         Progress::Published { hash } => format!("published payment {hash}"),
         Progress::Submitted => "told the relay of the payment".to_owned(),
         Progress::Moved { status } => format!("the job is {status}"),
+        Progress::Bots { what } => what.clone(),
         Progress::Retrying { reason } => format!("trying again: {reason}"),
     }
 }

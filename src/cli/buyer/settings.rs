@@ -6,12 +6,15 @@ pub(in crate::cli) mod fuzzing;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use nano_currency::rpc::{Rpc, RpcConfig};
+use nano_currency::rpc::{Rpc, RpcConfig, WorkSources};
 use nano_currency::{Network, Seed};
 use serde::Deserialize;
 
 use super::args::Flags;
-use crate::buyer::{Buyer, Manners, Memory, Parts};
+use super::policy::{self, RawPolicy};
+use super::v0;
+use crate::buyer::policy::Policy;
+use crate::buyer::{Buyer, Guard, Manners, Memory, Parts};
 use crate::cli::{CliError, Exit};
 use crate::client::RelayClient;
 use crate::config::{Document, Env, Field, Problems, Secret, SecretRef, secret};
@@ -34,12 +37,15 @@ struct Raw {
     state: RawState,
     #[serde(default)]
     patience: RawPatience,
+    policy: Option<RawPolicy>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 struct RawRelay {
     url: Option<Field<String>>,
+    dialect: Option<Field<String>>,
     key: Option<Field<String>>,
+    sealing_key: Option<Field<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -48,6 +54,8 @@ struct RawNano {
     seed: Option<Field<String>>,
     rpc: Option<Field<Vec<String>>>,
     account_index: Option<Field<u64>>,
+    work_servers: Option<Field<Vec<String>>>,
+    work_here: Option<Field<bool>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -67,12 +75,18 @@ struct RawPatience {
 pub(super) struct Settings {
     pub(super) relay_url: String,
     pub(super) account_index: u32,
+    /// Whether the relay is of the deployed kind.
+    pub(super) is_v0: bool,
     key: Option<Secret>,
+    sealing_key: Option<Secret>,
     seed: Option<Secret>,
     rpc: Vec<String>,
     network: Network,
     state: PathBuf,
     manners: Manners,
+    work_servers: Vec<String>,
+    work_here: bool,
+    policies: Vec<Policy>,
 }
 
 impl Settings {
@@ -106,6 +120,16 @@ impl Settings {
                 ("relay.url", defaults.relay.url.map(Field::into_result)),
             ],
         );
+        let dialect = first(
+            &mut problems,
+            [
+                ("--dialect", flags.dialect.clone().map(Ok)),
+                ("BUYER_DIALECT", env.get("BUYER_DIALECT").map(Ok)),
+                ("relay.dialect", raw.relay.dialect.map(Field::into_result)),
+                ("relay.dialect", defaults.relay.dialect.map(Field::into_result)),
+            ],
+        );
+        let is_v0 = dialect.and_then(|name| problems.check("relay.dialect", v0::is_v0(&name)));
         let network = first(
             &mut problems,
             [
@@ -129,21 +153,37 @@ impl Settings {
         let index = problems.number("nano.account_index", raw.nano.account_index, 0, 0..=u32::MAX.into());
         let key = Wanted { path: "relay.key", flag: ("--key", &flags.key), env: "BUYER_PRIVKEY" };
         let key = key.find(&mut problems, raw.relay.key, base, env);
+        let sealing_key = Wanted {
+            path: "relay.sealing_key",
+            flag: ("--sealing-key", &flags.sealing_key),
+            env: "BUYER_SEALING_PRIVKEY",
+        };
+        let sealing_key = sealing_key.find(&mut problems, raw.relay.sealing_key, base, env);
         let seed = Wanted { path: "nano.seed", flag: ("--seed", &flags.seed), env: "NANO_SEED" };
+        let seed_file = seed.file(raw.nano.seed.as_ref(), base, env);
         let seed = seed.find(&mut problems, raw.nano.seed, base, env);
         let dir = problems.take("state.dir", raw.state.dir).map(|dir| base.join(dir));
-        let state = flags.state.as_ref().map(|dir| here.join(dir)).or(dir).unwrap_or_else(|| state_dir(env));
+        let dir = flags.state.as_ref().map(|dir| here.join(dir)).or(dir);
+        let found = policy::collect(&mut problems, raw.policy, base, seed_file.as_deref(), dir.as_deref());
+        let state = found.journal.or(dir).unwrap_or_else(|| state_dir(env));
         let manners = manners(&mut problems, raw.patience);
+        let work_servers = problems.take("nano.work_servers", raw.nano.work_servers).unwrap_or_default();
+        let work_here = problems.take("nano.work_here", raw.nano.work_here).unwrap_or(true);
         let settings = match (relay_url, network, rpc) {
             (Some(relay_url), Some(network), Some(rpc)) => Some(Self {
                 relay_url,
                 account_index: flags.account_index.unwrap_or(u32::try_from(index).unwrap_or_default()),
+                is_v0: is_v0.unwrap_or_default(),
                 key,
+                sealing_key,
                 seed,
                 rpc,
                 network,
                 state,
                 manners,
+                work_servers,
+                work_here,
+                policies: found.policies,
             }),
             _ => None,
         };
@@ -155,8 +195,13 @@ impl Settings {
         let key = self.key.as_ref().ok_or_else(|| {
             CliError::usage("no key: run `buyer key new`, then set relay.key, BUYER_PRIVKEY or --key")
         })?;
-        let signer = Signer::parse(key.expose())
-            .map_err(|error| CliError::usage(format_args!("relay.key: {error}")))?;
+        let (signer, bot) = if self.is_v0 {
+            let (signer, bot) = v0::names(&self.relay_url, key, self.sealing_key.as_ref())?;
+            (signer, Some(bot))
+        } else {
+            let signer = Signer::parse(key.expose());
+            (signer.map_err(|error| CliError::usage(format_args!("relay.key: {error}")))?, None)
+        };
         let seed = self
             .seed
             .as_ref()
@@ -165,22 +210,39 @@ impl Settings {
             .map_err(|error| CliError::usage(format_args!("nano.seed: {error}")))?;
         let relay = RelayClient::new(&self.relay_url, signer, Clock::system(), Entropy::system());
         let relay = relay.map_err(|error| CliError::usage(format_args!("relay.url: {error}")))?;
-        let began = monotonic();
-        let rpc = Rpc::new(&RpcConfig::new(&self.rpc, move || monotonic().saturating_duration_since(began)));
-        let rpc = rpc.map_err(|error| CliError::usage(format_args!("nano.rpc: {error}")))?;
+        let rpc = calls(&self.rpc).map_err(|error| CliError::usage(format_args!("nano.rpc: {error}")))?;
+        let servers = match self.work_servers.is_empty() {
+            true => None,
+            false => Some(
+                calls(&self.work_servers)
+                    .map_err(|error| CliError::usage(format_args!("nano.work_servers: {error}")))?,
+            ),
+        };
+        let work = WorkSources { nodes: Some(rpc.clone()), servers, cpu: self.work_here };
         let memory = Memory::open(&self.state);
         let memory = memory.map_err(|error| CliError::new(Exit::Failed, "journal", error))?;
-        Ok(Buyer::new(Parts {
+        let parts = Parts {
             relay,
             rpc,
+            work,
             seed,
             network: self.network,
             memory,
             clock: Clock::system(),
             entropy: Entropy::system(),
             manners: self.manners,
-        }))
+            guard: Guard { policies: self.policies.clone(), person: policy::person() },
+        };
+        Ok(match bot {
+            Some(bot) => Buyer::of_bot(parts, bot),
+            None => Buyer::new(parts),
+        })
     }
+}
+
+fn calls(urls: &[String]) -> Result<Rpc, nano_currency::rpc::RpcSetupError> {
+    let began = monotonic();
+    Rpc::new(&RpcConfig::new(urls, move || monotonic().saturating_duration_since(began)))
 }
 
 /// The first source that says something; the others are checked no further.
@@ -200,6 +262,21 @@ struct Wanted<'a> {
 }
 
 impl Wanted<'_> {
+    /// The file that is named, if it is a file.
+    fn file(&self, field: Option<&Field<String>>, base: &Path, env: &Env) -> Option<PathBuf> {
+        let here = Path::new("");
+        let reference = match (self.flag.1, env.get(self.env), field) {
+            (Some(text), _, _) => SecretRef::parse(text, here),
+            (None, Some(text), _) => SecretRef::parse(&text, here),
+            (None, None, Some(field)) => SecretRef::parse(&field.clone().into_result().ok()?, base),
+            (None, None, None) => return None,
+        };
+        match reference {
+            Ok(SecretRef::File(path)) => Some(path),
+            _ => None,
+        }
+    }
+
     fn find(
         &self,
         problems: &mut Problems,

@@ -7,7 +7,8 @@ use nano_currency::Amount;
 use serde_json::Value;
 
 use crate::buyer::order::Order;
-use crate::protocol::{Job, Offer, Status};
+use crate::client::v0::MarketOffer;
+use crate::protocol::{Job, Offer, Status, v0};
 
 /// The offers of a page.
 pub(super) fn offers(offers: &[Offer]) -> String {
@@ -28,6 +29,42 @@ pub(super) fn offers(offers: &[Offer]) -> String {
         table.add_row(row);
     }
     table.trim_fmt()
+}
+
+/// The offers of a market of bots.
+pub(super) fn stalls(offers: &[MarketOffer]) -> String {
+    if offers.is_empty() {
+        return "no offers".to_owned();
+    }
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_header(["OFFER", "TITLE", "PRICE", "TAGS", "SOLD"]);
+    for offer in offers {
+        let row = [
+            printable(offer.offer_id.as_str()),
+            printable(&offer.title),
+            xno(&offer.price_raw),
+            printable(&offer.tags.join(", ")),
+            offer.purchase_count.to_string(),
+        ];
+        table.add_row(row);
+    }
+    table.trim_fmt()
+}
+
+/// A bot's job.
+pub(super) fn bots_job(job: &v0::Job) -> String {
+    let mut text = format!("job      {}\nstatus   {}", printable(job.job_id.as_str()), job.status);
+    let mut add = |name: &str, value: Option<String>| {
+        if let Some(value) = value {
+            let _ = write!(text, "\n{name:<8} {}", printable(&value));
+        }
+    };
+    add("offer", Some(job.offer_id.to_string()));
+    add("price", Some(xno(&job.price_raw)));
+    add("charge", job.charge.as_ref().map(|charge| charge.address.clone()));
+    add("until", job.charge.as_ref().map(|charge| charge.charge_expires_at.clone()));
+    text
 }
 
 /// A job and what the journal knows of it.

@@ -55,6 +55,12 @@ impl Moment {
         Self::from_nanos(self.0.saturating_add(i128::try_from(duration.as_nanos()).unwrap_or(NANOS_MAX)))
     }
 
+    /// The moment `duration` earlier.
+    #[must_use]
+    pub fn minus(self, duration: Duration) -> Self {
+        Self::from_nanos(self.0.saturating_sub(i128::try_from(duration.as_nanos()).unwrap_or(NANOS_MAX)))
+    }
+
     /// How far apart two moments are.
     #[must_use]
     pub fn distance(self, other: Self) -> Duration {

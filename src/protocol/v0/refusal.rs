@@ -17,6 +17,8 @@ pub enum Code {
     Forbidden,
     /// No such thing, or no such route.
     NotFound,
+    /// A route, but not by this method.
+    MethodNotAllowed,
     /// The state of things, or an idempotency key, is against it.
     Conflict,
     /// Events after the cursor were removed.
@@ -38,6 +40,7 @@ impl Code {
             Self::Unauthorized => 401,
             Self::Forbidden => 403,
             Self::NotFound => 404,
+            Self::MethodNotAllowed => 405,
             Self::Conflict => 409,
             Self::Gone => 410,
             Self::TooLarge => 413,

@@ -173,6 +173,33 @@ impl OfferQuery {
         behind.then_some(Found { item, place })
     }
 
+    /// Behind which offer to look on, if answers are wanted in the order in which offers were made.
+    #[must_use]
+    pub fn behind(&self) -> Option<(Moment, &OfferId)> {
+        let place = self.after.as_ref().filter(|_| self.sort == Sort::Newest)?;
+        Some((place.at, &place.id))
+    }
+
+    /// Whether offers that were looked at newest first have filled the page, so that no other counts.
+    #[must_use]
+    pub fn is_full<T>(&self, found: &[Found<T>]) -> bool {
+        self.sort == Sort::Newest && found.len() > self.limit
+    }
+
+    /// Whether it matters how often offers were bought.
+    #[must_use]
+    pub fn counts_purchases(&self) -> bool {
+        self.sort == Sort::MostPurchased
+    }
+
+    /// Drops what no page of this query can show any more, once there is much of it.
+    pub fn prune<T>(&self, found: &mut Vec<Found<T>>) {
+        if found.len() > 4 * self.limit {
+            found.sort_unstable_by(|one, other| order(&one.place, &other.place));
+            found.truncate(self.limit + 1);
+        }
+    }
+
     /// How well all words are found; nothing if one is not.
     fn score(&self, offer: &Offer) -> Option<u64> {
         if self.words.is_empty() {

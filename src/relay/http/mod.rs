@@ -99,13 +99,19 @@ fn routes() -> Vec<Route> {
         route("GET",    "/v0/stream",                          "bot",    "Wake-ups for a poll",                 v0::poll::stream),
         route("GET",    "/market/offers",                      "anyone", "The offers that take jobs",           v0::market::list),
         route("GET",    "/market/offers/{id}",                 "anyone", "One offer that takes jobs",           v0::market::show),
+        route("GET",    "/stats",                              "anyone", "Counts of the whole market",          v0::market::stats),
         route("GET",    "/health",               "anyone",  "Whether the process answers",            system::health),
-        route("GET",    "/healthz",              "anyone",  "Whether the process answers",            system::health),
+        route("GET",    "/healthz",              "anyone",  "Whether the process answers",            system::healthz),
         route("GET",    "/readyz",               "anyone",  "Whether storage works and no drain runs", system::ready),
         route("GET",    "/metrics",              "anyone",  "Measures in Prometheus text",            system::metrics),
         route("GET",    "/openapi.json",         "anyone",  "This description",                       system::openapi),
         route("GET",    "/docs",                 "anyone",  "This description, for people",           system::docs),
     ]
+}
+
+/// Measures alone, for an address of their own.
+pub(super) fn measures() -> Router {
+    Router::new().route("/metrics", axum::routing::get(async || system::measured()))
 }
 
 /// The router of all routes; anything else is `not_found`.
@@ -114,7 +120,7 @@ pub(super) fn router(app: App) -> Router {
         routes().into_iter().fold(Router::new(), |router, route| router.route(route.path, route.handler));
     let routed = table
         .fallback(system::nothing_here)
-        .method_not_allowed_fallback(system::nothing_here)
+        .method_not_allowed_fallback(system::not_so)
         .layer(axum::middleware::from_fn_with_state(app.clone(), wrap::around));
     routed.with_state(app)
 }

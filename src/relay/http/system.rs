@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::{Request, State};
+use axum::http::Uri;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{Html, IntoResponse as _, Response};
 use serde_json::json;
@@ -14,7 +15,8 @@ use super::super::service::unavailable;
 use super::super::{metrics as measures, ws};
 use super::openapi as description;
 use super::reply::{Handled, ok};
-use super::request::check_stranger;
+use super::request::{check_stranger, client_ip};
+use super::v0;
 use crate::protocol::{Code, Refusal};
 
 /// How long storage may take to prove that it works before a load balancer looks elsewhere.
@@ -24,7 +26,23 @@ pub(super) async fn health() -> Response {
     ok(&json!({"ok": true}))
 }
 
-pub(super) async fn ready(State(app): State<App>) -> Handled {
+/// Where operators of the deployed relays look; for strangers only if the operator wants that.
+pub(super) async fn healthz(State(app): State<App>, request: Request) -> Handled {
+    ensure_may_look(&app, request)?;
+    Ok(health().await)
+}
+
+/// A route that is kept to this machine is none for others.
+fn ensure_may_look(app: &App, request: Request) -> Result<(), Refusal> {
+    let (parts, _) = request.into_parts();
+    if app.config.health_public || client_ip(app, &parts).to_canonical().is_loopback() {
+        return Ok(());
+    }
+    Err(no_route())
+}
+
+pub(super) async fn ready(State(app): State<App>, request: Request) -> Handled {
+    ensure_may_look(&app, request)?;
     if app.is_draining() {
         return Err(Refusal::new(Code::Unavailable, "the relay is draining").into());
     }
@@ -35,7 +53,12 @@ pub(super) async fn ready(State(app): State<App>) -> Handled {
     Ok(ok(&json!({"ok": true})))
 }
 
-pub(super) async fn metrics() -> Response {
+pub(super) async fn metrics(State(app): State<App>) -> Handled {
+    if app.config.metrics_here { Ok(measured()) } else { Err(no_route().into()) }
+}
+
+/// What was measured, in the format of Prometheus.
+pub(in super::super) fn measured() -> Response {
     ([(CONTENT_TYPE, "text/plain; version=0.0.4")], measures::render()).into_response()
 }
 
@@ -60,6 +83,23 @@ pub(super) async fn socket(
     }
 }
 
-pub(super) async fn nothing_here() -> Handled {
-    Err(Refusal::new(Code::NotFound, "there is no such route").into())
+/// No such route, in the words of whoever asked.
+pub(super) async fn nothing_here(uri: Uri) -> Response {
+    if v0::is_its(uri.path()) {
+        return v0::Refused::from(v0::Refusal::not_found("not found")).into_response();
+    }
+    super::Refused::from(no_route()).into_response()
+}
+
+/// A route, but not by this method. In /v1 that is no route either.
+pub(super) async fn not_so(uri: Uri) -> Response {
+    if v0::is_its(uri.path()) {
+        let refusal = v0::Refusal::new(v0::Code::MethodNotAllowed, "method not allowed");
+        return v0::Refused::from(refusal).into_response();
+    }
+    super::Refused::from(no_route()).into_response()
+}
+
+fn no_route() -> Refusal {
+    Refusal::new(Code::NotFound, "there is no such route")
 }

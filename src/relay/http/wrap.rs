@@ -47,7 +47,8 @@ pub(super) async fn around(State(app): State<App>, request: Request, next: Next)
 
 /// Nothing that was read or written is told to anybody before it is durable.
 async fn guarded(app: &App, route: &str, request: Request, next: Next) -> Response {
-    let touches_storage = ["/v1/", "/v0/", "/ws/", "/market/"].iter().any(|part| route.starts_with(part));
+    let touches_storage =
+        ["/v1/", "/v0/", "/ws/", "/market/", "/stats"].iter().any(|part| route.starts_with(part));
     if touches_storage && app.is_draining() {
         return refuse(route, Refusal::new(Code::Unavailable, "the relay is draining"));
     }
@@ -66,7 +67,7 @@ async fn guarded(app: &App, route: &str, request: Request, next: Next) -> Respon
 
 /// In the words of whoever asked.
 fn refuse(route: &str, refusal: Refusal) -> Response {
-    if route.starts_with("/v0/") || route.starts_with("/market/") {
+    if v0::is_its(route) {
         return v0::Refused::from(refusal).into_response();
     }
     Refused::from(refusal).into_response()

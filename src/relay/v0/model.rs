@@ -7,6 +7,7 @@ use super::super::storage::StorageError;
 use crate::protocol::v0::lists::{JobQuery, PayloadQuery, PollQuery};
 use crate::protocol::v0::payload::PayloadHead;
 use crate::protocol::v0::poll::Stream;
+use crate::protocol::v0::search::OfferQuery;
 use crate::protocol::v0::{
     Bot, BotId, Change, Docket, Event, JobId, Listing, Moment, Notice, OfferId, Payload, PayloadId,
 };
@@ -76,6 +77,28 @@ pub struct Stall {
     pub purchases: u64,
 }
 
+/// A page of a list, newest first, and the place behind which more may follow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page<T> {
+    /// At most as many as were wanted. Fewer, also with more to follow, if few of many fit the question.
+    pub items: Vec<T>,
+    /// When the last one that was looked at was made, and its name.
+    pub next: Option<(Moment, String)>,
+}
+
+/// A market in numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tally {
+    /// Offers that take jobs.
+    pub offers: u64,
+    /// Jobs that were ever asked for.
+    pub jobs: u64,
+    /// What charges that were declared paid came to, in raw.
+    pub transferred_raw: u128,
+    /// Bots that were heard of within the last minutes.
+    pub online: u64,
+}
+
 /// An answer that takes a while.
 type Answer<'a, T> = BoxFuture<'a, Result<T, StorageError>>;
 
@@ -85,24 +108,30 @@ pub trait Bazaar: Send + Sync {
     fn bot(&self, id: BotId) -> Answer<'_, Option<Bot>>;
     /// An offer.
     fn listing<'a>(&'a self, id: &'a OfferId) -> Answer<'a, Option<Listing>>;
-    /// All offers, or all of one seller.
-    fn stalls(&self, seller: Option<BotId>) -> Answer<'_, Vec<Stall>>;
+    /// An offer, as the market shows it.
+    fn stall<'a>(&'a self, id: &'a OfferId) -> Answer<'a, Option<Stall>>;
+    /// A page of what answers a search, and the cursor behind it.
+    fn market<'a>(&'a self, query: &'a OfferQuery, now: Moment) -> Answer<'a, (Vec<Stall>, Option<String>)>;
+    /// The offers of a seller that are neither taken back nor over.
+    fn open_offers(&self, seller: BotId, now: Moment) -> Answer<'_, Vec<Listing>>;
+    /// How much there is of everything.
+    fn tally(&self, now: Moment) -> Answer<'_, Tally>;
     /// A job.
     fn docket<'a>(&'a self, id: &'a JobId) -> Answer<'a, Option<Docket>>;
-    /// A page of a bot's jobs, newest first; one more than the limit if there are more.
-    fn dockets<'a>(&'a self, bot: BotId, query: &'a JobQuery) -> Answer<'a, Vec<Docket>>;
+    /// A page of a bot's jobs.
+    fn dockets<'a>(&'a self, bot: BotId, query: &'a JobQuery) -> Answer<'a, Page<Docket>>;
     /// The jobs of a bot, on either side, that its leaving would cancel.
     fn unpaid(&self, bot: BotId) -> Answer<'_, Vec<Docket>>;
     /// Jobs whose time is over, the longest over first, at most `limit`.
     fn overdue(&self, now: Moment, limit: usize) -> Answer<'_, Vec<JobId>>;
     /// A payload for its recipient; from now on it is fetched.
     fn fetch<'a>(&'a self, bot: BotId, id: &'a PayloadId, now: Moment) -> Answer<'a, Found>;
-    /// A page of a bot's payloads, newest first; one more than the limit if there are more.
-    fn payloads<'a>(&'a self, bot: BotId, query: &'a PayloadQuery) -> Answer<'a, Vec<PayloadHead>>;
+    /// A page of a bot's payloads.
+    fn payloads<'a>(&'a self, bot: BotId, query: &'a PayloadQuery) -> Answer<'a, Page<PayloadHead>>;
     /// A bot's part of the log and the page after a cursor, both of one moment.
     fn stream<'a>(&'a self, bot: BotId, query: &'a PollQuery) -> Answer<'a, (Stream, Vec<Event>)>;
     /// Removes payloads, ended jobs and ended offers that need not be kept any longer, at most `limit`
-    /// of each; whether more may be left.
+    /// of each; whether more may be left. Goes on where it stopped, and then from the beginning.
     fn clear(&self, now: Moment, limit: usize) -> Answer<'_, bool>;
     /// Writes what one request changes.
     fn settle<'a>(&'a self, settlement: Settlement<'a>) -> Answer<'a, Settled>;

@@ -2,7 +2,8 @@
 //!
 //! Architecture invariant: no HTTP here, and no storage by name.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::json;
@@ -12,6 +13,7 @@ use super::super::service::unavailable as log_failure;
 use super::super::storage::{Storage, StorageError};
 use super::model::{Found, Settled, Settlement, Stall};
 use crate::edge::{Clock, Entropy};
+use crate::nano::Amount;
 use crate::protocol::Timestamp;
 use crate::protocol::v0::apply::{address_taken, payload_taken};
 use crate::protocol::v0::lists::{JobQuery, PayloadQuery, PollQuery, job_cursor};
@@ -29,6 +31,9 @@ use crate::protocol::v0::{
 /// cannot race more often than this without a fault of their own.
 const ATTEMPTS_MAX: usize = 8;
 
+/// How long a count of everything is shown: a market in numbers need not be of this second.
+const STATS_TTL: Duration = Duration::from_secs(5);
+
 /// A body of JSON, as it is sent and as it is kept.
 type Text = Result<String, Refusal>;
 
@@ -38,6 +43,8 @@ pub(in crate::relay) struct BazaarService {
     storage: Arc<dyn Storage>,
     clock: Clock,
     entropy: Entropy,
+    /// The last count of everything, and when it was taken.
+    stats: Arc<Mutex<Option<(Timestamp, String)>>>,
 }
 
 /// What is wanted of a page of jobs.
@@ -57,7 +64,7 @@ struct Offers<T> {
 
 impl BazaarService {
     pub(in crate::relay) fn new(storage: Arc<dyn Storage>, clock: Clock, entropy: Entropy) -> Self {
-        Self { storage, clock, entropy }
+        Self { storage, clock, entropy, stats: Arc::default() }
     }
 
     /// What is begun needs room until it ends; the last room is for what has begun.
@@ -151,7 +158,8 @@ impl BazaarService {
             let bot = before.left(now);
             let text = json!({"bot_id": caller, "revoked": true, "revoked_at": bot.revoked_at}).to_string();
             let mut settlement = Settlement { bot: Some((Some(before), bot)), ..Settlement::at(at) };
-            for Stall { listing, .. } in self.stalls(Some(caller)).await? {
+            let open = self.storage.open_offers(caller, now).await.map_err(|error| unavailable(&error))?;
+            for listing in open {
                 let Some(offer) = listing.offer.revoked(now) else { continue };
                 let news = News::OfferCancelled { offer_id: offer.offer_id.clone(), cancelled_at: now };
                 settlement.notices.push(Notice { to: caller, news });
@@ -234,20 +242,34 @@ impl BazaarService {
     pub(in crate::relay) async fn market_offer(&self, id: &OfferId) -> Text {
         let now = self.now().1;
         let gone = || Refusal::not_found("offer not found");
-        let listing = self.find_listing(id).await?.ok_or_else(gone)?;
-        listing.offer.ensure_active(now).map_err(|_| gone())?;
-        let stalls = self.stalls(Some(listing.offer.seller_bot_id)).await?;
-        let stall = stalls.into_iter().find(|stall| stall.listing.offer.offer_id == *id).ok_or_else(gone)?;
+        let stall = self.storage.stall(id).await.map_err(|error| unavailable(&error))?.ok_or_else(gone)?;
+        stall.listing.offer.ensure_active(now).map_err(|_| gone())?;
         Ok(self.in_market(&stall, now).await?.to_string())
     }
 
     async fn search(&self, query: &OfferQuery, now: Moment) -> Result<(Vec<Stall>, Option<String>), Refusal> {
-        let stalls = self.stalls(query.seller).await?;
-        let found = stalls.into_iter().filter_map(|stall| {
-            let offer = stall.listing.offer.at(now);
-            query.find(&offer, stall.purchases, stall)
+        self.storage.market(query, now).await.map_err(|error| unavailable(&error))
+    }
+
+    /// The market in numbers, counted anew after a while: anybody may ask, as often as he likes.
+    pub(in crate::relay) async fn stats(&self) -> Text {
+        let (at, now) = self.now();
+        let known = self.stats.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some((counted, text)) = known
+            && at.since(counted) < STATS_TTL
+        {
+            return Ok(text);
+        }
+        let tally = self.storage.tally(now).await.map_err(|error| unavailable(&error))?;
+        let text = json!({
+            "offers": tally.offers,
+            "jobs": tally.jobs,
+            "xno_transferred": Amount::from_raw(tally.transferred_raw).to_xno().to_string(),
+            "agents_online": tally.online,
         });
-        Ok(query.page(found.collect()))
+        let text = text.to_string();
+        *self.stats.lock().unwrap_or_else(PoisonError::into_inner) = Some((at, text.clone()));
+        Ok(text)
     }
 
     async fn in_market(&self, stall: &Stall, now: Moment) -> Result<serde_json::Value, Refusal> {
@@ -325,13 +347,12 @@ impl BazaarService {
 
     pub(in crate::relay) async fn jobs(&self, caller: BotId, query: &JobQuery) -> Text {
         let listed = self.storage.dockets(caller, query).await.map_err(|error| unavailable(&error))?;
-        let more = listed.len() > query.limit;
-        let mut jobs = Vec::with_capacity(listed.len());
-        for docket in listed.into_iter().take(query.limit) {
+        let mut jobs = Vec::with_capacity(listed.items.len());
+        for docket in listed.items {
             let current = self.current(&docket.job.job_id).await?;
             jobs.push(current.unwrap_or(docket).job);
         }
-        let next_cursor = jobs.last().filter(|_| more).map(|job| job_cursor(job.created_at, &job.job_id));
+        let next_cursor = listed.next.map(|(at, id)| job_cursor(at, &JobId::new(id)));
         text(&Jobs { jobs, next_cursor })
     }
 
@@ -398,12 +419,9 @@ impl BazaarService {
     }
 
     pub(in crate::relay) async fn payloads(&self, caller: BotId, query: &PayloadQuery) -> Text {
-        let mut payloads = self.storage.payloads(caller, query).await.map_err(|error| unavailable(&error))?;
-        let more = payloads.len() > query.limit;
-        payloads.truncate(query.limit);
-        let last = payloads.last().filter(|_| more);
-        let next_cursor = last.map(|last| query.cursor(last.created_at, &last.payload_id));
-        text(&PayloadPage { payloads, next_cursor })
+        let listed = self.storage.payloads(caller, query).await.map_err(|error| unavailable(&error))?;
+        let next_cursor = listed.next.map(|(at, id)| query.cursor(at, &PayloadId::new(id)));
+        text(&PayloadPage { payloads: listed.items, next_cursor })
     }
 
     pub(in crate::relay) async fn poll(&self, caller: BotId, query: &PollQuery) -> Text {
@@ -446,10 +464,6 @@ impl BazaarService {
 
     async fn find_listing(&self, id: &OfferId) -> Result<Option<Listing>, Refusal> {
         self.storage.listing(id).await.map_err(|error| unavailable(&error))
-    }
-
-    async fn stalls(&self, seller: Option<BotId>) -> Result<Vec<Stall>, Refusal> {
-        self.storage.stalls(seller).await.map_err(|error| unavailable(&error))
     }
 }
 

@@ -3,12 +3,13 @@
 use axum::extract::State;
 use serde::Deserialize;
 
-use super::super::super::ratelimit::Bucket;
+use super::super::super::ratelimit::{Bucket, Kind};
 use super::super::super::server::App;
 use super::answer::Handled;
 use super::once::once;
-use super::request::{Signed, parse};
+use super::request::{Signed, counted, parse};
 use crate::protocol::v0::Refusal;
+use crate::protocol::v0::refusal::Code;
 
 #[derive(Default, Deserialize)]
 struct Name {
@@ -17,6 +18,9 @@ struct Name {
 
 pub(in super::super) async fn register(State(app): State<App>, signed: Signed) -> Handled {
     once(&app, &signed, Bucket::Writes, async |receipt| {
+        // Each bot has a rate of its own; who makes bots has only that of his address.
+        counted(&app, Kind::Visitor(Bucket::Writes, signed.ip))
+            .map_err(|_| Refusal::new(Code::RateLimited, "rate limited"))?;
         app.bazaar.register(&parse(&signed.body)?, &signed.claimed, &receipt).await
     })
     .await

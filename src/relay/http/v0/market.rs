@@ -31,3 +31,11 @@ pub(in super::super) async fn show(
     let found = app.bazaar.market_offer(&OfferId::new(id)).await;
     found.map(|text| json(200, text, allowance)).map_err(|refusal| Refused::counted(refusal, allowance))
 }
+
+/// The market in numbers.
+pub(in super::super) async fn stats(State(app): State<App>, request: Request) -> Handled {
+    let (parts, _) = request.into_parts();
+    let allowance = counted(&app, Kind::Visitor(Bucket::Offer, client_ip(&app, &parts)))?;
+    let told = app.bazaar.stats().await;
+    told.map(|text| json(200, text, allowance)).map_err(|refusal| Refused::counted(refusal, allowance))
+}

@@ -1,5 +1,7 @@
 //! A request signed by a bot: checked in the order that clients of the deployed relays see.
 
+use std::net::IpAddr;
+
 use axum::RequestPartsExt as _;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Path, Request};
@@ -33,6 +35,8 @@ pub(in super::super) struct Signed {
     pub(super) body: Bytes,
     /// What the caller called itself, as it was sent.
     pub(super) claimed: String,
+    /// From where it came.
+    pub(super) ip: IpAddr,
     headers: HeaderMap,
     path: String,
     query: Vec<(String, String)>,
@@ -126,8 +130,8 @@ impl FromRequest<App> for Signed {
         let (presented, bot) = checked?;
         let id = parts.extract::<Path<String>>().await.ok().map(|Path(id)| id);
         let (query, path) = (query_of(&parts)?, parts.uri.path().to_owned());
-        let claimed = presented.bot_id;
-        Ok(Self { bot, body, claimed, headers: parts.headers, path, query, method: parts.method, id })
+        let (claimed, ip) = (presented.bot_id, client_ip(app, &parts));
+        Ok(Self { bot, body, claimed, ip, headers: parts.headers, path, query, method: parts.method, id })
     }
 }
 

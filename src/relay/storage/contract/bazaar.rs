@@ -4,17 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::protocol::Timestamp;
-use crate::protocol::v0::lists::{Fetched, JobQuery, PayloadQuery, PollQuery, Role};
+use crate::protocol::v0::lists::{Fetched, JobQuery, Params, PayloadQuery, PollQuery, Role};
 use crate::protocol::v0::payload::{Kind, Sealed};
 use crate::protocol::v0::poll::{Stream, Window, window};
 use crate::protocol::v0::sealing::ENC_ALG;
+use crate::protocol::v0::search::OfferQuery;
 use crate::protocol::v0::{
     Bot, BotKeys, Caller, Change, Charge, ChargeId, Command, Docket, JobDraft, JobId, Listing, Moment,
-    OfferDraft, OfferId, PayloadId, Registration, Status, apply,
+    OfferCommand, OfferDraft, OfferId, PayloadId, Registration, Status, apply,
 };
 use crate::relay::model::{Claim, Claimed, Horizon, Receipt, Reply, ReplyBody};
 use crate::relay::storage::Storage;
-use crate::relay::v0::model::{Found, Settled, Settlement, party};
+use crate::relay::v0::model::{Found, Settled, Settlement, Tally, party};
 
 const NOW: Timestamp = Timestamp::from_seconds(1_000_000);
 
@@ -25,6 +26,7 @@ pub(super) async fn check<Opened: Future<Output = Arc<dyn Storage>>>(open: impl 
     lists_have_what_they_should(&*open().await).await;
     jobs_are_overdue_strictly_after_their_time(&*open().await).await;
     purchases_are_counted_while_they_stand(&*open().await).await;
+    a_market_shows_what_stands(&*open().await).await;
     a_stream_is_a_bots_own(&*open().await).await;
     what_is_over_is_removed(&*open().await).await;
 }
@@ -158,14 +160,18 @@ async fn lists_have_what_they_should(storage: &dyn Storage) {
         put(storage, requested(name, nanos)).await;
     }
     let query = JobQuery { role: Role::Buyer, statuses: vec![], created_since: None, limit: 2, after: None };
+    let more = std::cell::Cell::new(false);
     let names = async |by: u8, query: JobQuery| {
         let found = storage.dockets(bot(by).bot_id, &query).await.unwrap();
-        found.iter().map(|docket| docket.job.job_id.to_string()).collect::<Vec<_>>().join("")
+        more.set(found.next.is_some());
+        found.items.iter().map(|docket| docket.job.job_id.to_string()).collect::<Vec<_>>().join("")
     };
-    assert_eq!(names(2, query.clone()).await, "dcb", "one more than the limit");
+    assert_eq!(names(2, query.clone()).await, "dc");
+    assert!(more.get());
     let at = |nanos: u64| now().plus(Duration::from_nanos(nanos));
     let behind_c = JobQuery { after: Some((at(2), JobId::new("c"))), ..query.clone() };
     assert_eq!(names(2, behind_c).await, "ba");
+    assert!(!more.get());
     let since = JobQuery { created_since: Some(at(2)), limit: 9, ..query.clone() };
     assert_eq!(names(2, since).await, "dcb");
     assert_eq!(names(1, query.clone()).await, "");
@@ -180,7 +186,7 @@ async fn payloads_are_fetched(storage: &dyn Storage) {
     let all = PayloadQuery { status: Fetched::All, job_id: None, limit: 9, after: None };
     let names = async |query: PayloadQuery| {
         let found = storage.payloads(bot(1).bot_id, &query).await.unwrap();
-        found.iter().map(|head| head.payload_id.to_string()).collect::<Vec<_>>().join(" ")
+        found.items.iter().map(|head| head.payload_id.to_string()).collect::<Vec<_>>().join(" ")
     };
     assert_eq!(names(all.clone()).await, "pay_d pay_c pay_b pay_a");
     let id = PayloadId::new("pay_b");
@@ -205,7 +211,8 @@ async fn jobs_are_overdue_strictly_after_their_time(storage: &dyn Storage) {
 async fn purchases_are_counted_while_they_stand(storage: &dyn Storage) {
     let offer = Settlement { offers: vec![(None, listing())], ..Settlement::at(NOW) };
     storage.settle(offer).await.unwrap();
-    let purchases = async || storage.stalls(None).await.unwrap()[0].purchases;
+    let id = OfferId::new("offer_1");
+    let purchases = async || storage.stall(&id).await.unwrap().unwrap().purchases;
     let docket = put(storage, requested("one", 0)).await;
     let docket = put(storage, moved(&docket, 1, &charge("nano_1"))).await;
     assert_eq!(purchases().await, 0);
@@ -214,7 +221,51 @@ async fn purchases_are_counted_while_they_stand(storage: &dyn Storage) {
     let result = Command::Deliver { sealed: sealed("r", Kind::Deliverable, 2), buyer: Box::new(bot(2)) };
     put(storage, moved(&paid, 1, &result)).await;
     assert_eq!(purchases().await, 1);
-    assert_eq!(storage.stalls(Some(bot(2).bot_id)).await.unwrap(), []);
+    let tally = storage.tally(now()).await.unwrap();
+    assert_eq!(tally, Tally { offers: 1, jobs: 1, transferred_raw: 1_000, online: 0 });
+}
+
+fn newest(limit: &str, cursor: Option<String>) -> OfferQuery {
+    let mut params = vec![("limit".to_owned(), limit.to_owned())];
+    params.extend(cursor.map(|cursor| ("cursor".to_owned(), cursor)));
+    OfferQuery::parse(Params(&params), None).unwrap()
+}
+
+async fn a_market_shows_what_stands(storage: &dyn Storage) {
+    let made = |number: u64| {
+        let mut listing = listing();
+        listing.offer.offer_id = OfferId::new(format!("offer_{number}"));
+        listing.offer.created_at = now().plus(Duration::from_nanos(number / 2));
+        listing
+    };
+    let offers = (0..9).map(|number| (None, made(number))).collect();
+    storage.settle(Settlement { offers, ..Settlement::at(NOW) }).await.unwrap();
+    let gone =
+        made(6).offer.apply(made(6).offer.seller_bot_id, OfferCommand::Cancel, now()).unwrap().unwrap();
+    let offers = vec![(Some(made(6)), Listing { offer: gone, ..made(6) })];
+    storage.settle(Settlement { offers, ..Settlement::at(NOW) }).await.unwrap();
+    // Page by page it is what one large page is: newest first, and nothing that was taken back.
+    let names = async |at: Moment, limit: &str| {
+        let (mut names, mut cursor) = (String::new(), None);
+        loop {
+            let (page, next) = storage.market(&newest(limit, cursor), at).await.unwrap();
+            names.extend(page.iter().map(|stall| stall.listing.offer.offer_id.to_string().pop().unwrap()));
+            cursor = next;
+            if cursor.is_none() {
+                return names;
+            }
+        }
+    };
+    assert_eq!(names(now(), "100").await, "87543210");
+    assert_eq!(names(now(), "1").await, "87543210");
+    assert_eq!(names(now(), "3").await, "87543210");
+    let open = storage.open_offers(bot(1).bot_id, now()).await.unwrap();
+    assert_eq!(open.len(), 8);
+    assert_eq!(storage.tally(now()).await.unwrap().offers, 8);
+    let later = now().plus(Duration::from_secs(8 * 86_400));
+    assert_eq!(names(later, "3").await, "");
+    assert_eq!(storage.open_offers(bot(1).bot_id, later).await.unwrap(), []);
+    assert_eq!(storage.tally(later).await.unwrap().offers, 0);
 }
 
 /// What others lose makes no cursor too old; what one has lost oneself does.
@@ -250,7 +301,7 @@ async fn what_is_over_is_removed(storage: &dyn Storage) {
     const DAY: u64 = 86_400;
     let after = |days: u64| now().plus(Duration::from_secs(days * DAY + 1));
     let all = PayloadQuery { status: Fetched::All, job_id: None, limit: 9, after: None };
-    let payloads = async || storage.payloads(bot(1).bot_id, &all).await.unwrap().len();
+    let payloads = async || storage.payloads(bot(1).bot_id, &all).await.unwrap().items.len();
     let offer = Settlement { offers: vec![(None, listing())], ..Settlement::at(NOW) };
     storage.settle(offer).await.unwrap();
     let one = put(storage, requested("one", 0)).await;
@@ -270,5 +321,5 @@ async fn what_is_over_is_removed(storage: &dyn Storage) {
     assert!(storage.docket(&JobId::new("two")).await.unwrap().is_some(), "it has not ended");
     assert_eq!(storage.listing(&OfferId::new("offer_1")).await.unwrap(), None);
     let query = JobQuery { role: Role::Buyer, statuses: vec![], created_since: None, limit: 9, after: None };
-    assert_eq!(storage.dockets(bot(2).bot_id, &query).await.unwrap().len(), 1);
+    assert_eq!(storage.dockets(bot(2).bot_id, &query).await.unwrap().items.len(), 1);
 }

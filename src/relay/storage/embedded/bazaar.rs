@@ -10,9 +10,11 @@ use super::keys::{
     side,
 };
 use super::{Embedded, now};
-use crate::protocol::v0::lists::{Fetched, JobQuery, PayloadQuery, PollQuery, Role};
+use crate::points::crash_point;
+use crate::protocol::v0::lists::{JobQuery, PayloadQuery, PollQuery};
 use crate::protocol::v0::payload::{Kind, PayloadHead};
 use crate::protocol::v0::poll::Stream;
+use crate::protocol::v0::search::OfferQuery;
 use crate::protocol::v0::{
     Bot, BotId, Change, Docket, Event, Job, JobId, Listing, Moment, Notice, OfferId, Payload, PayloadId,
     Status,
@@ -20,14 +22,14 @@ use crate::protocol::v0::{
 use crate::protocol::{EventId, Timestamp};
 use crate::relay::model::{LogRecord, NoticeEntry};
 use crate::relay::storage::Answer;
-use crate::relay::v0::model::{Bazaar, Found, Settled, Settlement, Stall, party};
+use crate::relay::v0::model::{Bazaar, Found, Page, Settled, Settlement, Stall, Tally, party};
 use crate::store::{Batch, StoreError};
 
 /// What a list of payloads needs to know of one.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct PayloadMark {
-    job_id: JobId,
-    kind: Kind,
+    pub(super) job_id: JobId,
+    pub(super) kind: Kind,
     pub(super) fetched_at: Option<Moment>,
 }
 
@@ -60,8 +62,17 @@ impl Embedded {
             put_answer(&mut batch, receipt, AnswerBody::Text(text.clone()))?;
         }
         COUNTERS.put(&mut batch, &(), &counters)?;
+        crash_point!("relay/v0/decided");
         self.store.commit(batch)?;
+        crash_point!("relay/v0/committed");
         self.set_counters(counters);
+        let mut standing = self.standing();
+        for (_, listing) in &settlement.offers {
+            standing.note(&listing.offer);
+        }
+        if let Some((_, bot)) = &settlement.bot {
+            standing.heard_of(bot);
+        }
         Ok(Settled::Done)
     }
 
@@ -127,6 +138,7 @@ impl Embedded {
             CHARGE_ADDRESSES.put(batch, &address, &after.job.job_id)?;
         }
         self.count_purchase(batch, before.as_ref().map(|before| &before.job), &after.job)?;
+        self.count_job(batch, before.as_ref().map(|before| &before.job), &after.job)?;
         if let Some(payload) = &change.payload {
             put_payload(batch, payload)?;
         }
@@ -145,55 +157,12 @@ impl Embedded {
         PURCHASES.put(batch, &key, &count)
     }
 
-    fn find_listing(&self, id: &OfferId) -> Result<Option<Listing>, StoreError> {
+    pub(super) fn find_listing(&self, id: &OfferId) -> Result<Option<Listing>, StoreError> {
         BAZAAR_OFFERS.get(&self.store, &id.to_string())
     }
 
-    fn find_docket(&self, id: &JobId) -> Result<Option<Docket>, StoreError> {
+    pub(super) fn find_docket(&self, id: &JobId) -> Result<Option<Docket>, StoreError> {
         BAZAAR_JOBS.get(&self.store, &id.to_string())
-    }
-
-    fn stall(&self, listing: Listing) -> Result<Stall, StoreError> {
-        let purchases = PURCHASES.get(&self.store, &listing.offer.offer_id.to_string())?.unwrap_or(0);
-        Ok(Stall { listing, purchases })
-    }
-
-    fn all_stalls(&self, seller: Option<BotId>) -> Result<Vec<Stall>, StoreError> {
-        let Some(seller) = seller else {
-            let all = BAZAAR_OFFERS.all(&self.store);
-            return all.map(|entry| entry.and_then(|(_, listing)| self.stall(listing))).collect();
-        };
-        let mut stalls = Vec::new();
-        for entry in BAZAAR_OFFERS_OF.prefix(&self.store, seller.as_bytes()) {
-            let ((_, id), ()) = entry?;
-            if let Some(listing) = BAZAAR_OFFERS.get(&self.store, &id)? {
-                stalls.push(self.stall(listing)?);
-            }
-        }
-        Ok(stalls)
-    }
-
-    fn list_dockets(&self, bot: &BotId, query: &JobQuery) -> Result<Vec<Docket>, StoreError> {
-        let side = match query.role {
-            Role::Seller => side::SELLER,
-            Role::Buyer => side::BUYER,
-        };
-        let after = query.after.as_ref().map(|(at, id)| (nanos(*at), id.as_str()));
-        let mut page = Vec::new();
-        for entry in BAZAAR_JOBS_OF.prefix(&self.store, &(*bot.as_bytes(), side)).rev() {
-            let ((_, at, id), ()) = entry?;
-            if after.is_some_and(|after| (at, id.as_str()) >= after) {
-                continue;
-            }
-            if query.created_since.is_some_and(|since| at < nanos(since)) || page.len() > query.limit {
-                break;
-            }
-            let Some(docket) = BAZAAR_JOBS.get(&self.store, &id)? else { continue };
-            if query.statuses.is_empty() || query.statuses.contains(&docket.job.status) {
-                page.push(docket);
-            }
-        }
-        Ok(page)
     }
 
     fn unpaid_of(&self, bot: &BotId) -> Result<Vec<Docket>, StoreError> {
@@ -236,34 +205,6 @@ impl Embedded {
         Ok(Found::Yours(Box::new(payload)))
     }
 
-    fn list_payloads(&self, bot: &BotId, query: &PayloadQuery) -> Result<Vec<PayloadHead>, StoreError> {
-        let after = query.after.as_ref().map(|(at, id)| (nanos(*at), id.as_str()));
-        let mut page = Vec::new();
-        for entry in PAYLOADS_OF.prefix(&self.store, bot.as_bytes()).rev() {
-            let ((_, at, id), mark) = entry?;
-            if after.is_some_and(|after| (at, id.as_str()) >= after) {
-                continue;
-            }
-            if page.len() > query.limit {
-                break;
-            }
-            let wanted = match query.status {
-                Fetched::All => true,
-                Fetched::Fetched => mark.fetched_at.is_some(),
-                Fetched::Unfetched => mark.fetched_at.is_none(),
-            };
-            if wanted && query.job_id.as_ref().is_none_or(|job_id| *job_id == mark.job_id) {
-                page.push(PayloadHead {
-                    payload_id: PayloadId::new(id),
-                    job_id: mark.job_id,
-                    payload_kind: mark.kind,
-                    created_at: Moment::from_nanos(i128::from(at)),
-                });
-            }
-        }
-        Ok(page)
-    }
-
     /// Under the writer's turn, so that neither retention nor an acknowledgement comes in between.
     fn read_stream(&self, bot: &BotId, query: &PollQuery) -> Result<(Stream, Vec<Event>), StoreError> {
         let _turn = self.store.writer();
@@ -298,15 +239,27 @@ impl Bazaar for Embedded {
         now(self.find_listing(id))
     }
 
-    fn stalls(&self, seller: Option<BotId>) -> Answer<'_, Vec<Stall>> {
-        now(self.all_stalls(seller))
+    fn stall<'a>(&'a self, id: &'a OfferId) -> Answer<'a, Option<Stall>> {
+        now(self.find_stall(id))
+    }
+
+    fn market<'a>(&'a self, query: &'a OfferQuery, at: Moment) -> Answer<'a, (Vec<Stall>, Option<String>)> {
+        now(self.search(query, at))
+    }
+
+    fn open_offers(&self, seller: BotId, at: Moment) -> Answer<'_, Vec<Listing>> {
+        now(self.open_offers_of(&seller, at))
+    }
+
+    fn tally(&self, at: Moment) -> Answer<'_, Tally> {
+        now(self.take_stock(at))
     }
 
     fn docket<'a>(&'a self, id: &'a JobId) -> Answer<'a, Option<Docket>> {
         now(self.find_docket(id))
     }
 
-    fn dockets<'a>(&'a self, bot: BotId, query: &'a JobQuery) -> Answer<'a, Vec<Docket>> {
+    fn dockets<'a>(&'a self, bot: BotId, query: &'a JobQuery) -> Answer<'a, Page<Docket>> {
         now(self.list_dockets(&bot, query))
     }
 
@@ -322,7 +275,7 @@ impl Bazaar for Embedded {
         now(self.fetch_payload(&bot, id, at))
     }
 
-    fn payloads<'a>(&'a self, bot: BotId, query: &'a PayloadQuery) -> Answer<'a, Vec<PayloadHead>> {
+    fn payloads<'a>(&'a self, bot: BotId, query: &'a PayloadQuery) -> Answer<'a, Page<PayloadHead>> {
         now(self.list_payloads(&bot, query))
     }
 

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::bazaar::PayloadMark;
+use super::market::Sums;
 use crate::protocol::v0;
 use crate::protocol::{EventId, Job, JobId, Offer, OfferId, PublicKey, Refusal, Timestamp};
 use crate::relay::model::LogRecord;
@@ -69,6 +70,8 @@ pub(super) const PAYLOADS_OF: Keyspace<([u8; 32], u64, String), PayloadMark> =
     Keyspace::new(31, "payloads of a bot", 1);
 /// Names that some recipient has: whoever asks for another's payload learns that it is another's.
 pub(super) const PAYLOAD_NAMES: Keyspace<String, ()> = Keyspace::new(32, "payload names", 1);
+
+pub(super) const SUMS: Keyspace<(), Sums> = Keyspace::new(33, "sums", 1);
 
 /// What was last given out.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]

@@ -10,7 +10,9 @@ pub(in crate::relay) mod fuzzing;
 mod guards;
 mod jobs;
 mod keys;
+mod lists;
 mod log;
+mod market;
 mod offers;
 
 use std::future::ready;
@@ -31,8 +33,10 @@ use crate::relay::model::{
     LogRecord, LogState, OfferPage, OfferQuery, OfferSave, Receipt,
 };
 use crate::store::{Batch, Disk, OpenError, Options, Store, StoreError};
+use clearing::Places;
 use guards::Running;
 use keys::{COUNTERS, Counters, NOTES, OFFERS};
+use market::Standing;
 
 /// What a relay's store says that it is.
 const KIND: &str = "relay";
@@ -48,6 +52,8 @@ pub struct Embedded {
     counters: Mutex<Counters>,
     running: Running,
     heads: watch::Sender<EventId>,
+    standing: Mutex<Standing>,
+    clearing: Mutex<Places>,
 }
 
 impl Embedded {
@@ -84,7 +90,16 @@ impl Embedded {
         let counters = COUNTERS.get(&store, &())?.unwrap_or_default();
         let (heads, _) = watch::channel(counters.head);
         let (epoch, counters) = (Epoch(epoch), Mutex::new(counters));
-        Ok(Self { store, epoch, counters, running: Running::default(), heads })
+        let standing = Mutex::new(Standing::read(&store)?);
+        Ok(Self {
+            store,
+            epoch,
+            counters,
+            running: Running::default(),
+            heads,
+            standing,
+            clearing: Mutex::default(),
+        })
     }
 
     fn counters(&self) -> Counters {
