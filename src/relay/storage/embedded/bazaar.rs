@@ -7,7 +7,7 @@ use super::guards::put_answer;
 use super::keys::{
     ACKED, AnswerBody, BAZAAR_JOBS, BAZAAR_JOBS_OF, BAZAAR_OFFERS, BAZAAR_OFFERS_OF, BOTS, CHARGE_ADDRESSES,
     COUNTERS, EVENTS, EVENTS_OF_PARTY, FORGOTTEN, OVERDUE, PAYLOAD_NAMES, PAYLOADS, PAYLOADS_OF, PURCHASES,
-    side,
+    SEALED, side,
 };
 use super::{Embedded, now};
 use crate::points::crash_point;
@@ -194,10 +194,14 @@ impl Embedded {
     fn fetch_payload(&self, bot: &BotId, id: &PayloadId, at: Moment) -> Result<Found, StoreError> {
         let _turn = self.store.writer();
         let key = (*bot.as_bytes(), id.to_string());
-        let Some(payload) = PAYLOADS.get(&self.store, &key)? else {
+        let Some(mut payload) = PAYLOADS.get(&self.store, &key)? else {
             let taken = PAYLOAD_NAMES.contains(&self.store, &id.to_string())?;
             return Ok(if taken { Found::Others } else { Found::Nothing });
         };
+        // Records of earlier versions carry it themselves.
+        if let Some(sealed) = SEALED.get(&self.store, &key)? {
+            payload.ciphertext_b64 = String::from_utf8_lossy(&sealed).into_owned();
+        }
         let mut batch = Batch::default();
         let mark = PayloadMark { fetched_at: Some(at), ..mark_of(&payload) };
         PAYLOADS_OF.put(&mut batch, &shelf_key(&payload), &mark)?;
@@ -301,7 +305,8 @@ fn put_listing(batch: &mut Batch, listing: &Listing) -> Result<(), StoreError> {
 fn put_payload(batch: &mut Batch, payload: &Payload) -> Result<(), StoreError> {
     PAYLOADS_OF.put(batch, &shelf_key(payload), &mark_of(payload))?;
     PAYLOAD_NAMES.put(batch, &payload.payload_id.to_string(), &())?;
-    PAYLOADS.put(batch, &payload_key(payload), payload)
+    SEALED.put(batch, &payload_key(payload), payload.ciphertext_b64.as_bytes());
+    PAYLOADS.put(batch, &payload_key(payload), &Payload { ciphertext_b64: String::new(), ..payload.clone() })
 }
 
 fn append(batch: &mut Batch, event_id: EventId, notice: &Notice, now: Timestamp) -> Result<(), StoreError> {

@@ -9,7 +9,7 @@ use super::Embedded;
 use super::bazaar::{PayloadMark, nanos, sides};
 use super::keys::{
     BAZAAR_JOBS, BAZAAR_JOBS_OF, BAZAAR_OFFERS, BAZAAR_OFFERS_OF, PAYLOAD_NAMES, PAYLOADS, PAYLOADS_OF,
-    PURCHASES,
+    PURCHASES, SEALED,
 };
 use crate::points::crash_point;
 use crate::protocol::v0::limits::{
@@ -51,16 +51,22 @@ impl Embedded {
         limit: usize,
         from: Option<&([u8; 32], u64, String)>,
     ) -> Result<Option<([u8; 32], u64, String)>, StoreError> {
-        look_through(&self.store, &PAYLOADS_OF, from, limit, |key, mark| {
+        let mut gone = Vec::new();
+        let next = look_through(&self.store, &PAYLOADS_OF, from, limit, |key, mark| {
             let (bot, at, id) = key;
             let over = payload_is_over(Moment::from_nanos(i128::from(*at)), mark, now);
             if over {
                 PAYLOADS_OF.remove(batch, key);
                 PAYLOAD_NAMES.remove(batch, id);
                 PAYLOADS.remove(batch, &(*bot, id.clone()));
+                gone.push((*bot, id.clone()));
             }
             over
-        })
+        })?;
+        for key in &gone {
+            SEALED.remove(&self.store, batch, key)?;
+        }
+        Ok(next)
     }
 
     fn clear_jobs(

@@ -71,6 +71,8 @@ pub(super) const PAYLOADS_OF: Keyspace<([u8; 32], u64, String), PayloadMark> =
 /// Names that some recipient has: whoever asks for another's payload learns that it is another's.
 pub(super) const PAYLOAD_NAMES: Keyspace<String, ()> = Keyspace::new(32, "payload names", 1);
 
+/// Their sealed texts, which are larger than a record may be.
+pub(super) const SEALED: Blobs<([u8; 32], String)> = Blobs::new(34, "sealed texts");
 pub(super) const SUMS: Keyspace<(), Sums> = Keyspace::new(33, "sums", 1);
 
 /// What was last given out.
