@@ -62,10 +62,15 @@ pub(super) fn refusal(job: &JobId, reason: &str) -> Letter {
     Letter { id: payload_id(job, "refusal"), body: json!({ "refused": reason }).to_string() }
 }
 
-/// A text is handed over as it is, everything else as JSON; an error under that name.
+/// A text is handed over as it is, everything else as JSON; an error under that name. What a handler
+/// printed that was no JSON is a text, too.
 fn text(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Result(Value::String(text)) => text.clone(),
+        Outcome::Result(Value::Object(fields)) if fields.len() == 1 => match fields.get("text") {
+            Some(Value::String(text)) => text.clone(),
+            _ => Value::Object(fields.clone()).to_string(),
+        },
         Outcome::Result(value) => value.to_string(),
         Outcome::Error(error) => json!({ "error": error }).to_string(),
     }
@@ -144,6 +149,8 @@ mod tests {
         assert_ne!(told.last.id, result(json!("three words are here")).last.id);
         assert_ne!(told.last.id, delivery(&JobId::new("job_2"), &Outcome::Result(json!("x"))).last.id);
         assert_eq!(result(json!({ "words": 4 })).last.body, r#"{"words":4}"#);
+        assert_eq!(result(json!({ "text": "4\n" })).last.body, "4\n");
+        assert_eq!(result(json!({ "text": "4", "n": 4 })).last.body, r#"{"text":"4","n":4}"#);
         let error =
             JobError { code: "handler_failed".to_owned(), message: "m".to_owned(), details: Value::Null };
         let body = delivery(&job(), &Outcome::Error(error)).last.body;

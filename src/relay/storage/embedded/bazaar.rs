@@ -7,7 +7,7 @@ use super::guards::put_answer;
 use super::keys::{
     ACKED, AnswerBody, BAZAAR_JOBS, BAZAAR_JOBS_OF, BAZAAR_OFFERS, BAZAAR_OFFERS_OF, BOTS, CHARGE_ADDRESSES,
     COUNTERS, EVENTS, EVENTS_OF_PARTY, FORGOTTEN, OVERDUE, PAYLOAD_NAMES, PAYLOADS, PAYLOADS_OF, PURCHASES,
-    SEALED, side,
+    SEALED, sealed_key, side,
 };
 use super::{Embedded, now};
 use crate::points::crash_point;
@@ -199,7 +199,7 @@ impl Embedded {
             return Ok(if taken { Found::Others } else { Found::Nothing });
         };
         // Records of earlier versions carry it themselves.
-        if let Some(sealed) = SEALED.get(&self.store, &key)? {
+        if let Some(sealed) = SEALED.get(&self.store, &sealed_key(&key))? {
             payload.ciphertext_b64 = String::from_utf8_lossy(&sealed).into_owned();
         }
         let mut batch = Batch::default();
@@ -305,7 +305,7 @@ fn put_listing(batch: &mut Batch, listing: &Listing) -> Result<(), StoreError> {
 fn put_payload(batch: &mut Batch, payload: &Payload) -> Result<(), StoreError> {
     PAYLOADS_OF.put(batch, &shelf_key(payload), &mark_of(payload))?;
     PAYLOAD_NAMES.put(batch, &payload.payload_id.to_string(), &())?;
-    SEALED.put(batch, &payload_key(payload), payload.ciphertext_b64.as_bytes());
+    SEALED.put(batch, &sealed_key(&payload_key(payload)), payload.ciphertext_b64.as_bytes());
     PAYLOADS.put(batch, &payload_key(payload), &Payload { ciphertext_b64: String::new(), ..payload.clone() })
 }
 

@@ -9,7 +9,7 @@ use super::Embedded;
 use super::bazaar::{PayloadMark, nanos, sides};
 use super::keys::{
     BAZAAR_JOBS, BAZAAR_JOBS_OF, BAZAAR_OFFERS, BAZAAR_OFFERS_OF, PAYLOAD_NAMES, PAYLOADS, PAYLOADS_OF,
-    PURCHASES, SEALED,
+    PURCHASES, SEALED, sealed_key,
 };
 use crate::points::crash_point;
 use crate::protocol::v0::limits::{
@@ -64,7 +64,7 @@ impl Embedded {
             over
         })?;
         for key in &gone {
-            SEALED.remove(&self.store, batch, key)?;
+            SEALED.remove(&self.store, batch, &sealed_key(key))?;
         }
         Ok(next)
     }

@@ -1,6 +1,7 @@
 //! The embedded storage's keyspaces, in one list, numbered for ever.
 
 use serde::{Deserialize, Serialize};
+use sha2::Digest as _;
 
 use super::bazaar::PayloadMark;
 use super::market::Sums;
@@ -71,8 +72,9 @@ pub(super) const PAYLOADS_OF: Keyspace<([u8; 32], u64, String), PayloadMark> =
 /// Names that some recipient has: whoever asks for another's payload learns that it is another's.
 pub(super) const PAYLOAD_NAMES: Keyspace<String, ()> = Keyspace::new(32, "payload names", 1);
 
-/// Their sealed texts, which are larger than a record may be.
-pub(super) const SEALED: Blobs<([u8; 32], String)> = Blobs::new(34, "sealed texts");
+/// Their sealed texts, which are larger than a record may be; under a hash, because no key of pieces
+/// may be the beginning of another.
+pub(super) const SEALED: Blobs<[u8; 32]> = Blobs::new(34, "sealed texts");
 pub(super) const SUMS: Keyspace<(), Sums> = Keyspace::new(33, "sums", 1);
 
 /// What was last given out.
@@ -108,4 +110,9 @@ pub(super) enum AnswerBody {
     Acked(EventId),
     Refused(Refusal),
     Text(String),
+}
+
+/// Where the sealed text of a recipient's payload is.
+pub(super) fn sealed_key((bot, id): &([u8; 32], String)) -> [u8; 32] {
+    sha2::Sha256::new().chain_update(bot).chain_update(id).finalize().into()
 }
