@@ -15,7 +15,7 @@ lint:
 test NAME="":
     cargo test --workspace {{NAME}}
 
-# Run N fresh schedules of the simulation
+# Run N fresh schedules of the simulation, and say how many a second
 sim N="10000":
     SIM_SCHEDULES={{N}} cargo test --profile sim --test simulation fresh_seeds -- --nocapture
 

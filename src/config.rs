@@ -7,6 +7,8 @@ pub mod document;
 
 pub mod secret;
 
+pub mod sealed;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -15,9 +17,15 @@ pub use secret::{Secret, SecretError, SecretRef};
 
 type Lookup = dyn Fn(&str) -> Option<String> + Send + Sync;
 
-/// The names and values that a program was started with.
+type Ask = dyn Fn(&str) -> Option<Secret> + Send + Sync;
+
+/// The names and values that a program was started with, and the person who started it, if there is
+/// one to be asked.
 #[derive(Clone)]
-pub struct Env(Arc<Lookup>);
+pub struct Env {
+    lookup: Arc<Lookup>,
+    person: Option<Arc<Ask>>,
+}
 
 impl Env {
     /// The process's own.
@@ -29,13 +37,24 @@ impl Env {
 
     /// One that a test chooses.
     pub fn from_fn(get: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Self {
-        Self(Arc::new(get))
+        Self { lookup: Arc::new(get), person: None }
+    }
+
+    /// The same, with somebody who can be asked for a secret.
+    #[must_use]
+    pub fn with_person(self, ask: impl Fn(&str) -> Option<Secret> + Send + Sync + 'static) -> Self {
+        Self { person: Some(Arc::new(ask)), ..self }
+    }
+
+    /// What somebody answers to a question, if somebody is there.
+    pub(crate) fn ask(&self, question: &str) -> Option<Secret> {
+        self.person.as_ref().and_then(|ask| ask(question)).filter(|secret| !secret.expose().is_empty())
     }
 
     /// The value of a name; an empty one counts as none.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<String> {
-        (self.0)(name).filter(|value| !value.is_empty())
+        (self.lookup)(name).filter(|value| !value.is_empty())
     }
 }
 

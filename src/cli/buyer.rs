@@ -3,6 +3,7 @@
 mod args;
 mod policy;
 mod progress;
+mod secrets;
 mod settings;
 mod text;
 mod v0;
@@ -11,23 +12,20 @@ mod wallet;
 #[cfg(any(test, fuzzing))]
 pub(super) use settings::fuzzing;
 
-use std::io::{self, Write as _};
-use std::path::Path;
+use std::io;
 
 use clap::{CommandFactory as _, Parser as _};
 use serde_json::{Value, json};
-use zeroize::Zeroizing;
 
 use self::args::{Cli, Command, KeyCommand, Name, read_payload, read_xno};
 use self::progress::Display;
 use self::settings::Settings;
-use super::{CliError, Exit, Output};
+use super::{CliError, Exit, Output, vault};
 use crate::buyer::memory::OwnerError;
 use crate::buyer::order::Order;
 use crate::buyer::plan::QuoteError;
 use crate::buyer::{BuyError, Buyer};
 use crate::client::{OffersQuery, RelayClient};
-use crate::config::Env;
 use crate::edge::{Clock, Entropy};
 use crate::protocol::signing::Signer;
 use crate::protocol::{Job, JobId, Status};
@@ -36,6 +34,9 @@ use crate::protocol::{Job, JobId, Status};
 #[must_use]
 pub fn main() -> Exit {
     crate::points::arm();
+    if let Err(error) = super::shield::raise() {
+        super::remark(format_args!("warning: the memory of this process can be read by others: {error}"));
+    }
     let cli = Cli::parse();
     super::init_log("warn");
     let output = Output { json: cli.flags.json };
@@ -48,8 +49,9 @@ pub fn main() -> Exit {
 }
 
 async fn run(cli: Cli, output: Output) -> Result<Exit, CliError> {
-    let (flags, env) = (&cli.flags, Env::system());
+    let (flags, env) = (&cli.flags, vault::env());
     match cli.command {
+        Command::Wallet(verb) if verb.is_about_seeds() => secrets::run(verb, flags, &env, output),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "buyer", &mut io::stdout());
             Ok(Exit::Ok)
@@ -59,7 +61,7 @@ async fn run(cli: Cli, output: Output) -> Result<Exit, CliError> {
             page.render(&mut io::stdout()).map_err(|error| CliError::new(Exit::Failed, "io", error))?;
             Ok(Exit::Ok)
         }
-        Command::Key(KeyCommand::New { out }) => new_key(&out, output),
+        Command::Key(KeyCommand::New { out }) => secrets::new_key(&out, output),
         Command::Offers { query, tags, limit } => {
             let settings = Settings::load(flags, &env)?;
             if settings.is_v0 {
@@ -71,6 +73,9 @@ async fn run(cli: Cli, output: Output) -> Result<Exit, CliError> {
         }
         command => {
             let settings = Settings::load(flags, &env)?;
+            if let Some(warning) = vault::warning(&env) {
+                super::remark(warning);
+            }
             let buyer = settings.buyer()?;
             let ended = if settings.is_v0 {
                 v0::purchase(&buyer, &settings, command, output).await
@@ -227,22 +232,6 @@ const fn exit_of(job: &Job) -> Exit {
         Status::Canceled | Status::Expired => Exit::JobOver,
         _ => Exit::Ok,
     }
-}
-
-fn new_key(out: &Path, output: Output) -> Result<Exit, CliError> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let seed = Zeroizing::new(Entropy::system().bytes::<32>());
-    let key = Signer::from_seed(&seed).public_key();
-    let text = Zeroizing::new(format!("{}\n", Zeroizing::new(hex::encode(*seed)).as_str()));
-    let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(out);
-    let written = file.and_then(|mut file| {
-        file.write_all(text.as_bytes())?;
-        file.sync_all()
-    });
-    written.map_err(|error| CliError::usage(format_args!("cannot write {}: {error}", out.display())))?;
-    let human = format!("public key {key}\nwritten to {}; refer to it as file:{0}", out.display());
-    output.answer(human, || json!({ "public_key": key, "file": out }));
-    Ok(Exit::Ok)
 }
 
 /// The number and the name of a failure.

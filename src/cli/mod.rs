@@ -1,5 +1,7 @@
 //! One file per program; the only place that prints.
 //!
+//! `shield` and `vault` are for the programs that hold secrets.
+//!
 //! What a program was asked for goes to standard output, as text or with `--json` as one JSON
 //! value; everything else goes to standard error. [`Exit`] says in a number how it went.
 
@@ -8,6 +10,10 @@ pub mod buyer;
 pub mod relay;
 
 pub mod worker;
+
+mod shield;
+
+mod vault;
 
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing {

@@ -100,8 +100,20 @@ impl Problems {
         base: &Path,
         env: &Env,
     ) -> Option<Secret> {
+        self.sealed(path, field, base, env, None)
+    }
+
+    /// The secret that a field refers to, which may be encrypted with a passphrase.
+    pub fn sealed(
+        &mut self,
+        path: &str,
+        field: Option<Field<String>>,
+        base: &Path,
+        env: &Env,
+        passphrase: Option<&SecretRef>,
+    ) -> Option<Secret> {
         let text = self.take(path, field)?;
-        let secret = SecretRef::parse(&text, base).and_then(|reference| reference.resolve(env));
+        let secret = SecretRef::parse(&text, base).and_then(|reference| reference.unseal(env, passphrase));
         self.check(path, secret.map_err(with_cause))
     }
 

@@ -9,12 +9,16 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 use super::Env;
+use super::sealed::{self, SealError};
 
 /// The largest file that is read as a secret: 24 words have 215 bytes.
 const SECRET_BYTES_MAX: u64 = 4_096;
 
 /// Where systemd puts what a unit's `LoadCredential` names.
 const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
+
+/// What names the passphrase of a seed.
+const NAMED_BY: &str = "nano.seed_passphrase = \"file:PATH\" or \"credential:NAME\"";
 
 /// A text that must not be seen. Wiped when dropped.
 #[derive(Clone)]
@@ -84,6 +88,26 @@ pub enum SecretError {
     /// The file is no secret's.
     #[error("{0} is too large to be a secret, or not text")]
     NotASecret(PathBuf),
+    /// The file is encrypted, and nobody has the passphrase.
+    #[error(
+        "{path} is encrypted: name its passphrase ({NAMED_BY}), or start the program on a terminal, where it asks"
+    )]
+    Sealed {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// The file is encrypted, and cannot be opened.
+    #[error("cannot open the encrypted {path}")]
+    Closed {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: SealError,
+    },
+    /// A passphrase in the environment is seen by every program that is started from there.
+    #[error("a passphrase is referred to as file:PATH or credential:NAME, and never by the environment")]
+    PassphraseInEnvironment,
     /// Nothing is there.
     #[error("{0} is empty")]
     Empty(String),
@@ -119,18 +143,39 @@ impl SecretRef {
         }
     }
 
+    /// Reads a reference to a passphrase.
+    ///
+    /// # Errors
+    /// As [`SecretRef::parse`], and if it leads to the environment.
+    pub fn parse_passphrase(text: &str, base: &Path) -> Result<Self, SecretError> {
+        match Self::parse(text, base)? {
+            Self::Env(_) => Err(SecretError::PassphraseInEnvironment),
+            reference => Ok(reference),
+        }
+    }
+
     /// Fetches the secret.
     ///
     /// # Errors
     /// If it is not there, or others may read it.
     pub fn resolve(&self, env: &Env) -> Result<Secret, SecretError> {
+        self.unseal(env, None)
+    }
+
+    /// Fetches the secret; if it is encrypted, with this passphrase, or the one that somebody types
+    /// where a terminal is.
+    ///
+    /// # Errors
+    /// If it is not there, others may read it, or it does not open.
+    pub fn unseal(&self, env: &Env, passphrase: Option<&Self>) -> Result<Secret, SecretError> {
         let secret = match self {
-            Self::File(path) => read_file(path, Openness::Refused)?,
+            Self::File(path) => opened(path, read_file(path, Openness::Refused)?, env, passphrase)?,
             Self::Env(name) => Secret::new(env.get(name).ok_or_else(|| SecretError::NotSet(name.clone()))?),
             Self::Credential(name) => {
                 let dir = env.get(CREDENTIALS_DIRECTORY);
                 let dir = dir.ok_or_else(|| SecretError::NoCredentials(name.clone()))?;
-                read_file(&Path::new(&dir).join(name), Openness::OfSystemd)?
+                let path = Path::new(&dir).join(name);
+                opened(&path, read_file(&path, Openness::OfSystemd)?, env, passphrase)?
             }
         };
         if secret.expose().is_empty() {
@@ -156,11 +201,36 @@ impl fmt::Display for SecretRef {
 ///
 /// # Errors
 /// As [`SecretRef::resolve`].
-pub fn from_env_value(value: &str, base: &Path, env: &Env) -> Result<Secret, SecretError> {
+pub fn from_env_value(
+    value: &str,
+    base: &Path,
+    env: &Env,
+    passphrase: Option<&SecretRef>,
+) -> Result<Secret, SecretError> {
     match SecretRef::parse(value, base) {
-        Ok(reference) => reference.resolve(env),
+        Ok(reference) => reference.unseal(env, passphrase),
         Err(_) => Ok(Secret::new(value.to_owned())),
     }
+}
+
+/// What a file holds, once it is opened if it is sealed.
+fn opened(
+    path: &Path,
+    content: Zeroizing<Vec<u8>>,
+    env: &Env,
+    passphrase: Option<&SecretRef>,
+) -> Result<Secret, SecretError> {
+    if !sealed::is_sealed(&content) {
+        let text = std::str::from_utf8(&content).map_err(|_| SecretError::NotASecret(path.to_owned()))?;
+        return Ok(Secret::new(text.to_owned()));
+    }
+    let passphrase = match passphrase {
+        Some(reference) => Some(reference.resolve(env)?),
+        None => env.ask(&format!("passphrase of {}: ", path.display())),
+    };
+    let passphrase = passphrase.ok_or_else(|| SecretError::Sealed { path: path.to_owned() })?;
+    sealed::open(&content, &passphrase)
+        .map_err(|source| SecretError::Closed { path: path.to_owned(), source })
 }
 
 /// Whether a text could be a key, a seed or a phrase: it must not be repeated then.
@@ -178,20 +248,20 @@ enum Openness {
     OfSystemd,
 }
 
-fn read_file(path: &Path, openness: Openness) -> Result<Secret, SecretError> {
+fn read_file(path: &Path, openness: Openness) -> Result<Zeroizing<Vec<u8>>, SecretError> {
     let unreadable = |source| SecretError::Unreadable { path: path.to_owned(), source };
     let file = fs::File::open(path).map_err(unreadable)?;
     let mode = file.metadata().map_err(unreadable)?.permissions().mode() & 0o777;
     if openness == Openness::Refused && mode & 0o077 != 0 {
         return Err(SecretError::Open { path: path.to_owned(), mode });
     }
-    let mut text = Zeroizing::new(String::new());
-    let read = file.take(SECRET_BYTES_MAX + 1).read_to_string(&mut text);
-    match read {
-        Ok(bytes) if bytes as u64 <= SECRET_BYTES_MAX => Ok(Secret::new(std::mem::take(&mut *text))),
-        Err(error) if error.kind() != io::ErrorKind::InvalidData => Err(unreadable(error)),
-        _ => Err(SecretError::NotASecret(path.to_owned())),
+    // Room for all of it: a buffer that grows leaves copies behind.
+    let mut content = Zeroizing::new(Vec::with_capacity(SECRET_BYTES_MAX as usize + 1));
+    let bytes = file.take(SECRET_BYTES_MAX + 1).read_to_end(&mut content).map_err(unreadable)?;
+    if bytes as u64 > SECRET_BYTES_MAX {
+        return Err(SecretError::NotASecret(path.to_owned()));
     }
+    Ok(content)
 }
 
 #[cfg(test)]
@@ -273,9 +343,31 @@ mod tests {
     fn the_environment_may_hold_the_secret_or_a_reference() {
         let env = Env::from_fn(|name| (name == "ELSEWHERE").then(|| HEX.to_owned()));
         for value in [HEX, "env:ELSEWHERE"] {
-            assert_eq!(from_env_value(value, Path::new("."), &env).unwrap().expose(), HEX);
+            assert_eq!(from_env_value(value, Path::new("."), &env, None).unwrap().expose(), HEX);
         }
         assert!(!format!("{:?}", Secret::new(HEX.to_owned())).contains(HEX));
+    }
+
+    #[test]
+    fn a_sealed_file_is_opened_by_its_passphrase_from_a_file_or_a_person() {
+        let sealed = include_str!("../../tests/fixtures/sealed-seed.age");
+        let (dir, reference) = file(0o600, sealed);
+        assert!(matches!(reference.resolve(&none()), Err(SecretError::Sealed { .. })));
+        let path = dir.path().join("passphrase");
+        let named = SecretRef::parse_passphrase("file:passphrase", dir.path()).unwrap();
+        for (text, opens) in [("correct horse\n", true), ("correct house\n", false)] {
+            fs::write(&path, text).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+            let secret = reference.unseal(&none(), Some(&named));
+            assert_eq!(secret.is_ok(), opens);
+            assert!(secret.map_or(true, |secret| secret.expose() == HEX));
+        }
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(matches!(reference.unseal(&none(), Some(&named)), Err(SecretError::Open { .. })));
+        let typed = none().with_person(|_| Some(Secret::new("correct horse".to_owned())));
+        assert_eq!(reference.resolve(&typed).unwrap().expose(), HEX);
+        let in_environment = SecretRef::parse_passphrase("env:PASS", dir.path());
+        assert!(matches!(in_environment, Err(SecretError::PassphraseInEnvironment)));
     }
 
     proptest! {

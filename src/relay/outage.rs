@@ -31,6 +31,7 @@ pub async fn wait(listener: TcpListener, dir: &Path, why: &RunError, shutdown: &
         "the disk has failed: all is refused until it takes writes again"
     );
     let waited = tokio::select! {
+        biased;
         () = tried(dir) => true,
         () = shutdown.cancelled() => false,
         ended = async { axum::serve(listener, router()).await } => {

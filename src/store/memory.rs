@@ -21,6 +21,7 @@ pub type Writes = Vec<(Vec<u8>, Option<Vec<u8>>)>;
 type Map = BTreeMap<Bytes, Bytes>;
 type Flush = dyn Fn() -> BoxFuture<'static, Flushed> + Send + Sync;
 type Watch = dyn Fn(&Writes) + Send + Sync;
+type Spoil = dyn Fn(&mut Writes) + Send + Sync;
 
 /// What a flush of a disk comes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +40,7 @@ pub struct Disk {
     inner: Arc<Mutex<Inner>>,
     flush: Arc<Flush>,
     watch: Arc<Watch>,
+    spoil: Option<Arc<Spoil>>,
 }
 
 #[derive(Default)]
@@ -57,12 +59,19 @@ struct Inner {
 }
 
 impl Disk {
-    /// An empty disk. `flush` takes as long as a flush takes and says how it went; `watch` sees every batch in the moment it becomes durable.
+    /// An empty disk. `flush` takes as long as a flush takes and says how it went; `watch`
+    /// sees every batch in the moment it becomes durable.
     pub fn new(
         flush: impl Fn() -> BoxFuture<'static, Flushed> + Send + Sync + 'static,
         watch: impl Fn(&Writes) + Send + Sync + 'static,
     ) -> Self {
-        Self { inner: Arc::default(), flush: Arc::new(flush), watch: Arc::new(watch) }
+        Self { inner: Arc::default(), flush: Arc::new(flush), watch: Arc::new(watch), spoil: None }
+    }
+
+    /// The same disk, on which `spoil` changes what is written, as nothing but a bug does.
+    #[must_use]
+    pub fn spoilt(self, spoil: impl Fn(&mut Writes) + Send + Sync + 'static) -> Self {
+        Self { spoil: Some(Arc::new(spoil)), ..self }
     }
 
     /// Ends the store that is open: of the batches that have not passed the barrier, the first
@@ -155,7 +164,10 @@ impl Memory {
         Range { disk: self.disk.clone(), from: range.0, to: range.1 }
     }
 
-    pub(super) fn apply(&self, writes: Writes) -> Result<(), StoreError> {
+    pub(super) fn apply(&self, mut writes: Writes) -> Result<(), StoreError> {
+        if let Some(spoil) = &self.disk.spoil {
+            spoil(&mut writes);
+        }
         let mut inner = self.alive()?;
         apply(&mut inner.visible, writes.clone());
         inner.pending.push_back(writes);

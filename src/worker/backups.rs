@@ -113,8 +113,9 @@ pub(super) async fn run(store: Arc<Store>, settings: BackupSettings, clock: Cloc
             wait => wait,
         };
         tokio::select! {
-            () = tokio::time::sleep(wait.min(SLEEP_MAX)) => {}
+            biased;
             () = stop.cancelled() => return,
+            () = tokio::time::sleep(wait.min(SLEEP_MAX)) => {}
         }
     }
 }

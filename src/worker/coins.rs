@@ -170,6 +170,7 @@ pub struct Purse {
     work: WorkSources,
     settings: WalletSettings,
     index_start: u32,
+    elsewhere: whose::Elsewhere,
     clock: Clock,
     entropy: Entropy,
     /// One errand at a time: two would sign for the same places.
@@ -201,6 +202,7 @@ impl Purse {
             work,
             settings: settings.wallet.clone(),
             index_start: settings.account_index_start,
+            elsewhere: whose::Elsewhere::new(settings.account_index_start, settings.index_gap),
             clock: parts.clock.clone(),
             entropy: parts.entropy.clone(),
             turn: Mutex::new(()),

@@ -66,17 +66,19 @@ pub async fn run(settings: Settings, parts: Parts, shutdown: CancellationToken) 
     live(settings, parts, shutdown, None).await
 }
 
-/// [`run`], on a store that is open and without waiting for a disk: for simulations.
+/// [`run`], on a store that is open, with the purse of that store, and without waiting for a disk:
+/// for simulations.
 ///
 /// # Errors
 /// As [`run`].
 pub async fn run_on(
-    store: Store,
+    store: Arc<Store>,
+    purse: Option<Arc<Purse>>,
     settings: Settings,
     parts: Parts,
     shutdown: CancellationToken,
 ) -> Result<(), StartError> {
-    until_stopped(Arc::new(store), None, settings, parts, &shutdown, None).await
+    until_stopped(store, purse, settings, parts, &shutdown, None).await
 }
 
 /// Goes on with every open job, without taking new ones, until all of them wait for others or

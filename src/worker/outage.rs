@@ -36,6 +36,7 @@ pub(super) async fn wait(
         None => *answering = Some(Answering::start(dir, source, clock.clone())),
     }
     tokio::select! {
+        biased;
         () = tried(dir, &status) => {
             tracing::info!("the disk takes writes again: starting anew");
             Err(StartError::Anew)

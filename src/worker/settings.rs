@@ -4,6 +4,8 @@ mod nano;
 
 mod raw;
 
+mod secrets;
+
 mod v0;
 
 mod wallet;
@@ -21,7 +23,7 @@ use super::executor::{Handler, HandlerKind, Limits};
 use super::input::Pricing;
 use super::nodes::Certainty;
 use super::terms::Terms;
-use crate::config::{Document, Env, Field, Problems, Secret, secret};
+use crate::config::{Document, Env, Field, Problems};
 use crate::protocol::limits::{
     ACCEPT_TTL, LOCK_TTL_MAX, LOCK_TTL_MIN, QUOTE_TTL_MAX, REQUEST_PAYLOAD_BYTES_MAX,
 };
@@ -144,7 +146,7 @@ impl Resolver<'_> {
         let dialect = self.dialect(seed_of_key, raw.relay.dialect, raw.relay.sealing_key, raw.relay.pace);
         let signer = signing.map(|(signer, _)| signer);
         let network = self.network(raw.nano.network);
-        let seed = self.seed(raw.nano.seed);
+        let seed = self.seed(raw.nano.seed, raw.nano.seed_passphrase);
         let rpc = self.rpc(raw.nano.rpc);
         let certainty = self.certainty(
             raw.nano.verify,
@@ -242,22 +244,6 @@ impl Resolver<'_> {
     }
 
     /// The environment's value is the secret itself or a reference; the file's is a reference.
-    fn secret(&mut self, path: &str, name: &str, field: Option<Field<String>>, hint: &str) -> Option<Secret> {
-        if let Some(value) = self.env.get(name) {
-            let value = secret::from_env_value(&value, self.base, self.env);
-            return self.problems.check(path, value);
-        }
-        if field.is_none() {
-            self.problems.add(path, format!("is missing; write {hint}"));
-        }
-        self.problems.secret(path, field, self.base, self.env)
-    }
-
-    fn seed(&mut self, field: Option<Field<String>>) -> Option<Seed> {
-        let secret = self.secret("nano.seed", "NANO_SEED", field, "seed = \"file:seed\"")?;
-        self.problems.check("nano.seed", Seed::parse(secret.expose()))
-    }
-
     fn network(&mut self, field: Option<Field<String>>) -> Option<Network> {
         let text = match self.env.get("NANO_NETWORK") {
             Some(text) => text,

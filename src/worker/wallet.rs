@@ -184,7 +184,7 @@ impl Wallet {
         if let Some(issued) = INVOICES.get(store, &memory::account_key(account))? {
             return Ok((issued.job_id == Some(job)).then_some(issued.index));
         }
-        self.scan_ahead()?;
+        self.scan_ahead(account)?;
         let Some(ahead) = self.ahead.get_mut(account) else { return Ok(None) };
         let index = ahead.index;
         if *ahead.job.get_or_insert(job) != job {
@@ -205,10 +205,10 @@ impl Wallet {
         Ok(())
     }
 
-    /// Derives up to [`GAP`] accounts beyond the next index, each once.
-    fn scan_ahead(&mut self) -> Result<(), WalletError> {
+    /// Derives accounts beyond the next index, each once, until `wanted` is there or [`GAP`] of them.
+    fn scan_ahead(&mut self, wanted: &Account) -> Result<(), WalletError> {
         let end = self.next.saturating_add(GAP);
-        while self.scanned < end {
+        while self.scanned < end && !self.ahead.contains_key(wanted) {
             let ahead = Ahead { index: self.scanned, job: None };
             self.ahead.entry(self.seed.account(self.scanned)?).or_insert(ahead);
             self.scanned += 1;

@@ -116,6 +116,8 @@ impl Actor {
                 let mut command = Command::new(env!("CARGO_BIN_EXE_worker"));
                 let config = self.place.dir.join(format!("{}.toml", self.part.name()));
                 command.args(["run", "--config"]).arg(config).env("RUST_LOG", "info");
+                // Its descriptors are counted from outside.
+                command.env("UNSHIELDED", "1");
                 command
             }
         }

@@ -103,3 +103,110 @@ fn no_verb_shows_a_secret_however_much_is_logged() {
         assert!(!said.contains(secret) && !said.contains(&secret.to_uppercase()), "{secret} was shown");
     }
 }
+
+const PASSPHRASE: &str = "correct horse battery";
+
+#[test]
+fn a_seed_at_rest_is_opened_by_its_passphrase_and_nothing_else() {
+    let bench = Bench::new();
+    bench.set_up("http://127.0.0.1:1", "http://127.0.0.1:1");
+    let first = bench.worker(&["wallet", "address"]).out;
+    fs::rename(bench.path("seed"), bench.path("plain")).unwrap();
+    bench.secret("pass", PASSPHRASE);
+    let import = ["wallet", "import", "plain", "--encrypt", "--passphrase", "file:pass", "--json"];
+    let imported = bench.worker(&import);
+    assert_eq!((imported.code, &imported.json()["first_account"]), (0, &first.trim().into()), "{imported:?}");
+    let text = fs::read_to_string(bench.path("seed")).unwrap();
+    assert!(text.starts_with("-----BEGIN AGE ENCRYPTED FILE-----") && !text.contains(SEED));
+    assert_eq!(fs::metadata(bench.path("seed")).unwrap().permissions().mode() & 0o777, 0o600);
+    // Nobody is there to be asked.
+    let asked = bench.worker(&["wallet", "address"]);
+    assert!(asked.code == 3 && asked.err.contains("nano.seed_passphrase"), "{asked:?}");
+    let edit = |reference: &str| {
+        let line = format!("seed = \"file:seed\"\nseed_passphrase = \"{reference}\"");
+        bench.edit("worker.toml", "seed = \"file:seed\"", &line);
+    };
+    edit("file:pass");
+    assert_eq!(bench.worker(&["wallet", "address"]).out, first);
+    let daemon = bench.daemon();
+    daemon.stop();
+    bench.secret("pass", "another passphrase");
+    let closed = bench.worker(&["wallet", "address"]);
+    assert!(closed.code == 3 && closed.err.contains("the passphrase does not open it"), "{closed:?}");
+    // systemd puts it where only the service sees it.
+    fs::create_dir(bench.path("credentials")).unwrap();
+    bench.secret("credentials/passphrase", PASSPHRASE);
+    bench.edit("worker.toml", "file:pass", "credential:passphrase");
+    let mut command = bench.command(&["wallet", "address"]);
+    let opened = super::bench::ended(command.env("CREDENTIALS_DIRECTORY", bench.path("credentials")));
+    assert_eq!(opened.out, first, "{opened:?}");
+    bench.edit("worker.toml", "credential:passphrase", "env:PASSPHRASE");
+    let mut command = bench.command(&["wallet", "address"]);
+    let refused = super::bench::ended(command.env("PASSPHRASE", PASSPHRASE));
+    assert!(refused.code == 3 && refused.err.contains("never by the environment"), "{refused:?}");
+    assert!(!format!("{refused:?}{opened:?}{closed:?}{asked:?}{imported:?}").contains(PASSPHRASE));
+}
+
+#[test]
+fn a_seed_comes_in_and_goes_out_as_it_is() {
+    let bench = Bench::new();
+    bench.set_up("http://127.0.0.1:1", "http://127.0.0.1:1");
+    let phrase = "edge defense waste choose enrich upon flee junk siren film clown finish luggage leader \
+                  kid quick brick print evidence swap drill paddle truly occur";
+    bench.secret("words", phrase);
+    let piped = |file: &str, out: &str| {
+        let mut command = bench.command(&["wallet", "import", "--out", out, "--json"]);
+        super::bench::ended(command.stdin(fs::File::open(bench.path(file)).unwrap()))
+    };
+    let taken = piped("words", "taken");
+    // The known answer of BIP-39 and SLIP-0010 for Nano.
+    let account = "nano_3yyipbgtnd7183k61nkh5mxnt9wpsfhto95mksdqj6s7p45mwj9osai7asad";
+    assert_eq!((taken.code, &taken.json()["first_account"]), (0, &account.into()), "{taken:?}");
+    bench.secret("wrong", &phrase.replace("occur", "edge"));
+    let wrong = piped("wrong", "other");
+    assert!(wrong.code == 3 && wrong.err.is_empty() && wrong.out.contains("checksum"), "{wrong:?}");
+    assert!(!bench.path("other").exists() && !wrong.out.contains("waste"));
+    fs::set_permissions(bench.path("words"), fs::Permissions::from_mode(0o640)).unwrap();
+    let open = bench.worker(&["wallet", "import", "words", "--out", "other"]);
+    assert!(open.code == 3 && open.err.contains("chmod 600"), "{open:?}");
+    let exported = bench.worker(&["wallet", "export", "--seed", "--out", "copy"]);
+    assert_eq!(exported.code, 0, "{exported:?}");
+    assert!(!format!("{exported:?}").contains(SEED));
+    assert_eq!(fs::read_to_string(bench.path("copy")).unwrap().trim(), SEED);
+    assert_eq!(bench.worker(&["wallet", "export", "--seed", "--out", "copy"]).code, 10);
+    assert_eq!(bench.worker(&["wallet", "export", "--seed"]).code, 2);
+}
+
+#[test]
+fn a_seed_in_the_environment_works_with_a_warning() {
+    let bench = Bench::new();
+    bench.set_up("http://127.0.0.1:1", "http://127.0.0.1:1");
+    let with = |value: &str| {
+        let mut command = bench.command(&["wallet", "address"]);
+        super::bench::ended(command.env("NANO_SEED", value))
+    };
+    let warned = with(&"11".repeat(32));
+    let account = Seed::parse(&"11".repeat(32)).unwrap().account(0).unwrap();
+    assert_eq!((warned.code, warned.out.trim()), (0, account.to_string().as_str()));
+    assert!(warned.err.contains("warning: the seed itself stands in NANO_SEED"), "{warned:?}");
+    assert!(!warned.err.contains("1111"));
+    assert_eq!(with("file:seed").err, "");
+}
+
+#[test]
+fn a_daemons_memory_is_not_dumped() {
+    let bench = Bench::new();
+    bench.set_up("http://127.0.0.1:1", "http://127.0.0.1:1");
+    let log = fs::File::create(bench.path("worker.log")).unwrap();
+    let mut command = bench.command(&["run"]);
+    command.env_remove("UNSHIELDED").stdout(log.try_clone().unwrap()).stderr(log);
+    let daemon = super::bench::Daemon(command.spawn().unwrap());
+    bench.eventually("a daemon", || bench.path("state/worker.sock").exists());
+    let limits = fs::read_to_string(format!("/proc/{}/limits", daemon.0.id())).unwrap();
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    assert_eq!(core.split_whitespace().collect::<Vec<_>>()[4..6], ["0", "0"], "{core}");
+    // What cannot be dumped is root's to look at.
+    use std::os::unix::fs::MetadataExt as _;
+    assert_eq!(fs::metadata(format!("/proc/{}/environ", daemon.0.id())).unwrap().uid(), 0);
+    daemon.stop();
+}

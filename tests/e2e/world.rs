@@ -154,6 +154,8 @@ impl World {
             .args(["run", "--config"])
             .arg(config)
             .env("RUST_LOG", "info")
+            // Its descriptors are counted from outside.
+            .env("UNSHIELDED", "1")
             .envs(env.iter().copied())
             .stdin(Stdio::null())
             .stdout(self.log(name))

@@ -10,6 +10,7 @@ use nano_worker::protocol::signing::Signer;
 use nano_worker::protocol::{Job, JobId, OfferId, Status};
 use serde_json::json;
 
+use crate::coins::TAKEN_BACK;
 use crate::life::Life;
 use crate::net::Line;
 use crate::plan::{self, Host, Manner};
@@ -208,7 +209,7 @@ impl Buyer {
     fn take_back(&self, hash: &BlockHash) {
         let number = self.plan.number;
         self.world.with_node(|node, now_ms| {
-            let redirected = node.redirected(hash, &Account::from_bytes([9; 32]));
+            let redirected = node.redirected(hash, &TAKEN_BACK);
             let taken = redirected.is_ok_and(|block| node.replace(block, now_ms).is_ok());
             self.world.say(|| format!("buyer {number} takes {hash} back: {taken}"));
         });

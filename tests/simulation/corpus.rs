@@ -10,6 +10,12 @@ const CORPUS: &[(u64, &str)] = &[
     (101, "an answer that overtakes another one takes nothing back: the oracle said it did"),
     (50_010, "an address handed out, and another job seen with it in one commit: it was both jobs'"),
     (60_281, "a hash that a stranger submits elsewhere keeps a job from being locked: see `is_on_another`"),
+    (1_000_159, "an address shared through a relay that lost everything: the oracle knows the limit"),
+    (
+        206_636_503_831_991,
+        "two workers of one seed offer the same things twice on a relay that was replaced, and the \
+         coins of a job that one serves and that is open were taken by the other",
+    ),
 ];
 
 #[test]

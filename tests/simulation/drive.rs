@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use nano_worker::edge::monotonic;
 
@@ -13,59 +13,108 @@ use crate::run::{Report, run};
 /// Runs that making a failure smaller may cost.
 const SHRINKS_MAX: usize = 400;
 
+/// How often a long run says how far it is.
+const SAY_EVERY: Duration = Duration::from_secs(30);
+
 #[test]
 fn fresh_seeds() {
     let count = number("SIM_SCHEDULES").unwrap_or(200);
     let first = number("SIM_SEED").unwrap_or_else(from_the_system);
     let threads = number("SIM_THREADS").unwrap_or(2);
+    let seconds = number("SIM_SECONDS").unwrap_or(u64::MAX);
     println!("SIM_SEED={first} SIM_SCHEDULES={count}");
-    let (next, failed) = (AtomicU64::new(0), AtomicBool::new(false));
-    let (events, handled, ended, slowest) =
-        (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
-    let counts: Mutex<BTreeMap<&str, u64>> = Mutex::default();
-    let began = monotonic();
-    let failures: Vec<u64> = std::thread::scope(|scope| {
-        let work = || {
-            let mut failures = Vec::new();
-            loop {
-                let index = next.fetch_add(1, Ordering::Relaxed);
-                if index >= count || failed.load(Ordering::Relaxed) {
-                    return failures;
-                }
-                let seed = first.wrapping_add(index);
-                let report = run(&Plan::draw(seed), false);
-                events.fetch_add(report.events, Ordering::Relaxed);
-                handled.fetch_add(report.handled.into(), Ordering::Relaxed);
-                ended.fetch_add(report.ended.into(), Ordering::Relaxed);
-                for (what, count) in &report.counts {
-                    *counts.lock().unwrap().entry(what).or_default() += count;
-                }
-                slowest.fetch_max(report.recovered.as_secs(), Ordering::Relaxed);
-                if !report.violations.is_empty() {
-                    println!("seed {seed}: {}", report.violations.join("; "));
-                    failures.push(seed);
-                    if number("SIM_KEEP_GOING").is_none() {
-                        failed.store(true, Ordering::Relaxed);
+    let next = AtomicU64::new(0);
+    let sums = Mutex::new(Sums::new());
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    if index >= count || sums.lock().unwrap().is_enough(seconds) {
+                        return;
                     }
+                    let seed = first.wrapping_add(index);
+                    let report = run(&Plan::draw(seed), false);
+                    sums.lock().unwrap().add(seed, report);
                 }
-            }
-        };
-        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+            });
+        }
     });
-    let run = next.load(Ordering::Relaxed).min(count);
-    let seconds = monotonic().duration_since(began).as_secs_f64();
-    println!(
-        "{run} schedules in {seconds:.1} s, {:.1} a second; {} events, {} handlers, {} jobs ended, slowest recovery {} s",
-        run as f64 / seconds,
-        events.into_inner(),
-        handled.into_inner(),
-        ended.into_inner(),
-        slowest.into_inner(),
-    );
-    println!("{:?}", counts.into_inner().unwrap());
-    if let Some(seed) = failures.first() {
+    let sums = sums.into_inner().unwrap();
+    sums.say();
+    println!("{:?}", sums.counts);
+    if let Some(seed) = sums.failures.first() {
         panic!("{}", explain(*seed));
+    }
+}
+
+/// What came of all schedules so far.
+struct Sums {
+    began: Instant,
+    said: Instant,
+    goes_on: bool,
+    run: u64,
+    events: u64,
+    handled: u64,
+    ended: u64,
+    slowest: Duration,
+    counts: BTreeMap<&'static str, u64>,
+    failures: Vec<u64>,
+}
+
+impl Sums {
+    fn new() -> Self {
+        let now = monotonic();
+        Self {
+            began: now,
+            said: now,
+            goes_on: number("SIM_KEEP_GOING").is_some(),
+            run: 0,
+            events: 0,
+            handled: 0,
+            ended: 0,
+            slowest: Duration::ZERO,
+            counts: BTreeMap::new(),
+            failures: Vec::new(),
+        }
+    }
+
+    fn add(&mut self, seed: u64, report: Report) {
+        self.run += 1;
+        self.events += report.events;
+        self.handled += u64::from(report.handled);
+        self.ended += u64::from(report.ended);
+        self.slowest = self.slowest.max(report.recovered);
+        for (what, count) in report.counts {
+            *self.counts.entry(what).or_default() += count;
+        }
+        if !report.violations.is_empty() {
+            println!("VIOLATION seed {seed}: {}", report.violations.join("; "));
+            self.failures.push(seed);
+        }
+        if monotonic().duration_since(self.said) > SAY_EVERY {
+            self.said = monotonic();
+            self.say();
+        }
+    }
+
+    fn is_enough(&self, seconds: u64) -> bool {
+        let late = monotonic().duration_since(self.began).as_secs() >= seconds;
+        late || (!self.goes_on && !self.failures.is_empty())
+    }
+
+    fn say(&self) {
+        let seconds = monotonic().duration_since(self.began).as_secs_f64();
+        println!(
+            "{} schedules in {seconds:.0} s, {:.1} a second: {} with violations; {} events, {} handlers, {} jobs ended, slowest recovery {} s",
+            self.run,
+            self.run as f64 / seconds,
+            self.failures.len(),
+            self.events,
+            self.handled,
+            self.ended,
+            self.slowest.as_secs(),
+        );
     }
 }
 

@@ -4,7 +4,9 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a simulation that cannot go on has failed")]
 
+mod bugs;
 mod buyers;
+mod coins;
 mod corpus;
 mod drive;
 mod life;

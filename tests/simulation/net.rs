@@ -174,6 +174,7 @@ impl rpc::Wire for Line {
         let Self { world, from, life } = self.clone();
         Box::pin(async move {
             let Some(world) = world.upgrade().filter(|_| life.effect()) else { return pending().await };
+            world.asked(from, &body);
             let fate = world.network.lock().unwrap().fate();
             tokio::time::sleep(fate.there).await;
             if fate.lost || world.is_cut(from, Host::Node) {

@@ -1,5 +1,6 @@
 //! What will happen: drawn from a seed, and small enough to be made smaller.
 
+use crate::bugs::Bug;
 use crate::rng::Rng;
 
 /// Everybody who is somewhere.
@@ -10,6 +11,9 @@ pub(crate) enum Host {
     Worker(usize),
     Buyers,
 }
+
+/// In how many of a thousand schedules coins are brought home.
+const COINS: u64 = 250;
 
 /// One schedule.
 #[derive(Debug, Clone)]
@@ -31,6 +35,8 @@ pub(crate) struct Plan {
     pub(crate) net: Net,
     pub(crate) jobs: Vec<Job>,
     pub(crate) faults: Vec<Fault>,
+    /// How the coins are brought home, if they are.
+    pub(crate) coins: Option<Coins>,
     /// When everything is well again.
     pub(crate) heal_ms: u64,
     /// A bug that is put in on purpose, to see that it is found.
@@ -45,6 +51,15 @@ pub(crate) struct Net {
     pub(crate) repeated: u64,
     pub(crate) slow: u64,
     pub(crate) hints_lost: u64,
+}
+
+/// How the coins are brought home.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Coins {
+    /// How often.
+    pub(crate) every_s: u64,
+    /// Whether what is the buyers' is sent back.
+    pub(crate) refunds: bool,
 }
 
 /// What is offered.
@@ -194,27 +209,6 @@ pub(crate) enum Broken {
     Empty,
 }
 
-/// Bugs to be found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Bug {
-    /// The worker's barrier returns before anything is on the disk.
-    WorkerSkipsBarrier,
-    /// The relay's does.
-    RelaySkipsBarrier,
-    /// Which indices are used is lost in every crash of the worker.
-    IndexForgotten,
-    /// Which blocks are claimed is lost too.
-    ClaimsForgotten,
-    /// The node says that everything is confirmed.
-    NodeLies,
-    /// A handler that must not be repeated passes for one that may.
-    RunsAgain,
-    /// The clock of the leases stands still, so that they are believed in for ever.
-    LeaseEternal,
-    /// No payment is ever found.
-    NeverPaid,
-}
-
 impl Plan {
     pub(crate) fn draw(seed: u64) -> Self {
         let rng = &mut Rng::named(seed, "plan");
@@ -242,6 +236,7 @@ impl Plan {
             net,
             jobs: Vec::new(),
             faults: Vec::new(),
+            coins: coins(seed),
             heal_ms,
             bug: None,
         };
@@ -254,6 +249,13 @@ impl Plan {
         plan.faults.sort_by_key(|fault| fault.at_ms);
         plan
     }
+}
+
+/// A stream of its own: the rest of a seed's story is as it was before there were coins in it.
+fn coins(seed: u64) -> Option<Coins> {
+    let rng = &mut Rng::named(seed, "coins");
+    let coins = Coins { every_s: rng.pick(&[5, 20, 60]), refunds: rng.chance(500) };
+    rng.chance(COINS).then_some(coins)
 }
 
 fn job(rng: &mut Rng, number: usize, heal_ms: u64) -> Job {

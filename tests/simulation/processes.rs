@@ -19,7 +19,7 @@ use nano_worker::relay::storage::embedded::Embedded;
 use nano_worker::relay::{self};
 use nano_worker::store::{Batch, Keyspace};
 use nano_worker::worker::backups::BackupSettings;
-use nano_worker::worker::coins::WalletSettings;
+use nano_worker::worker::coins::Purse;
 use nano_worker::worker::executor::{Function, Handler, HandlerKind, Purpose, Run};
 use nano_worker::worker::input::Pricing;
 use nano_worker::worker::memory::{self, RegisteredOffer};
@@ -31,9 +31,11 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use crate::bugs::Bug;
+use crate::coins;
 use crate::life::{Death, Life};
 use crate::net::Line;
-use crate::plan::{self, Broken, Bug, Host, Offer};
+use crate::plan::{self, Broken, Host, Offer};
 use crate::world::World;
 
 /// What an offer of fixed price costs.
@@ -60,6 +62,7 @@ pub(crate) struct RelayProcess {
 #[derive(Default)]
 pub(crate) struct WorkerProcess {
     life: Option<Arc<Life>>,
+    purse: Option<Arc<Purse>>,
     shutdown: CancellationToken,
     number: u64,
     doom: Doom,
@@ -84,6 +87,10 @@ impl RelayProcess {
 }
 
 impl WorkerProcess {
+    pub(crate) fn purse(&self) -> Option<Arc<Purse>> {
+        self.purse.clone()
+    }
+
     pub(crate) fn life(&self) -> Option<Arc<Life>> {
         self.life.clone()
     }
@@ -138,6 +145,7 @@ impl World {
         } else {
             self.relay_disk().crash(doom.spared);
         }
+        let doom = self.doomed(doom);
         self.count(if doom.wipes { "relays replaced" } else { "relays killed" });
         self.say(|| format!("relay dies{}", if doom.wipes { " and loses everything" } else { "" }));
         let me = self.me();
@@ -147,6 +155,11 @@ impl World {
                 world.start_relay();
             }
         });
+    }
+
+    fn doomed(&self, doom: Doom) -> Doom {
+        let down = if self.has_bug(Bug::StaysDown) { Duration::from_secs(10_000_000) } else { doom.down };
+        Doom { down, ..doom }
     }
 
     pub(crate) fn crash_relay(&self, effects: u64, doom: Doom) {
@@ -204,16 +217,18 @@ impl World {
             }
         });
         let shutdown = CancellationToken::new();
-        {
+        let number = {
             let mut process = self.workers[index].lock().unwrap();
             let number = process.number + 1;
             *process = WorkerProcess {
                 life: Some(Arc::clone(&life)),
+                purse: None,
                 shutdown: shutdown.clone(),
                 number,
                 doom: Doom { down: RESTART, ..Doom::default() },
             };
-        }
+            number
+        };
         let host = Host::Worker(index);
         let line = Arc::new(Line { world: self.me(), from: host, life: Arc::clone(&life) });
         let (spawner, me) = (Arc::clone(&life), self.me());
@@ -225,10 +240,20 @@ impl World {
         };
         let settings = self.settings(index, &life);
         let store = memory::open_in_memory(self.worker_disk(index)).expect("the worker's store opens");
+        let store = Arc::new(store);
+        let purse = self.purse(&store, &settings, &parts);
+        self.workers[index].lock().unwrap().purse = purse.clone();
         let same = Arc::clone(&life);
+        if number == 1 && self.has_bug(Bug::Circles) {
+            life.spawn(async {
+                loop {
+                    tokio::task::yield_now().await;
+                }
+            });
+        }
         self.say(|| format!("worker {index} starts"));
         life.spawn(async move {
-            let ended = nano_worker::worker::run_on(store, settings, parts, shutdown.clone()).await;
+            let ended = nano_worker::worker::run_on(store, purse, settings, parts, shutdown.clone()).await;
             let Some(world) = me.upgrade().filter(|_| same.is_alive()) else { return };
             match ended {
                 Ok(()) if shutdown.is_cancelled() => world.say(|| format!("worker {index} has stopped")),
@@ -252,7 +277,12 @@ impl World {
         if self.has_bug(Bug::ClaimsForgotten) {
             disk.forget(b"\x08");
         }
+        if self.has_bug(Bug::CoinsForgotten) {
+            disk.forget(&[coins::JOURNAL]);
+        }
+
         self.lock_oracle().worker_died(index);
+        let doom = self.doomed(doom);
         self.count("workers ended");
         self.say(|| format!("worker {index} dies"));
         let me = self.me();
@@ -321,7 +351,7 @@ impl World {
             launcher: None,
             index_gap: 100,
             backup: BackupSettings { dir: PathBuf::from("unused"), every: None, keep: 1 },
-            wallet: WalletSettings::default(),
+            wallet: coins::settings(plan.coins, number, plan.bug),
             offers: Offer::ALL.into_iter().map(|offer| self.offer(offer, index, number, life)).collect(),
         }
     }
@@ -448,11 +478,17 @@ impl World {
         drop(troubles);
         let call = Tree::parse(body.as_bytes()).ok()?;
         let action = call.text_of("action").unwrap_or_default().to_owned();
+        if action == "process" && self.has_bug(Bug::CoinsForgotten) && !self.lock_troubles().healed {
+            return None;
+        }
         let lie = self.has_bug(Bug::NodeLies);
         let answer = self.with_node(|node, now_ms| rpc::answer(node, &action, &Args(&call), now_ms));
         let mut text = answer.unwrap_or_else(|error| error.to_tree()).write(Style::Compact);
         if lie {
             text = text.replace("\"confirmed\":\"false\"", "\"confirmed\":\"true\"");
+        }
+        if self.plan.coins.is_some() && action == "process" {
+            self.add_up();
         }
         Some((200, text.into_bytes()))
     }

@@ -1,6 +1,7 @@
 //! That the simulation is what it says: the same every time, and able to find what is wrong.
 
-use crate::plan::{Bug, Fault, FaultKind, Handler, Host, Job, Manner, Net, Offer, Plan};
+use crate::bugs::{Bug, Wrong};
+use crate::plan::{Coins, Fault, FaultKind, Handler, Host, Job, Manner, Net, Offer, Plan};
 use crate::run::run;
 
 /// Seeds that a bug may hide from.
@@ -43,6 +44,7 @@ fn quiet(seed: u64) -> Plan {
         net: Net::default(),
         jobs: (0..3).map(job).collect(),
         faults: Vec::new(),
+        coins: None,
         heal_ms: 90_000,
         bug: None,
         ..Plan::draw(seed)
@@ -87,9 +89,110 @@ fn finds(bug: Bug, change: impl Fn(&mut Plan), expected: &str) {
 
 #[test]
 fn a_worker_without_a_barrier_is_found() {
-    finds(Bug::WorkerSkipsBarrier, |_| (), "which is not durably its own");
-    let acks = |plan: &mut Plan| plan.jobs.iter_mut().for_each(|job| job.manner = Manner::CancelsEarly);
-    finds(Bug::WorkerSkipsBarrier, acks, "not dura");
+    let none = |_: &mut Plan| ();
+    let cancels = |plan: &mut Plan| plan.jobs.iter_mut().for_each(|job| job.manner = Manner::CancelsEarly);
+    finds(Bug::WorkerSkipsBarrier, none, "which is not durably its own");
+    finds(Bug::WorkerSkipsBarrier, cancels, "acknowledged, 0 durable");
+    finds(Bug::WorkerSkipsBarrier, none, "of which nothing is durable");
+    finds(Bug::WorkerSkipsBarrier, none, "though its durable stage is");
+    finds(Bug::WorkerSkipsBarrier, none, "whose outcome is not durable");
+    finds(Bug::WorkerSkipsBarrier, bring_home, "which is not durable");
+    finds(Bug::Writes(Wrong::WorkerCursor), none, "acknowledged, 0 durable");
+}
+
+#[test]
+fn a_move_that_is_in_no_table_is_found() {
+    finds(Bug::Writes(Wrong::RelayBegins), |_| (), "begins as quoted");
+    finds(Bug::Writes(Wrong::RelayStatus), |_| (), "went from requested to accepted");
+}
+
+#[test]
+fn what_is_taken_back_is_found() {
+    finds(Bug::Writes(Wrong::RelayTime), |_| (), "took back what was told");
+    finds(Bug::Writes(Wrong::RelayTime), |_| (), "changed without a later time");
+    finds(Bug::Writes(Wrong::RelayPayment), |_| (), "has another payment");
+    finds(Bug::Writes(Wrong::RelayToken), |_| (), "has an older token");
+    finds(Bug::Writes(Wrong::RelayLoses), |_| (), "is not known any more");
+}
+
+#[test]
+fn a_job_that_cannot_be_read_is_found() {
+    finds(Bug::Writes(Wrong::RelayGarbles), |_| (), "was answered with 5");
+    finds(Bug::Writes(Wrong::RelayGarbles), |_| (), "that cannot be read");
+}
+
+#[test]
+fn a_handler_that_runs_for_the_wrong_money_is_found() {
+    finds(Bug::Writes(Wrong::WorkerAccount), |_| (), "which pays somebody else");
+    finds(Bug::Writes(Wrong::WorkerPrice), |_| (), "runs for");
+    finds(Bug::Writes(Wrong::WorkerClaims), |_| (), "which is not durably claimed");
+}
+
+#[test]
+fn a_program_that_stops_by_itself_is_found() {
+    finds(Bug::WorkerDiskFails, |_| (), "worker 0 stopped by itself");
+    finds(Bug::RelayDiskFails, |_| (), "the relay stopped by itself");
+}
+
+#[test]
+fn a_program_that_goes_round_in_circles_is_found() {
+    finds(Bug::Circles, |_| (), "goes round in circles");
+}
+
+#[test]
+fn what_stays_broken_is_found() {
+    finds(Bug::StaysDown, |plan| plan.faults = vec![crash(12_000)], "worker 0 is down");
+    finds(Bug::StaysDown, crash_relay, "the relay is down");
+    finds(Bug::Writes(Wrong::RelayOffers), |_| (), "is not on the relay");
+    let cut = |plan: &mut Plan| {
+        let kind = FaultKind::Partition { one: Host::Worker(0), other: Host::Relay, for_ms: 10_000_000 };
+        plan.faults = vec![Fault { at_ms: 10_500, kind }];
+    };
+    finds(Bug::NeverHeals, cut, "owes");
+}
+
+/// Coins are brought home, and those of the second job are the buyer's.
+fn bring_home(plan: &mut Plan) {
+    plan.coins = Some(Coins { every_s: 5, refunds: true });
+    plan.jobs[1].manner = Manner::CancelsLate;
+    plan.jobs[1].work_ms = 30_000;
+}
+
+#[test]
+fn coins_come_home_in_a_quiet_world() {
+    let mut plan = quiet(1);
+    bring_home(&mut plan);
+    let report = run(&plan, false);
+    assert_eq!(report.violations, Vec::<String>::new());
+    assert!(
+        report.counts["blocks sent"] >= 3 && report.counts["blocks received"] >= 3,
+        "{:?}",
+        report.counts
+    );
+}
+
+#[test]
+fn coins_that_go_astray_are_found() {
+    finds(Bug::SweepsAway, bring_home, "which sends to");
+    finds(Bug::SweepsAway, bring_home, "do not add up");
+    finds(Bug::ReceivesNothing, bring_home, "are still on");
+    finds(Bug::Writes(Wrong::WorkerEarns), bring_home, "which takes what is");
+    finds(Bug::Writes(Wrong::WorkerOwes), bring_home, "which gives away what was earned");
+    finds(Bug::Writes(Wrong::WorkerEnds), bring_home, ", while");
+}
+
+#[test]
+fn a_second_block_for_a_place_is_found() {
+    let change = |plan: &mut Plan| {
+        bring_home(plan);
+        plan.faults = vec![crash(40_000), crash(60_000)];
+    };
+    finds(Bug::CoinsForgotten, change, "in the place of");
+}
+
+fn crash_relay(plan: &mut Plan) {
+    let kind = FaultKind::Crash { host: Host::Relay, after_effects: 3, down_ms: 500, spared: 0 };
+    plan.faults = vec![Fault { at_ms: 12_000, kind }];
 }
 
 #[test]

@@ -7,7 +7,8 @@ use std::time::Duration;
 use nano_worker::nano::{Account, Amount, BlockHash};
 use nano_worker::protocol::{Job, JobId, Status};
 
-use crate::plan::{Bug, Fault, FaultKind, Host, Offer, Plan};
+use crate::bugs::Bug;
+use crate::plan::{Fault, FaultKind, Host, Offer, Plan};
 use crate::processes::Doom;
 use crate::world::World;
 
@@ -59,6 +60,7 @@ async fn story(world: &Arc<World>) -> Duration {
     for job in world.plan.jobs.clone() {
         world.start_buyer(job);
     }
+    world.start_refunding();
     for fault in world.plan.faults.clone() {
         if world.has_failed() {
             return Duration::ZERO;
@@ -70,7 +72,11 @@ async fn story(world: &Arc<World>) -> Duration {
         tokio::time::sleep(LOOK).await;
     }
     world.heal();
-    recover(world).await
+    let took = recover(world).await;
+    if !world.has_failed() {
+        world.bring_home().await;
+    }
+    took
 }
 
 async fn sleep_until(world: &World, at_ms: u64) {
@@ -189,7 +195,9 @@ impl World {
     /// From now on nothing goes wrong any more.
     fn heal(self: &Arc<Self>) {
         self.say(|| "all is well from now on".to_owned());
-        self.network.lock().unwrap().heal();
+        if !self.has_bug(Bug::NeverHeals) {
+            self.network.lock().unwrap().heal();
+        }
         {
             let mut troubles = self.lock_troubles();
             troubles.clocks_ms.clear();
@@ -253,8 +261,10 @@ impl World {
     fn unfinished(&self, index: usize, stolen: &BTreeSet<JobId>) -> Vec<String> {
         let stages = self.lock_oracle().stages[&index].clone();
         let waits = |stage: &str| matches!(stage, "fresh" | "quoted" | "awaiting" | "lapsed" | "ended");
-        let unfinished = stages.iter().filter(|(job, stage)| !waits(stage) && !stolen.contains(job));
-        unfinished.map(|(job, stage)| format!("worker {index} owes {job} something: {stage}")).collect()
+        let unfinished = stages.iter().filter(|(job, stage)| !waits(&stage.name) && !stolen.contains(job));
+        unfinished
+            .map(|(job, stage)| format!("worker {index} owes {job} something: {}", stage.name))
+            .collect()
     }
 }
 

@@ -13,10 +13,11 @@ use nano_worker::protocol::Timestamp;
 use nano_worker::store::{Disk, Flushed, Writes};
 use tokio::sync::broadcast;
 
+use crate::bugs::{self, Bug};
 use crate::log::Log;
 use crate::net::Network;
 use crate::oracle::Oracle;
-use crate::plan::{Broken, Bug, Host, Plan};
+use crate::plan::{Broken, Host, Plan};
 use crate::processes::{RelayProcess, WorkerProcess};
 use crate::rng::Rng;
 
@@ -170,7 +171,7 @@ impl World {
 
     fn disk(&self, host: Host) -> Disk {
         let (flush, watch) = (self.me(), self.me());
-        Disk::new(
+        let disk = Disk::new(
             move || match flush.upgrade() {
                 Some(world) => world.flush(host),
                 None => futures_util::future::pending().boxed(),
@@ -180,7 +181,11 @@ impl World {
                     world.became_durable(host, writes);
                 }
             },
-        )
+        );
+        match self.plan.bug {
+            Some(bug) => disk.spoilt(move |writes| bugs::spoil(bug, host, writes)),
+            None => disk,
+        }
     }
 
     /// Takes as long as a flush takes.
@@ -195,9 +200,14 @@ impl World {
             Host::Worker(_) => self.has_bug(Bug::WorkerSkipsBarrier),
             _ => self.has_bug(Bug::RelaySkipsBarrier),
         };
+        let fails = self.has_bug(match host {
+            Host::Worker(_) => Bug::WorkerDiskFails,
+            _ => Bug::RelayDiskFails,
+        });
         async move {
             tokio::time::sleep(Duration::from_micros(micros)).await;
             match life.is_some_and(|life| life.effect()) {
+                true if fails => Flushed::Failed,
                 true if pretends => Flushed::Pretended,
                 true => Flushed::Yes,
                 false => Flushed::Failed,

@@ -8,6 +8,7 @@ use nano_currency::{Account, Amount};
 use serde_json::Value;
 
 use crate::cli::CliError;
+use crate::cli::vault::Sealing;
 use crate::protocol::limits::REQUEST_PAYLOAD_BYTES_MAX;
 
 /// Numbers that `--help` explains.
@@ -175,6 +176,28 @@ pub(super) enum KeyCommand {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum WalletCommand {
+    /// Makes a seed
+    New {
+        /// The file, which must not be there yet
+        #[arg(long, default_value = "seed")]
+        out: PathBuf,
+        /// As a BIP-39 phrase of this many words instead of 64 hex digits
+        #[arg(long, value_name = "COUNT", value_parser = ["12", "24"])]
+        words: Option<String>,
+        #[command(flatten)]
+        sealing: Sealing,
+    },
+    /// Takes a seed that you have: 64 hex digits or a BIP-39 phrase, encrypted or not
+    Import {
+        /// The file it is in; - is standard input, or the terminal, which does not show it
+        #[arg(default_value = "-")]
+        from: String,
+        /// The file, which must not be there yet
+        #[arg(long, default_value = "seed")]
+        out: PathBuf,
+        #[command(flatten)]
+        sealing: Sealing,
+    },
     /// Prints the account's address
     Address,
     /// Shows what the account holds and what waits for it
@@ -197,17 +220,29 @@ pub(super) enum WalletCommand {
     },
     /// Lists the blocks that were signed here
     History,
-    /// Writes them as a table for bookkeepers
+    /// Writes them as a table for bookkeepers, or writes the seed to another file
     Export {
-        /// As comma-separated values, the only kind there is
-        #[arg(long, required = true)]
+        /// The blocks, as comma-separated values
+        #[arg(long, required_unless_present = "seed_itself", conflicts_with = "seed_itself")]
         csv: bool,
-        /// Where to; standard output unless given
+        /// The seed, encrypted or not
+        #[arg(long = "secret", id = "seed_itself", requires = "out")]
+        secret: bool,
+        /// Where to; the table goes to standard output unless given
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
+        #[command(flatten)]
+        sealing: Sealing,
     },
     /// Shows the address as a QR code
     Qr,
+}
+
+impl WalletCommand {
+    /// Whether it needs no account, no journal and no relay.
+    pub(super) const fn is_about_seeds(&self) -> bool {
+        matches!(self, Self::New { .. } | Self::Import { .. } | Self::Export { secret: true, .. })
+    }
 }
 
 /// The name of an offer or a job, in either dialect.

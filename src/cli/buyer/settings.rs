@@ -52,6 +52,7 @@ struct RawRelay {
 struct RawNano {
     network: Option<Field<String>>,
     seed: Option<Field<String>>,
+    seed_passphrase: Option<Field<String>>,
     rpc: Option<Field<Vec<String>>>,
     account_index: Option<Field<u64>>,
     work_servers: Option<Field<Vec<String>>>,
@@ -79,7 +80,7 @@ pub(super) struct Settings {
     pub(super) is_v0: bool,
     key: Option<Secret>,
     sealing_key: Option<Secret>,
-    seed: Option<Secret>,
+    pub(super) seed: Option<Secret>,
     rpc: Vec<String>,
     network: Network,
     state: PathBuf,
@@ -152,16 +153,20 @@ impl Settings {
         );
         let index = problems.number("nano.account_index", raw.nano.account_index, 0, 0..=u32::MAX.into());
         let key = Wanted { path: "relay.key", flag: ("--key", &flags.key), env: "BUYER_PRIVKEY" };
-        let key = key.find(&mut problems, raw.relay.key, base, env);
+        let key = key.find(&mut problems, raw.relay.key, base, env, None);
+        let passphrase = problems.take("nano.seed_passphrase", raw.nano.seed_passphrase);
+        let passphrase = passphrase.and_then(|text| {
+            problems.check("nano.seed_passphrase", SecretRef::parse_passphrase(&text, base))
+        });
         let sealing_key = Wanted {
             path: "relay.sealing_key",
             flag: ("--sealing-key", &flags.sealing_key),
             env: "BUYER_SEALING_PRIVKEY",
         };
-        let sealing_key = sealing_key.find(&mut problems, raw.relay.sealing_key, base, env);
+        let sealing_key = sealing_key.find(&mut problems, raw.relay.sealing_key, base, env, None);
         let seed = Wanted { path: "nano.seed", flag: ("--seed", &flags.seed), env: "NANO_SEED" };
         let seed_file = seed.file(raw.nano.seed.as_ref(), base, env);
-        let seed = seed.find(&mut problems, raw.nano.seed, base, env);
+        let seed = seed.find(&mut problems, raw.nano.seed, base, env, passphrase.as_ref());
         let dir = problems.take("state.dir", raw.state.dir).map(|dir| base.join(dir));
         let dir = flags.state.as_ref().map(|dir| here.join(dir)).or(dir);
         let found = policy::collect(&mut problems, raw.policy, base, seed_file.as_deref(), dir.as_deref());
@@ -283,17 +288,19 @@ impl Wanted<'_> {
         field: Option<Field<String>>,
         base: &Path,
         env: &Env,
+        passphrase: Option<&SecretRef>,
     ) -> Option<Secret> {
         let here = Path::new("");
         if let (name, Some(reference)) = self.flag {
             // Arguments can be seen by every user of the machine, so a flag takes references only.
-            let found = SecretRef::parse(reference, here).and_then(|reference| reference.resolve(env));
+            let found =
+                SecretRef::parse(reference, here).and_then(|reference| reference.unseal(env, passphrase));
             return problems.check(name, found);
         }
         if let Some(value) = env.get(self.env) {
-            return problems.check(self.env, secret::from_env_value(&value, here, env));
+            return problems.check(self.env, secret::from_env_value(&value, here, env, passphrase));
         }
-        problems.secret(self.path, field, base, env)
+        problems.sealed(self.path, field, base, env, passphrase)
     }
 }
 

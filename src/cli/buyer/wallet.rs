@@ -54,7 +54,12 @@ pub(super) async fn run(
             let rows = values(&buyer.blocks(index).map_err(failure)?);
             output.answer(table(&rows), || json!({ "blocks": rows }));
         }
-        WalletCommand::Export { csv: _, out } => {
+        WalletCommand::New { .. }
+        | WalletCommand::Import { .. }
+        | WalletCommand::Export { secret: true, .. } => {
+            return Err(CliError::usage("this command needs no journal"));
+        }
+        WalletCommand::Export { out, .. } => {
             let rows = values(&buyer.blocks(index).map_err(failure)?);
             return export(&rows, out.as_deref(), output);
         }

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
+use crate::cli::vault::Sealing;
 use crate::nano::Account;
 use crate::protocol::JobId;
 
@@ -131,6 +132,18 @@ pub(super) enum Wallet {
         words: Option<String>,
         #[command(flatten)]
         new: NewSecret,
+        #[command(flatten)]
+        sealing: Sealing,
+    },
+    /// Take a seed that you have: 64 hex digits or a BIP-39 phrase, encrypted or not.
+    Import {
+        /// The file it is in; - is standard input, or the terminal, which does not show it.
+        #[arg(default_value = "-")]
+        from: String,
+        #[command(flatten)]
+        new: NewSecret,
+        #[command(flatten)]
+        sealing: Sealing,
     },
     /// Print the address of an index.
     Address {
@@ -158,14 +171,19 @@ pub(super) enum Wallet {
     },
     /// List the blocks that were made for this.
     History,
-    /// Write them as a table for bookkeepers.
+    /// Write them as a table for bookkeepers, or write the seed to another file.
     Export {
-        /// As comma-separated values, the only kind there is.
-        #[arg(long, required = true)]
+        /// The blocks, as comma-separated values.
+        #[arg(long, required_unless_present = "seed", conflicts_with = "seed")]
         csv: bool,
-        /// Where to; standard output unless given.
+        /// The seed, encrypted or not.
+        #[arg(long, requires = "out")]
+        seed: bool,
+        /// Where to; the table goes to standard output unless given.
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
+        #[command(flatten)]
+        sealing: Sealing,
     },
     /// Show an address as a QR code.
     Qr {

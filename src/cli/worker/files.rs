@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::exit::{Exit, Failure};
-use crate::config::{Env, Problems, SecretRef};
+use super::output::warn;
+use crate::cli::vault;
+use crate::config::{Problems, Secret, SecretError, SecretRef};
 use crate::worker::{Settings, settings};
 
 /// The text of the configuration and the directory its paths start from.
@@ -41,7 +43,24 @@ pub(super) fn base_of(path: &Path) -> Result<PathBuf, Failure> {
 /// Reads and resolves the configuration.
 pub(super) fn settings(path: &Path) -> Result<Settings, Failure> {
     let Written { text, base } = read(path)?;
-    settings::parse(&text, &base, &Env::system()).map_err(|problems| wrong(path, &problems))
+    let env = vault::env();
+    if let Some(warning) = vault::warning(&env) {
+        warn(warning);
+    }
+    settings::parse(&text, &base, &env).map_err(|problems| wrong(path, &problems))
+}
+
+/// The seed as it was written, whatever else is wrong with the configuration.
+pub(super) fn seed(path: &Path) -> Result<Secret, Failure> {
+    let Written { text, base } = read(path)?;
+    let document: toml::Table = text.parse().unwrap_or_default();
+    let written = |key: &str| document.get("nano")?.get(key)?.as_str();
+    let failed = |error: SecretError| Failure::new(Exit::Config, error);
+    let passphrase = written("seed_passphrase").map(|text| SecretRef::parse_passphrase(text, &base));
+    let passphrase = passphrase.transpose().map_err(failed)?;
+    let seed = written("seed").ok_or_else(|| Failure::text(Exit::Config, "nano.seed names no seed"))?;
+    let seed = SecretRef::parse(seed, &base).and_then(|seed| seed.unseal(&vault::env(), passphrase.as_ref()));
+    seed.map_err(failed)
 }
 
 /// All problems of a configuration, as a failure.

@@ -9,17 +9,24 @@ use super::args::{Key, NewSecret, Wallet};
 use super::exit::{Exit, Failure};
 use super::output::Output;
 use super::{ask, coins, files, rescan};
+use crate::cli::vault::{self, Sealing, VaultError};
+use crate::config::Secret;
 use crate::edge::Entropy;
 use crate::nano::Seed;
 use crate::protocol::signing::Signer;
 
 pub(super) fn wallet(config: &Path, verb: Wallet, out: Output) -> Result<Exit, Failure> {
     match verb {
-        Wallet::New { words, new } => {
+        Wallet::New { words, new, sealing } => {
             let file = target(config, &new, ("nano", "seed"))?;
-            let text = new_seed(words.as_deref())?;
-            let account = Seed::parse(&text).and_then(|seed| seed.account(0)).map_err(Failure::other)?;
-            keep(&file, &text, new.show, ("first_account", json!(account)), out)
+            keep_seed(&file, &vault::new_seed(words.as_deref()).map_err(failed)?, new.show, &sealing, out)
+        }
+        Wallet::Import { from, new, sealing } => {
+            let file = target(config, &new, ("nano", "seed"))?;
+            keep_seed(&file, &vault::bring(&from).map_err(failed)?, new.show, &sealing, out)
+        }
+        Wallet::Export { seed: true, out: Some(file), sealing, .. } => {
+            keep_seed(&file, &files::seed(config)?, false, &sealing, out)
         }
         Wallet::Address { index } => address(config, index, out),
         Wallet::List => ask::invoices(config, out),
@@ -27,7 +34,7 @@ pub(super) fn wallet(config: &Path, verb: Wallet, out: Output) -> Result<Exit, F
         Wallet::Receive { dry_run } => coins::receive(config, dry_run, out),
         Wallet::Sweep { to, owed } => coins::sweep(config, to, owed, out),
         Wallet::History => coins::history(config, out),
-        Wallet::Export { csv: _, out: file } => coins::export(config, file.as_deref(), out),
+        Wallet::Export { out: file, .. } => coins::export(config, file.as_deref(), out),
         Wallet::Qr { of } => coins::qr(config, of, out),
         Wallet::Rescan { gap } => rescan::run(config, gap, out),
     }
@@ -39,7 +46,8 @@ pub(super) fn key(config: &Path, verb: Key, out: Output) -> Result<Exit, Failure
             let file = target(config, &new, ("relay", "key"))?;
             let text = new_hex();
             let public = Signer::parse(&text).map_err(Failure::other)?.public_key();
-            keep(&file, &text, new.show, ("public_key", json!(public)), out)
+            let line = Zeroizing::new(format!("{}\n", text.as_str()));
+            keep(&file, &line, new.show.then_some(text.as_str()), ("public_key", json!(public)), out)
         }
         Key::Show => {
             let public = files::settings(config)?.signer.public_key();
@@ -64,13 +72,20 @@ fn target(config: &Path, new: &NewSecret, (table, key): (&str, &str)) -> Result<
     }
 }
 
-fn new_seed(words: Option<&str>) -> Result<Zeroizing<String>, Failure> {
-    let entropy = Zeroizing::new(Entropy::system().bytes::<32>());
-    match words {
-        None => Ok(new_hex()),
-        Some("12") => Seed::phrase(&entropy[..16]).map_err(Failure::other),
-        Some(_) => Seed::phrase(&*entropy).map_err(Failure::other),
-    }
+fn keep_seed(
+    file: &Path,
+    seed: &Secret,
+    show: bool,
+    sealing: &Sealing,
+    out: Output,
+) -> Result<Exit, Failure> {
+    let account = Seed::parse(seed.expose()).and_then(|seed| seed.account(0)).map_err(Failure::other)?;
+    let content = vault::content(seed, sealing).map_err(failed)?;
+    keep(file, &content, show.then_some(seed.expose()), ("first_account", json!(account)), out)
+}
+
+fn failed(error: VaultError) -> Failure {
+    Failure::text(Exit::Config, error.text())
 }
 
 fn new_hex() -> Zeroizing<String> {
@@ -81,18 +96,17 @@ fn new_hex() -> Zeroizing<String> {
 /// The secret itself is shown only to who asks for it.
 fn keep(
     file: &Path,
-    text: &str,
-    show: bool,
+    content: &str,
+    shown: Option<&str>,
     (name, public): (&str, Value),
     out: Output,
 ) -> Result<Exit, Failure> {
-    let line = Zeroizing::new(format!("{text}\n"));
-    files::write_new(file, line.as_bytes())?;
-    let shown = if show { format!("\n{text}") } else { String::new() };
+    files::write_new(file, content.as_bytes())?;
     let mut answer = json!({ "written": file, name: public });
-    if show {
+    if let Some(text) = shown {
         answer["secret"] = json!(text);
     }
+    let shown = shown.map(|text| format!("\n{text}")).unwrap_or_default();
     let plain = public_text(&answer[name]);
     let label = name.replace('_', " ");
     out.answer(

@@ -59,6 +59,9 @@ pub fn main() -> ExitCode {
         return ended;
     }
     crate::points::arm();
+    if let Err(error) = super::shield::raise() {
+        output::warn(format_args!("warning: the memory of this process can be read by others: {error}"));
+    }
     // Whatever is made from here on is for its owner alone.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let args = Args::parse();

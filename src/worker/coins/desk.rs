@@ -78,7 +78,7 @@ impl Purse {
             Errand::Sweep { to, owed, dry_run } => {
                 whose::ensure_looked(&self.store)?;
                 let to = to.or(self.settings.sweep_to).ok_or(CoinsError::NoDestination)?;
-                whose::ensure_elsewhere(&self.store, &self.seed, self.index_start, to)?;
+                self.elsewhere.ensure(&self.store, &self.seed, to)?;
                 Ok(self.round(Some(to), owed, dry_run, tell).await?.to_json(dry_run))
             }
             Errand::Refund { job, to, dry_run } => {
@@ -137,7 +137,7 @@ pub(in crate::worker) async fn on_schedule(purse: Option<Arc<Purse>>, stop: Canc
                     if let Err(error) = purse.bring().await {
                         let cause = std::error::Error::source(&error).map(ToString::to_string);
                         tracing::warn!(%error, cause, "coins were not brought home");
-                        LOOK
+                        LOOK.min(every)
                     } else {
                         every
                     }
@@ -149,6 +149,7 @@ pub(in crate::worker) async fn on_schedule(purse: Option<Arc<Purse>>, stop: Canc
         }
     };
     tokio::select! {
+        biased;
         () = rounds => {}
         () = stop.cancelled() => {}
     }

@@ -1,5 +1,7 @@
 //! Which of our accounts may be touched, and for whom their coins are.
 
+use std::sync::{Mutex, PoisonError};
+
 use nano_currency::{Account, Seed};
 use serde::Serialize;
 
@@ -27,7 +29,7 @@ pub(super) struct Own {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Claim {
-    /// The job is open: nothing is touched.
+    /// The job is open, or not one that this worker serves: nothing is touched.
     Open,
     /// They were earned.
     Ours,
@@ -72,9 +74,9 @@ fn claim(store: &Store, job: Option<JobId>) -> Result<Claim, StoreError> {
     let Some(job) = job else { return Ok(Claim::Ours) };
     match JOBS.get(store, &job)? {
         Some(record) => Ok(of_stage(&record.stage)),
-        // Seen in the look, and perhaps yet to be heard of.
-        None if memory::fact(store, fact::SYNCED)?.is_none() => Ok(Claim::Open),
-        None => Ok(Claim::Ours),
+        // Seen in the look and yet to be heard of, or another worker's of the same seed: its address
+        // is noted, and only who serves the job knows whether it has ended.
+        None => Ok(Claim::Open),
     }
 }
 
@@ -102,17 +104,41 @@ pub(super) fn ensure_elsewhere(
     index_start: u32,
     to: Account,
 ) -> Result<(), CoinsError> {
-    if INVOICES.contains(store, &memory::account_key(&to))? {
-        return Err(CoinsError::OurInvoice(to));
+    Elsewhere::new(index_start, AHEAD).ensure(store, seed, to)
+}
+
+/// [`ensure_elsewhere`] for whoever asks again and again about the same account.
+#[derive(Debug)]
+pub(super) struct Elsewhere {
+    index_start: u32,
+    /// How far beyond the next index it looks.
+    gap: u32,
+    /// The account of last time, and before which index it is none of ours.
+    cleared: Mutex<Option<(Account, u32)>>,
+}
+
+impl Elsewhere {
+    pub(super) const fn new(index_start: u32, gap: u32) -> Self {
+        Self { index_start, gap, cleared: Mutex::new(None) }
     }
-    let next =
-        memory::fact(store, fact::NEXT_INDEX)?.and_then(|text| text.parse().ok()).unwrap_or(index_start);
-    for index in next.max(index_start)..next.max(index_start).saturating_add(AHEAD) {
-        if seed.account(index)? == to {
+
+    pub(super) fn ensure(&self, store: &Store, seed: &Seed, to: Account) -> Result<(), CoinsError> {
+        if INVOICES.contains(store, &memory::account_key(&to))? {
             return Err(CoinsError::OurInvoice(to));
         }
+        let next = memory::fact(store, fact::NEXT_INDEX)?.and_then(|text| text.parse().ok());
+        let next = next.unwrap_or(self.index_start).max(self.index_start);
+        let end = next.saturating_add(self.gap);
+        let mut cleared = self.cleared.lock().unwrap_or_else(PoisonError::into_inner);
+        let from = cleared.filter(|(known, _)| *known == to).map_or(next, |(_, before)| next.max(before));
+        for index in from..end {
+            if seed.account(index)? == to {
+                return Err(CoinsError::OurInvoice(to));
+            }
+        }
+        *cleared = Some((to, end));
+        Ok(())
     }
-    Ok(())
 }
 
 /// Whether a job ended with an error: then sending back is the seller's to decide.

@@ -37,6 +37,7 @@ pub(super) struct RawRelay {
 pub(super) struct RawNano {
     pub(super) network: Option<Field<String>>,
     pub(super) seed: Option<Field<String>>,
+    pub(super) seed_passphrase: Option<Field<String>>,
     pub(super) rpc: Option<Field<Vec<String>>>,
     pub(super) account_index_start: Option<Field<u64>>,
     pub(super) index_gap: Option<Field<u64>>,

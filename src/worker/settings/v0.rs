@@ -59,7 +59,7 @@ struct KeyShape;
 impl Resolver<'_> {
     /// The key that signs, and its secret half for /v0.
     pub(super) fn signing(&mut self, field: Option<Field<String>>) -> Option<(Signer, Zeroizing<[u8; 32]>)> {
-        let secret = self.secret("relay.key", "SELLER_PRIVKEY", field, "key = \"file:seller.key\"")?;
+        let secret = self.secret("relay.key", "SELLER_PRIVKEY", field, "key = \"file:seller.key\"", None)?;
         let signed = match seed_of(secret.expose()) {
             // What is no key at all is explained as it always was.
             Err(KeyShape) => Signer::parse(secret.expose()).and(Err(SecretKeyError::Shape)),
@@ -92,7 +92,7 @@ impl Resolver<'_> {
             }
             "v0" => {
                 let hint = "sealing_key = \"file:sealing.key\"";
-                let secret = self.secret("relay.sealing_key", "SELLER_SEALING_PRIVKEY", sealing, hint);
+                let secret = self.secret("relay.sealing_key", "SELLER_SEALING_PRIVKEY", sealing, hint, None);
                 let sealing = secret.and_then(|secret| self.sealing(&secret));
                 let keys = BotKeys::from_seeds(signing?, &*sealing?);
                 Some(Dialect::V0(BazaarSettings { keys, rates: rates? }))

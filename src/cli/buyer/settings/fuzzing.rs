@@ -6,8 +6,10 @@ use super::*;
 pub(crate) fn buyer_settings(text: &str, base: &Path, env: &Env) -> Result<(), Problems> {
     let flags = Flags {
         config: None,
+        dialect: None,
         relay: None,
         key: None,
+        sealing_key: None,
         seed: None,
         rpc: Vec::new(),
         network: None,

@@ -12,7 +12,7 @@ use super::ask::{self, Answer};
 use super::exit::{Exit, Failure};
 use super::output::Output;
 use super::{block_on, files};
-use crate::config::{Env, Problems};
+use crate::config::Problems;
 use crate::worker::executor::HandlerKind;
 use crate::worker::report::Question;
 use crate::worker::{Settings, settings};
@@ -79,7 +79,7 @@ pub(super) fn run(config: &Path, out: Output) -> Result<Exit, Failure> {
 async fn look(config: &Path) -> Result<Vec<Finding>, Failure> {
     let files::Written { text, base } = files::read(config)?;
     let mut findings = Vec::new();
-    match settings::parse(&text, &base, &Env::system()) {
+    match settings::parse(&text, &base, &crate::cli::vault::env()) {
         Err(problems) => {
             findings.extend(problem_findings(&problems));
             let dir = files::state_dir(config)?;
