@@ -3,6 +3,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "common/bot_seller.rs"]
+mod bot_seller;
+#[path = "buyer/bots.rs"]
+mod bots;
 #[path = "buyer/command.rs"]
 mod command;
 #[path = "buyer/kills.rs"]

@@ -28,6 +28,8 @@ mod requests;
 mod retention;
 #[path = "relay/sale.rs"]
 mod sale;
+#[path = "relay/sodium.rs"]
+mod sodium;
 #[path = "relay/support.rs"]
 mod support;
 #[path = "relay/table.rs"]

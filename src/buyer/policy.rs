@@ -242,7 +242,9 @@ mod tests {
 
     #[test]
     fn each_rule_forbids_by_its_name() {
-        let table: &[(&[(u8, Option<u8>, u128)], Spend, &str)] = &[
+        /// What was spent before (seller, job, raw), what is to be spent, and the rule that forbids it.
+        type Row = (&'static [(u8, Option<u8>, u128)], Spend, &'static str);
+        let table: &[Row] = &[
             (&[], spend(1, 50), ""),
             (&[], spend(1, 51), "policy.per_job"),
             (&[], spend(3, 1), "policy.seller"),

@@ -38,7 +38,7 @@ pub enum SealError {
     TooShort,
     /// Not for a reason that could be ours.
     #[error("it cannot be encrypted")]
-    Seal(#[source] EncryptError),
+    Seal(#[source] Box<EncryptError>),
 }
 
 /// The shortest passphrase that a new file gets: guessing six random words takes a bank's budget,
@@ -63,7 +63,7 @@ pub fn seal(secret: &str, passphrase: &Secret) -> Result<String, SealError> {
     let mut recipient = scrypt::Recipient::new(handed_over(passphrase));
     recipient.set_work_factor(WORK_FACTOR);
     let line = Zeroizing::new(format!("{secret}\n"));
-    age::encrypt_and_armor(&recipient, line.as_bytes()).map_err(SealError::Seal)
+    age::encrypt_and_armor(&recipient, line.as_bytes()).map_err(|error| SealError::Seal(Box::new(error)))
 }
 
 /// Opens a sealed secret.

@@ -69,6 +69,7 @@ impl Run {
 
 fn runs() -> Vec<Run> {
     let points = POINTS.iter().map(|point| point.name).filter(|name| name.starts_with("buyer/"));
+    let points = points.filter(|name| !crate::bot_buyers::is_bots(name));
     points
         .flat_map(|point| {
             let passes =

@@ -13,6 +13,9 @@
 )]
 
 mod bazaar;
+mod bot_buyers;
+#[path = "../common/bot_seller.rs"]
+mod bot_seller;
 mod buyers;
 mod lane;
 mod oracle;

@@ -156,11 +156,14 @@ mod tests {
     fn a_new_process_has_one_and_a_rested_one_its_burst() {
         let (limiter, start) = (limiter(), monotonic());
         let take = |at: Duration| limiter.take(Bucket::Writes, start + at).unwrap();
-        assert_eq!([take(MS * 0), take(MS * 0)], [MS * 0, MS * 550]);
+        assert_eq!([take(Duration::ZERO), take(Duration::ZERO)], [Duration::ZERO, MS * 550]);
         let rested = MS * 60_000;
         let waits: Vec<Duration> = (0..6).map(|_| take(rested)).collect();
-        assert_eq!(waits, [MS * 0, MS * 0, MS * 0, MS * 0, MS * 550, MS * 1_100]);
-        assert_eq!(limiter.take(Bucket::Poll, start), Ok(MS * 0), "each kind has its own line");
+        assert_eq!(
+            waits,
+            [Duration::ZERO, Duration::ZERO, Duration::ZERO, Duration::ZERO, MS * 550, MS * 1_100]
+        );
+        assert_eq!(limiter.take(Bucket::Poll, start), Ok(Duration::ZERO), "each kind has its own line");
     }
 
     #[test]
@@ -181,7 +184,7 @@ mod tests {
         assert!((MS * 120..=MS * 220).contains(&wait), "{wait:?}");
         let free = Limiter::new(Rates::UNLIMITED);
         free.refused(Bucket::Poll, MS * 3_000);
-        assert_eq!(free.take(Bucket::Poll, monotonic()), Ok(MS * 0));
+        assert_eq!(free.take(Bucket::Poll, monotonic()), Ok(Duration::ZERO));
     }
 
     proptest! {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::protocol::Timestamp;
+use crate::protocol::v0::limits::SEALED_BYTES_MAX;
 use crate::protocol::v0::lists::{Fetched, JobQuery, Params, PayloadQuery, PollQuery, Role};
 use crate::protocol::v0::payload::{Kind, Sealed};
 use crate::protocol::v0::poll::{Stream, Window, window};
@@ -180,6 +181,17 @@ async fn lists_have_what_they_should(storage: &dyn Storage) {
     assert_eq!(names(1, JobQuery { statuses: vec![Status::Paid], ..sold }).await, "");
     assert_eq!(storage.unpaid(bot(1).bot_id).await.unwrap().len(), 4);
     payloads_are_fetched(storage).await;
+    the_largest_payload_comes_back(storage).await;
+}
+
+async fn the_largest_payload_comes_back(storage: &dyn Storage) {
+    let mut change = requested("large", 9);
+    let largest = "A".repeat(SEALED_BYTES_MAX / 3 * 4);
+    change.payload.iter_mut().for_each(|payload| payload.ciphertext_b64.clone_from(&largest));
+    put(storage, change.clone()).await;
+    let id = PayloadId::new("pay_large");
+    let found = storage.fetch(bot(1).bot_id, &id, now()).await.unwrap();
+    assert_eq!(found, Found::Yours(Box::new(change.payload.unwrap())));
 }
 
 async fn payloads_are_fetched(storage: &dyn Storage) {
