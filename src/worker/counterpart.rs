@@ -17,7 +17,7 @@ use super::v0::bazaar::Bazaar;
 use super::v0::news::News;
 use super::v0::stalls;
 use super::watch;
-use crate::client::{RelayUrlError, socket, v0};
+use crate::client::{Hint, RelayUrlError, socket, v0};
 use crate::edge::{Entropy, Tasks};
 use crate::protocol::OfferId;
 use crate::store::{Store, StoreError};
@@ -52,6 +52,29 @@ impl Counterpart {
             }
         })
     }
+}
+
+/// Listens for the relay's wake-ups until `shutdown`, connecting again and again.
+///
+/// # Errors
+/// If the relay's address cannot be used.
+pub fn hints(
+    settings: &Settings,
+    parts: &Parts,
+    hints: mpsc::Sender<Hint>,
+    shutdown: CancellationToken,
+) -> Result<impl Future<Output = ()> + use<>, RelayUrlError> {
+    let (line, bot) = match &settings.dialect {
+        Dialect::V1 => (Some(parts.client(settings)?), None),
+        Dialect::V0(bot) => (None, Some(parts.bot(settings, bot)?)),
+    };
+    Ok(async move {
+        if let Some(client) = line {
+            socket::run(client, hints, shutdown).await;
+        } else if let Some(client) = bot {
+            v0::stream::run(client, hints, shutdown).await;
+        }
+    })
 }
 
 /// What is known of the offers that were registered before, without asking anybody.

@@ -89,6 +89,7 @@ pub(crate) mod fuzzing;
 
 mod outage;
 
+pub use counterpart::hints;
 pub use daemon::{recover_once, run, run_on};
 pub use failure::StartError;
 pub use look::{Looked, Seen};

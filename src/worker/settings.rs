@@ -16,7 +16,7 @@ use std::time::Duration;
 use nano_currency::{Amount, Network, Seed};
 
 use self::raw::{Raw, RawBackup, RawHandler, RawOffer};
-pub use self::v0::{BazaarSettings, Dialect};
+pub use self::v0::{BazaarSettings, Dialect, KeyShape, bot_keys};
 use super::backups::BackupSettings;
 use super::coins::WalletSettings;
 use super::executor::{Handler, HandlerKind, Limits};

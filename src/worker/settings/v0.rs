@@ -54,7 +54,15 @@ impl Promise {
 /// A key is 64 hex digits, or base64url as the deployed client writes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a private key is 64 hex digits, or 32 bytes in base64url")]
-struct KeyShape;
+pub struct KeyShape;
+
+/// A bot from the texts of its two secrets.
+///
+/// # Errors
+/// If one is no key.
+pub fn bot_keys(signing: &str, sealing: &str) -> Result<BotKeys, KeyShape> {
+    Ok(BotKeys::from_seeds(&*seed_of(signing)?, &*seed_of(sealing)?))
+}
 
 impl Resolver<'_> {
     /// The key that signs, and its secret half for /v0.

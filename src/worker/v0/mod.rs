@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`ticket`] what /v0 calls a job and how the machine sees it, [`result`] what goes
 //! into a sealed payload, [`bazaar`] one function per effect, [`letters`] sealed texts, [`news`] poll,
-//! persist, acknowledge, [`stalls`] offers.
+//! persist, acknowledge, [`steps`] the same by hand, [`stalls`] offers.
 //!
 //! Architecture invariant: nothing here decides about jobs. A charge is the machine's quote, the
 //! relay's PAID is its lock, a reissued charge its revival; what has no counterpart in /v0 (accepting
@@ -16,9 +16,11 @@ pub(super) mod news;
 
 pub(super) mod result;
 
+mod steps;
+
 pub(super) mod stalls;
 
 mod ticket;
 
 pub use stalls::Stall;
-pub use ticket::{Shown, Ticket, job_id};
+pub use ticket::{NAME_PREFIX, Shown, Ticket, job_id};

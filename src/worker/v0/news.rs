@@ -48,7 +48,7 @@ const OVERDUE_MAX: usize = 50;
 const OVERDUE_AFTER: Duration = Duration::from_secs(2);
 
 /// The log of a relay of /v0 has no epoch; this stands for it in our own facts.
-const EPOCH: &str = "v0";
+pub(super) const EPOCH: &str = "v0";
 
 /// What the poller needs.
 #[derive(Debug)]
@@ -70,7 +70,7 @@ pub(super) struct Round {
     pub(super) last: Option<u64>,
     /// Whether there is certainly more.
     pub(super) more: bool,
-    open: usize,
+    pub(super) open: usize,
 }
 
 impl News {
@@ -233,7 +233,7 @@ impl News {
     }
 
     /// What is acknowledged here is durable.
-    async fn acknowledge(&self, up_to: u64) -> Result<(), CallError> {
+    pub(super) async fn acknowledge(&self, up_to: u64) -> Result<(), CallError> {
         crash_point!("worker/bazaar/ack");
         let answer = self.bazaar.client.ack(up_to).await;
         crash_point!("worker/bazaar/acked");
@@ -424,7 +424,7 @@ impl News {
         }
     }
 
-    async fn hand_over(&self, heard: Vec<Heard>) -> Result<usize, RoundError> {
+    pub(super) async fn hand_over(&self, heard: Vec<Heard>) -> Result<usize, RoundError> {
         if heard.is_empty() {
             return Ok(0);
         }

@@ -11,6 +11,9 @@ use sha2::{Digest as _, Sha256};
 use crate::protocol::v0::{self, BotId, Moment};
 use crate::protocol::{Job, JobId, OfferId, PublicKey, Status};
 
+/// How buyers' clients begin the names of their jobs; none of ours begins so.
+pub const NAME_PREFIX: &str = "job_";
+
 /// What only /v0 says of a job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ticket {
