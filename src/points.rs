@@ -147,6 +147,7 @@ pub const POINTS: &[Point] = &[
     at("worker/bazaar/refused", "the relay has the message, the worker has not noted it"),
     at("worker/bazaar/mark", "before a job is marked as paid"),
     at("worker/bazaar/marked", "the job is marked as paid, the worker has not noted it"),
+    at("worker/bazaar/linked", "a long result is where it is served, and its link not yet sent"),
     at("worker/bazaar/part", "before a part of a result is sent"),
     at("worker/bazaar/parted", "the relay has a part of the result"),
     at("worker/bazaar/deliver", "before the deliverable is sent"),

@@ -48,7 +48,14 @@ impl Counterpart {
             Dialect::V0(bot) => {
                 let client = parts.bot(settings, bot)?;
                 let (store, holder) = (Arc::clone(store), holder.to_owned());
-                Self::V0(Arc::new(Bazaar::new(client, store, holder, settings.quote_ttl, entropy)))
+                Self::V0(Arc::new(Bazaar::new(
+                    client,
+                    store,
+                    holder,
+                    settings.quote_ttl,
+                    bot.links.clone(),
+                    entropy,
+                )))
             }
         })
     }

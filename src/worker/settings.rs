@@ -143,7 +143,9 @@ impl Resolver<'_> {
         let relay_url = self.relay_url(raw.relay.url);
         let signing = self.signing(raw.relay.key);
         let seed_of_key = signing.as_ref().map(|(_, seed)| &**seed);
-        let dialect = self.dialect(seed_of_key, raw.relay.dialect, raw.relay.sealing_key, raw.relay.pace);
+        let links = self.links(raw.results);
+        let relay = (raw.relay.dialect, raw.relay.sealing_key, raw.relay.pace);
+        let dialect = self.dialect(seed_of_key, relay, links);
         let signer = signing.map(|(signer, _)| signer);
         let network = self.network(raw.nano.network);
         let seed = self.seed(raw.nano.seed, raw.nano.seed_passphrase);

@@ -18,27 +18,34 @@ use crate::process::secret;
 use crate::world::{OfferText, PRICE, Process, World};
 
 fn bot(world: &World, number: u8) -> BotClient {
+    bot_at(world, number, Rates::UNLIMITED)
+}
+
+pub(crate) fn bot_at(world: &World, number: u8, rates: Rates) -> BotClient {
     let url = format!("http://{}", world.relay_address);
     let keys = BotKeys::from_seeds(&[number; 32], &[number + 100; 32]);
-    BotClient::new(&url, keys, Rates::UNLIMITED, Clock::system(), Entropy::system()).unwrap()
+    BotClient::new(&url, keys, rates, Clock::system(), Entropy::system()).unwrap()
 }
 
 /// A world with a seller that is a bot, and a bot that buys.
-struct Bazaar {
-    world: World,
-    buyer: BotClient,
-    seller: BotClient,
+pub(crate) struct Bazaar {
+    pub(crate) world: World,
+    pub(crate) buyer: BotClient,
+    pub(crate) seller: BotClient,
 }
 
 impl Bazaar {
-    async fn new() -> Self {
-        let world = World::new().await;
+    pub(crate) async fn new() -> Self {
+        Self::over(World::new().await).await
+    }
+
+    pub(crate) async fn over(world: World) -> Self {
         let (buyer, seller) = (bot(&world, 2), bot(&world, 1));
         buyer.register().await.unwrap();
         Self { world, buyer, seller }
     }
 
-    fn configure(&self, rest: &str, offer: &str) -> PathBuf {
+    pub(crate) fn configure(&self, rest: &str, offer: &str) -> PathBuf {
         let text = OfferText {
             offer: format!("price_raw = \"{PRICE}\"\ntags = [\"text\"]\n{offer}"),
             rest: rest.to_owned(),
@@ -52,12 +59,12 @@ impl Bazaar {
         config
     }
 
-    fn start(&self, rest: &str) -> Process {
+    pub(crate) fn start(&self, rest: &str) -> Process {
         let config = self.configure(rest, "");
         self.world.run_worker("bot", &config)
     }
 
-    async fn offer(&self) -> Offer {
+    pub(crate) async fn offer(&self) -> Offer {
         self.world
             .eventually("an offer", async || {
                 self.buyer.offers(&OffersQuery::default()).await.ok()?.offers.into_iter().next()
@@ -65,7 +72,7 @@ impl Bazaar {
             .await
     }
 
-    fn sealed(&self, job: &JobId, body: &str) -> Sealed {
+    pub(crate) fn sealed(&self, job: &JobId, body: &str) -> Sealed {
         let (payload_id, recipient_key) =
             (PayloadId::new(format!("pay_{job}")), self.seller.keys().sealing_key());
         let address = Address {
@@ -78,18 +85,18 @@ impl Bazaar {
         write(self.buyer.keys(), address, body, self.buyer.now(), &Entropy::system().bytes()).unwrap()
     }
 
-    async fn ask(&self, name: &str, body: &str) -> Job {
+    pub(crate) async fn ask(&self, name: &str, body: &str) -> Job {
         let job_id = JobId::new(name);
         self.ask_with(name, self.sealed(&job_id, body)).await
     }
 
-    async fn ask_with(&self, name: &str, request_payload: Sealed) -> Job {
+    pub(crate) async fn ask_with(&self, name: &str, request_payload: Sealed) -> Job {
         let offer_id = self.offer().await.offer_id;
         let draft = JobDraft { job_id: JobId::new(name), offer_id, request_payload, job_expires_at: None };
         self.buyer.create_job(&draft).await.unwrap()
     }
 
-    async fn reaches(&self, job: &Job, status: Status) -> Job {
+    pub(crate) async fn reaches(&self, job: &Job, status: Status) -> Job {
         self.world
             .eventually(status.name(), async || {
                 let job = self.buyer.job(&job.job_id).await.ok()?;
@@ -99,7 +106,7 @@ impl Bazaar {
     }
 
     /// The charged job, once a careful buyer would pay it.
-    async fn charged(&self, job: &Job) -> Job {
+    pub(crate) async fn charged(&self, job: &Job) -> Job {
         let job = self.reaches(job, Status::ChargeCreated).await;
         let key = self.buyer.bot(&job.seller_bot_id).await.unwrap().signing_pubkey_ed25519;
         let payable = charge::verify(&job, self.buyer.bot_id(), &key, self.buyer.now()).unwrap();
@@ -107,12 +114,12 @@ impl Bazaar {
         job
     }
 
-    fn pay(&self, job: &Job, amount: Amount) -> String {
+    pub(crate) fn pay(&self, job: &Job, amount: Amount) -> String {
         self.world.node.fund(&account(job), amount).unwrap().to_string()
     }
 
     /// Everything that the seller has sealed for the buyer about a job, in the order of its names.
-    async fn letters(&self, job: &Job) -> Vec<(PayloadId, Kind, String)> {
+    pub(crate) async fn letters(&self, job: &Job) -> Vec<(PayloadId, Kind, String)> {
         let query = PayloadsQuery {
             status: Fetched::All,
             job_id: Some(job.job_id.clone()),
@@ -130,27 +137,27 @@ impl Bazaar {
         letters
     }
 
-    async fn delivered(&self, job: &Job) -> String {
+    pub(crate) async fn delivered(&self, job: &Job) -> String {
         let job = self.reaches(job, Status::Delivered).await;
         let letters = self.letters(&job).await;
         let [(_, Kind::Deliverable, body)] = letters.as_slice() else { panic!("{letters:?}") };
         body.clone()
     }
 
-    async fn buy(&self, name: &str) -> String {
+    pub(crate) async fn buy(&self, name: &str) -> String {
         let job = self.charged(&self.ask(name, "four words are here").await).await;
         self.pay(&job, PRICE);
         self.delivered(&job).await
     }
 
-    fn total_paid(&self, job: &Job) -> Amount {
+    pub(crate) fn total_paid(&self, job: &Job) -> Amount {
         self.world
             .node
             .with(|node, _| node.ledger.receivables(&account(job)).map(|(_, entry)| entry.amount).sum())
     }
 }
 
-fn account(job: &Job) -> Account {
+pub(crate) fn account(job: &Job) -> Account {
     job.charge.as_ref().unwrap().address.parse().unwrap()
 }
 

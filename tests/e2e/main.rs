@@ -12,6 +12,8 @@ mod process;
 mod world;
 
 mod bazaar;
+mod bazaar_by_hand;
+mod bazaar_whole;
 mod certificates;
 mod crashes;
 mod flaws;

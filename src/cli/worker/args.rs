@@ -66,8 +66,12 @@ pub(super) enum Command {
     },
     /// Go on where the log of a /v0 relay begins now, once it has dropped what was not read.
     Resync {
-        #[command(flatten)]
-        how: Resync,
+        /// Look at no old jobs: what happened before the log begins is missed.
+        #[arg(long, required_unless_present = "careful", conflicts_with = "careful")]
+        fast: bool,
+        /// Look at all jobs first, so that nothing is missed; the daemon does this by itself.
+        #[arg(long)]
+        careful: bool,
     },
     /// Wait for the relay's wake-ups, for ever, and print each or run a command; polls nothing itself.
     Watch {
@@ -253,18 +257,6 @@ pub(super) enum Keys {
     New,
     /// Print the bot's name and the public halves.
     Show,
-}
-
-/// How to go on.
-#[derive(Debug, ClapArgs)]
-#[group(required = true, multiple = false)]
-pub(super) struct Resync {
-    /// Look at no old jobs: what happened before the log begins is missed.
-    #[arg(long)]
-    pub(super) fast: bool,
-    /// Look at all jobs first, so that nothing is missed; the daemon does this by itself.
-    #[arg(long)]
-    pub(super) careful: bool,
 }
 
 /// A job as its relay or its buyer calls it.

@@ -96,7 +96,7 @@ fn dispatch(args: Args, out: Output) -> Result<Exit, Failure> {
         Command::Recover { dry_run, patience } => recover::run(&config, dry_run, patience, out),
         Command::Poll { no_ack } => poll::run(&config, !no_ack, out),
         Command::Ack { up_to_event_id } => poll::acknowledge(&config, up_to_event_id, out),
-        Command::Resync { how } => poll::resync(&config, how.careful, out),
+        Command::Resync { fast: _, careful } => poll::resync(&config, careful, out),
         Command::Watch { timeout, command } => watch::run(&config, &command, timeout, out),
         Command::Register { name } => bot::register(&config, name.as_deref(), out),
         Command::Keys(verb) => bot::keys(&config, &verb, out),

@@ -18,6 +18,7 @@ pub(super) struct Raw {
     pub(super) polling: RawPolling,
     pub(super) lock: RawLock,
     pub(super) quote: RawQuote,
+    pub(super) results: RawResults,
     pub(super) shutdown: RawShutdown,
     pub(super) offers: Vec<RawOffer>,
 }
@@ -109,6 +110,13 @@ pub(super) struct RawLock {
 pub(super) struct RawQuote {
     pub(super) ttl_seconds: Option<Field<u64>>,
     pub(super) payment_window_seconds: Option<Field<u64>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawResults {
+    pub(super) dir: Option<Field<String>>,
+    pub(super) url: Option<Field<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -5,12 +5,14 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use super::Resolver;
+use super::raw::RawResults;
 use crate::client::v0::Rates;
 use crate::config::{Field, Secret};
 use crate::protocol::offer::OfferTerms;
 use crate::protocol::signing::{SecretKeyError, Signer};
 use crate::protocol::v0::identity::decode_base64;
 use crate::protocol::v0::{BotId, BotKeys, Moment, OfferDraft, OfferId};
+use crate::worker::v0::Links;
 
 /// The longest that a charge may stand: a day, as the contract of /v0 has it.
 pub(super) const CHARGE_TTL_MAX: Duration = Duration::from_secs(86_400);
@@ -37,6 +39,8 @@ pub struct BazaarSettings {
     pub keys: BotKeys,
     /// What the relay allows.
     pub rates: Rates,
+    /// Where long results go; without it they are split.
+    pub links: Option<Links>,
 }
 
 /// What an offer of /v0 says beyond the others.
@@ -79,9 +83,8 @@ impl Resolver<'_> {
     pub(super) fn dialect(
         &mut self,
         signing: Option<&[u8; 32]>,
-        name: Option<Field<String>>,
-        sealing: Option<Field<String>>,
-        pace: Option<Field<String>>,
+        (name, sealing, pace): (Option<Field<String>>, Option<Field<String>>, Option<Field<String>>),
+        links: Option<Links>,
     ) -> Option<Dialect> {
         let name = match self.env.get("RELAY_DIALECT") {
             Some(name) => name,
@@ -103,13 +106,24 @@ impl Resolver<'_> {
                 let secret = self.secret("relay.sealing_key", "SELLER_SEALING_PRIVKEY", sealing, hint, None);
                 let sealing = secret.and_then(|secret| self.sealing(&secret));
                 let keys = BotKeys::from_seeds(signing?, &*sealing?);
-                Some(Dialect::V0(BazaarSettings { keys, rates: rates? }))
+                Some(Dialect::V0(BazaarSettings { keys, rates: rates?, links }))
             }
             _ => {
                 self.problems.add("relay.dialect", "must be \"v1\" or \"v0\"");
                 None
             }
         }
+    }
+
+    /// Both or neither: a file that nobody serves is no result.
+    pub(super) fn links(&mut self, raw: RawResults) -> Option<Links> {
+        if raw.dir.is_none() && raw.url.is_none() {
+            return None;
+        }
+        let dir = self.problems.require("results.dir", raw.dir, "dir = \"/srv/www/results\"");
+        let url = self.problems.require("results.url", raw.url, "url = \"https://example.org/results\"");
+        let url = self.http_url("results.url", url?)?;
+        Some(Links { dir: self.base.join(dir?), url })
     }
 
     fn sealing(&mut self, secret: &Secret) -> Option<Zeroizing<[u8; 32]>> {

@@ -13,7 +13,8 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
 
 use super::letters::Bots;
-use super::result::{self, Letter};
+use super::links::Links;
+use super::result::{self, Delivery, Letter};
 use super::ticket::{Shown, Ticket, job_id};
 use crate::client::v0::{BotClient, Class, JobsQuery, Key};
 use crate::client::{CallError, Pace};
@@ -23,7 +24,7 @@ use crate::protocol::v0::limits::PAGE_MAX;
 use crate::protocol::v0::lists::Role;
 use crate::protocol::v0::payload::Kind;
 use crate::protocol::v0::{
-    Bot, Charge, ChargeId, Evidence, Job as V0Job, Moment, Status as V0Status, charge,
+    self, Bot, Charge, ChargeId, Evidence, Job as V0Job, Moment, Status as V0Status, charge,
 };
 use crate::protocol::{JobId, Timestamp};
 use crate::store::{Store, StoreError};
@@ -63,6 +64,7 @@ pub(in crate::worker) struct Bazaar {
     pub(super) bots: Bots,
     holder: String,
     charge_ttl: Duration,
+    links: Option<Links>,
     entropy: Entropy,
     permits: Semaphore,
 }
@@ -91,11 +93,12 @@ impl Bazaar {
         store: Arc<Store>,
         holder: String,
         charge_ttl: Option<Duration>,
+        links: Option<Links>,
         entropy: Entropy,
     ) -> Self {
         let charge_ttl = charge_ttl.unwrap_or(CHARGE_TTL);
         let permits = Semaphore::new(CALLS_MAX);
-        Self { client, store, bots: Bots::default(), holder, charge_ttl, entropy, permits }
+        Self { client, store, bots: Bots::default(), holder, charge_ttl, links, entropy, permits }
     }
 
     /// The machine's view of a job, without its request.
@@ -251,7 +254,7 @@ impl Bazaar {
     async fn try_deliver(&self, job: JobId) -> Result<Heard, Stop> {
         let (ticket, record) = (self.ticket(job)?, self.record(job)?);
         let outcome: Outcome = memory::outcome(&self.store, job, record.outcomes)?;
-        let delivery = result::delivery(&ticket.job_id, &outcome);
+        let delivery = self.delivery(&ticket.job_id, &outcome).await;
         // The moment of the job, and not of the delivery: a later round hands over the same bytes.
         let at = record.first_seen_at;
         for part in &delivery.parts {
@@ -268,6 +271,28 @@ impl Bazaar {
         match told {
             Ok(()) => Ok(Heard::Input(job, Input::Done(Call::Deliver))),
             Err(error) => self.not_delivered(job, &ticket, error).await,
+        }
+    }
+
+    /// What cannot be written to be served is split.
+    async fn delivery(&self, job: &v0::JobId, outcome: &Outcome) -> Delivery {
+        let keys = self.client.keys();
+        let link = |hash: &str| {
+            let name = Links::name(keys, job, hash);
+            self.links.as_ref().map(|links| (name.clone(), links.url_of(&name)))
+        };
+        let delivery = result::delivery(job, outcome, link);
+        let (Some(links), Some((name, text))) = (self.links.clone(), delivery.file.clone()) else {
+            return delivery;
+        };
+        let written = tokio::task::spawn_blocking(move || links.publish(&name, &text)).await;
+        crash_point!("worker/bazaar/linked");
+        match written.map_err(std::io::Error::other).and_then(|written| written) {
+            Ok(()) => delivery,
+            Err(error) => {
+                tracing::error!(job = %job, %error, "the result cannot be written to [results] dir: it is split");
+                result::delivery(job, outcome, |_| None)
+            }
         }
     }
 

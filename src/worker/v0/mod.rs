@@ -1,7 +1,7 @@
 //! The seller's side of /v0: the same life of a job, in the words of the deployed relays.
 //!
 //! Reading order: [`ticket`] what /v0 calls a job and how the machine sees it, [`result`] what goes
-//! into a sealed payload, [`bazaar`] one function per effect, [`letters`] sealed texts, [`news`] poll,
+//! into a sealed payload, [`links`] what is too long for one, [`bazaar`] one function per effect, [`letters`] sealed texts, [`news`] poll,
 //! persist, acknowledge, [`steps`] the same by hand, [`stalls`] offers.
 //!
 //! Architecture invariant: nothing here decides about jobs. A charge is the machine's quote, the
@@ -11,6 +11,8 @@
 pub(super) mod bazaar;
 
 pub(super) mod letters;
+
+mod links;
 
 pub(super) mod news;
 
@@ -22,5 +24,6 @@ pub(super) mod stalls;
 
 mod ticket;
 
+pub use links::Links;
 pub use stalls::Stall;
 pub use ticket::{NAME_PREFIX, Shown, Ticket, job_id};

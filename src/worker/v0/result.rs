@@ -10,12 +10,15 @@ use crate::worker::input::Outcome;
 /// signature and seal around the text have less than two thousand.
 const TEXT_BYTES_MAX: usize = 62_000;
 
-/// What is to be handed over, in order: messages that are parts, and the deliverable that ends the job.
+/// What is to be handed over, in order: a file, messages that are parts, and the deliverable that ends
+/// the job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Delivery {
+    /// A text that is too long for one payload, and that is not split: its name, and itself.
+    pub(super) file: Option<(String, String)>,
     /// Parts of a text that is too long for one payload, to be joined in this order.
     pub(super) parts: Vec<Letter>,
-    /// The result itself, or the list of its parts.
+    /// The result itself, the list of its parts, or where it is.
     pub(super) last: Letter,
 }
 
@@ -36,13 +39,23 @@ pub(super) fn request(body: &str) -> Value {
 }
 
 /// An outcome as texts. Their names follow from the job and the outcome, so that every life gives
-/// them the same ones.
-pub(super) fn delivery(job: &JobId, outcome: &Outcome) -> Delivery {
+/// them the same ones. A text that is too long is split, unless `link` says where one with its hash
+/// is to be found, and under which name.
+pub(super) fn delivery(
+    job: &JobId,
+    outcome: &Outcome,
+    link: impl Fn(&str) -> Option<(String, String)>,
+) -> Delivery {
     let text = text(outcome);
     let hash = hex::encode(Sha256::digest(&text));
     let name = |what: &str| payload_id(job, &format!("{what}_{}", &hash[..16]));
     if escaped(&text) <= TEXT_BYTES_MAX {
-        return Delivery { parts: Vec::new(), last: Letter { id: name("result"), body: text } };
+        return Delivery { file: None, parts: Vec::new(), last: Letter { id: name("result"), body: text } };
+    }
+    if let Some((file, url)) = link(&hash) {
+        let list = json!({ "url": url, "bytes": text.len(), "sha256": hash });
+        let last = Letter { id: name("result"), body: list.to_string() };
+        return Delivery { file: Some((file, text)), parts: Vec::new(), last };
     }
     let pieces = pieces(&text);
     let count = pieces.len();
@@ -54,7 +67,7 @@ pub(super) fn delivery(job: &JobId, outcome: &Outcome) -> Delivery {
     let ids: Vec<&PayloadId> = parts.iter().map(|part| &part.id).collect();
     let list = json!({ "parts": ids, "bytes": text.len(), "sha256": hash });
     let last = Letter { id: name("result"), body: list.to_string() };
-    Delivery { parts, last }
+    Delivery { file: None, parts, last }
 }
 
 /// The message that tells why there will be no charge.
@@ -126,8 +139,12 @@ mod tests {
         JobId::new("job_1")
     }
 
+    fn no_link(_: &str) -> Option<(String, String)> {
+        None
+    }
+
     fn result(value: Value) -> Delivery {
-        delivery(&job(), &Outcome::Result(value))
+        delivery(&job(), &Outcome::Result(value), no_link)
     }
 
     #[test]
@@ -147,15 +164,33 @@ mod tests {
         assert_eq!(told.last.body, "four words are here");
         assert_eq!(told, result(json!("four words are here")));
         assert_ne!(told.last.id, result(json!("three words are here")).last.id);
-        assert_ne!(told.last.id, delivery(&JobId::new("job_2"), &Outcome::Result(json!("x"))).last.id);
+        assert_ne!(
+            told.last.id,
+            delivery(&JobId::new("job_2"), &Outcome::Result(json!("x")), no_link).last.id
+        );
         assert_eq!(result(json!({ "words": 4 })).last.body, r#"{"words":4}"#);
         assert_eq!(result(json!({ "text": "4\n" })).last.body, "4\n");
         assert_eq!(result(json!({ "text": "4", "n": 4 })).last.body, r#"{"text":"4","n":4}"#);
         let error =
             JobError { code: "handler_failed".to_owned(), message: "m".to_owned(), details: Value::Null };
-        let body = delivery(&job(), &Outcome::Error(error)).last.body;
+        let body = delivery(&job(), &Outcome::Error(error), no_link).last.body;
         assert_eq!(body, r#"{"error":{"code":"handler_failed","message":"m","details":null}}"#);
         assert_eq!(refusal(&job(), "no").body, r#"{"refused":"no"}"#);
+    }
+
+    #[test]
+    fn a_long_result_can_be_a_link_with_its_hash() {
+        let text = "x".repeat(TEXT_BYTES_MAX + 1);
+        let link = |hash: &str| Some((format!("file-{hash}"), format!("https://example.org/{hash}")));
+        let told = delivery(&job(), &Outcome::Result(json!(text)), link);
+        let hash = hex::encode(Sha256::digest(&text));
+        let told_of: Value = serde_json::from_str(&told.last.body).unwrap();
+        assert_eq!(
+            told_of,
+            json!({ "url": format!("https://example.org/{hash}"), "bytes": text.len(), "sha256": hash })
+        );
+        assert_eq!((told.file, told.parts), (Some((format!("file-{hash}"), text)), vec![]));
+        assert_eq!(delivery(&job(), &Outcome::Result(json!("short")), link).file, None);
     }
 
     fn seals(letter: &Letter) {
