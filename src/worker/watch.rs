@@ -28,8 +28,9 @@ const ROUNDS_MAX: usize = 4;
 /// Delays between looks at one invoice: soon after the buyer acted, then ever more rarely.
 const OPEN_DELAYS: Delays = Delays { first: Duration::from_millis(250), last: Duration::from_secs(30) };
 
-/// The same for jobs that have ended: a late payment is not in a hurry.
-const LAPSED_DELAYS: Delays = Delays { first: Duration::from_secs(30), last: Duration::from_secs(600) };
+/// The same for jobs that have ended: a late payment is in no hurry, but most of them come soon after
+/// the end, and one that came while nobody looked should not wait for another half minute.
+const LAPSED_DELAYS: Delays = Delays { first: Duration::from_secs(1), last: Duration::from_secs(600) };
 
 /// A wish of the machine's.
 #[derive(Debug)]
