@@ -77,9 +77,7 @@ impl Oracle {
         if first != hash {
             return Some(format!("{what} in the place of {first}"));
         }
-        let Some(job) = self.accounts.get(&(index, account.as_bytes().to_vec())).copied() else {
-            return None;
-        };
+        let job = self.accounts.get(&(index, account.as_bytes().to_vec())).copied()?;
         if let Some(open) = self.jobs.get(&job).filter(|job| !job.status.is_final()) {
             return Some(format!("{what}, while {job} is {}", open.status));
         }

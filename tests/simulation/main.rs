@@ -3,6 +3,7 @@
 //! What is real, what is simulated, and how a failure is replayed: docs/simulation.md.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a simulation that cannot go on has failed")]
+#![expect(clippy::print_stdout, reason = "how many schedules were run, and which failed, must be seen")]
 
 mod bugs;
 mod buyers;
