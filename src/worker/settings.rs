@@ -144,8 +144,8 @@ impl Resolver<'_> {
         let signing = self.signing(raw.relay.key);
         let seed_of_key = signing.as_ref().map(|(_, seed)| &**seed);
         let links = self.links(raw.results);
-        let relay = (raw.relay.dialect, raw.relay.sealing_key, raw.relay.pace);
-        let dialect = self.dialect(seed_of_key, relay, links);
+        let (name, sealing, pace) = (raw.relay.dialect, raw.relay.sealing_key, raw.relay.pace);
+        let dialect = self.dialect(seed_of_key, v0::Spoken { name, sealing, pace }, links);
         let signer = signing.map(|(signer, _)| signer);
         let network = self.network(raw.nano.network);
         let seed = self.seed(raw.nano.seed, raw.nano.seed_passphrase);

@@ -29,7 +29,7 @@ pub enum Dialect {
     /// As our own relays speak.
     V1,
     /// As the deployed relays speak.
-    V0(BazaarSettings),
+    V0(Box<BazaarSettings>),
 }
 
 /// Who a bot is, and how often its relay may be asked.
@@ -41,6 +41,13 @@ pub struct BazaarSettings {
     pub rates: Rates,
     /// Where long results go; without it they are split.
     pub links: Option<Links>,
+}
+
+/// What is written about the dialect.
+pub(super) struct Spoken {
+    pub(super) name: Option<Field<String>>,
+    pub(super) sealing: Option<Field<String>>,
+    pub(super) pace: Option<Field<String>>,
 }
 
 /// What an offer of /v0 says beyond the others.
@@ -83,7 +90,7 @@ impl Resolver<'_> {
     pub(super) fn dialect(
         &mut self,
         signing: Option<&[u8; 32]>,
-        (name, sealing, pace): (Option<Field<String>>, Option<Field<String>>, Option<Field<String>>),
+        Spoken { name, sealing, pace }: Spoken,
         links: Option<Links>,
     ) -> Option<Dialect> {
         let name = match self.env.get("RELAY_DIALECT") {
@@ -106,7 +113,7 @@ impl Resolver<'_> {
                 let secret = self.secret("relay.sealing_key", "SELLER_SEALING_PRIVKEY", sealing, hint, None);
                 let sealing = secret.and_then(|secret| self.sealing(&secret));
                 let keys = BotKeys::from_seeds(signing?, &*sealing?);
-                Some(Dialect::V0(BazaarSettings { keys, rates: rates?, links }))
+                Some(Dialect::V0(Box::new(BazaarSettings { keys, rates: rates?, links })))
             }
             _ => {
                 self.problems.add("relay.dialect", "must be \"v1\" or \"v0\"");

@@ -266,7 +266,7 @@ impl News {
         let mut tries = 1;
         loop {
             match self.bazaar.client.job(name).await {
-                Ok(job) => return Ok(self.shown(job).await?),
+                Ok(job) => return self.shown(job).await,
                 Err(CallError::Refused(refused)) if matches!(refused.status, 403 | 404) => return Ok(None),
                 // One job that cannot be read must not keep the news of all others waiting.
                 Err(CallError::Malformed { status: 200, reason }) if tries == LOOKS_MAX => {
