@@ -208,3 +208,71 @@ fn seed_of(text: &str) -> Result<Zeroizing<[u8; 32]>, KeyShape> {
     };
     seed.and_then(|seed| seed.try_into().ok()).map(Zeroizing::new).ok_or(KeyShape)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{SECRET, WHOLE, check_text, read};
+    use super::*;
+
+    const SEALING: (&str, &str) = ("SELLER_SEALING_PRIVKEY", SECRET);
+
+    /// The whole configuration, with more about the relay and the offer.
+    fn written(relay: &str, offer: &str, rest: &str) -> String {
+        let text = WHOLE.replace("key = \"env:KEY\"", &format!("key = \"env:KEY\"\n{relay}"));
+        let more = format!("price_xno = \"0.001\"\n{offer}");
+        format!("{}{rest}", text.replace("price_xno = \"0.001\"", &more))
+    }
+
+    const GOOD: (&str, &str) = ("dialect = \"v0\"", "description = \"Counts.\"\ntags = [\"text\"]");
+
+    fn settings(relay: &str, rest: &str) -> BazaarSettings {
+        match read(&written(relay, GOOD.1, rest), &[SEALING]).unwrap().dialect {
+            Dialect::V0(bot) => *bot,
+            Dialect::V1 => panic!("v1"),
+        }
+    }
+
+    #[test]
+    fn a_bot_has_two_keys_and_the_deployed_pace() {
+        let bot = settings(GOOD.0, "");
+        assert_eq!((bot.rates, &bot.links), (Rates::DEPLOYED, &None));
+        assert_eq!(bot.keys.bot_id(), bot_keys(SECRET, SECRET).unwrap().bot_id());
+        assert_eq!(settings("dialect = \"v0\"\npace = \"unlimited\"", "").rates, Rates::UNLIMITED);
+        // As the deployed client writes it.
+        let base64 = "q6urq6urq6urq6urq6urq6urq6urq6urq6urq6urq6s";
+        assert_eq!(bot_keys(base64, SECRET).unwrap().bot_id(), bot.keys.bot_id());
+        assert_eq!(bot_keys(&base64[1..], SECRET).unwrap_err(), KeyShape);
+        let links = settings(GOOD.0, "[results]\ndir = \"served\"\nurl = \"https://example.org/r\"").links;
+        assert_eq!(links.unwrap().dir, std::path::Path::new("/etc/worker/served"));
+        assert!(matches!(read(WHOLE, &[]).unwrap().dialect, Dialect::V1));
+        let named = [SEALING, ("RELAY_DIALECT", "v0")];
+        assert!(matches!(read(&written("", GOOD.1, ""), &named).unwrap().dialect, Dialect::V0(_)));
+    }
+
+    #[test]
+    fn what_a_bot_lacks_is_named() {
+        for (relay, path) in [
+            ("dialect = \"v2\"", "relay.dialect"),
+            ("dialect = \"v0\"\npace = \"fast\"", "relay.pace"),
+            ("dialect = \"v1\"\nsealing_key = \"env:KEY\"", "relay.sealing_key"),
+        ] {
+            check_text(&written(relay, GOOD.1, ""), &[SEALING], path);
+        }
+        check_text(&written(GOOD.0, GOOD.1, ""), &[], "relay.sealing_key");
+        check_text(
+            &written(GOOD.0, GOOD.1, ""),
+            &[("SELLER_SEALING_PRIVKEY", "no key")],
+            "relay.sealing_key",
+        );
+        for offer in [
+            "",
+            "description = \"Counts.\"\ntags = [\"text\"]\npricing_mode = \"quote\"",
+            "description = \"Counts.\"\ntags = [\"text\"]\nturnaround_seconds = 0",
+        ] {
+            assert!(read(&written(GOOD.0, offer, ""), &[SEALING]).is_err(), "{offer}");
+        }
+        check_text(&written(GOOD.0, GOOD.1, "[results]\ndir = \"served\""), &[SEALING], "results.url");
+        let url = "[results]\ndir = \"served\"\nurl = \"ftp://x\"";
+        check_text(&written(GOOD.0, GOOD.1, url), &[SEALING], "results.url");
+    }
+}
