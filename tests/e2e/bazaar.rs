@@ -284,6 +284,28 @@ async fn a_state_that_is_lost_finds_its_job_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_relay_that_has_forgotten_everything_is_told_again() {
+    let mut bazaar = Bazaar::new().await;
+    let _worker = bazaar.start("[quote]\nttl_seconds = 5");
+    assert_eq!(bazaar.buy("job_1").await, "four words are here");
+    bazaar.charged(&bazaar.ask("job_2", "forgotten").await).await;
+    bazaar.world.kill_relay();
+    std::fs::remove_dir_all(bazaar.world.path("relay")).unwrap();
+    bazaar.world.start_relay();
+    bazaar.buyer.register().await.unwrap();
+    // Both the bot and what it offers.
+    assert_eq!(bazaar.buy("job_3").await, "four words are here");
+    // What the relay knows no longer is not waited for.
+    bazaar
+        .world
+        .eventually("end of the forgotten job", async || {
+            let (_, shown) = bazaar.world.ask_worker("bot", &["jobs", "show", "job_2", "--json"]);
+            shown.contains("\"vanished\"").then_some(())
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_offer_that_changed_is_another_one_and_its_jobs_are_done_all_the_same() {
     let bazaar = Bazaar::new().await;
     let mut worker = bazaar.start("");

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use nano_currency::Account;
 use sha2::{Digest as _, Sha256};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
 use super::letters::Bots;
 use super::links::Links;
@@ -62,6 +62,8 @@ pub(in crate::worker) struct Bazaar {
     pub(in crate::worker) client: BotClient,
     pub(super) store: Arc<Store>,
     pub(super) bots: Bots,
+    /// Told when a relay that knew nobody knows us again: it has none of our offers.
+    pub(super) renewed: Notify,
     holder: String,
     charge_ttl: Duration,
     links: Option<Links>,
@@ -98,7 +100,17 @@ impl Bazaar {
     ) -> Self {
         let charge_ttl = charge_ttl.unwrap_or(CHARGE_TTL);
         let permits = Semaphore::new(CALLS_MAX);
-        Self { client, store, bots: Bots::default(), holder, charge_ttl, links, entropy, permits }
+        Self {
+            client,
+            store,
+            bots: Bots::default(),
+            renewed: Notify::new(),
+            holder,
+            charge_ttl,
+            links,
+            entropy,
+            permits,
+        }
     }
 
     /// The machine's view of a job, without its request.
@@ -422,11 +434,16 @@ impl Bazaar {
 
     /// A relay whose storage was replaced knows nobody.
     async fn register_again(&self, pace: &mut Pace) {
-        tracing::warn!("the relay does not know this bot: it is registered again");
-        if let Err(error) = self.client.register().await {
-            tracing::warn!(%error, "not registered");
-        }
+        self.renew().await;
         tokio::time::sleep(pace.next_delay()).await;
+    }
+
+    pub(super) async fn renew(&self) {
+        tracing::warn!("the relay does not know this bot: it is registered again, with its offers");
+        match self.client.register().await {
+            Ok(_) => self.renewed.notify_one(),
+            Err(error) => tracing::warn!(%error, "not registered"),
+        }
     }
 }
 

@@ -24,6 +24,7 @@ use crate::protocol::{Epoch, EventId, JobId};
 use crate::store::StoreError;
 use crate::worker::engine::{Heard, Position};
 use crate::worker::ingest::{OPEN_JOBS_MAX, Page, RoundError};
+use crate::worker::input::{Call, Input, Rejection};
 use crate::worker::look::Look;
 use crate::worker::memory::{self, JOBS, OPEN, STALLS, TICKETS, fact};
 use crate::worker::watch::Wish;
@@ -139,11 +140,8 @@ impl News {
 
     /// A relay whose storage was replaced knows nobody.
     async fn make_known(&self, error: &CallError) {
-        if is_about_us(error)
-            && error.says("unknown bot")
-            && let Err(error) = self.bazaar.client.register().await
-        {
-            tracing::warn!(%error, "not registered");
+        if is_about_us(error) && error.says("unknown bot") {
+            self.bazaar.renew().await;
         }
     }
 
@@ -267,7 +265,11 @@ impl News {
         loop {
             match self.bazaar.client.job(name).await {
                 Ok(job) => return self.shown(job).await,
-                Err(CallError::Refused(refused)) if matches!(refused.status, 403 | 404) => return Ok(None),
+                // If it is one of ours, whatever it owes is owed to nobody.
+                Err(CallError::Refused(refused)) if matches!(refused.status, 403 | 404) => {
+                    let gone = Input::Rejected(Call::Fetch, Rejection::Gone);
+                    return Ok(Some(Heard::Input(job_id(name), gone)));
+                }
                 // One job that cannot be read must not keep the news of all others waiting.
                 Err(CallError::Malformed { status: 200, reason }) if tries == LOOKS_MAX => {
                     tracing::error!(job = %name, reason, "the job cannot be read and is passed over");

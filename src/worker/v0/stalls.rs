@@ -112,7 +112,10 @@ impl Registrar {
     pub(in crate::worker) async fn keep(&self, shutdown: CancellationToken) {
         let keeping = async {
             loop {
-                tokio::time::sleep(LOOK).await;
+                tokio::select! {
+                    () = tokio::time::sleep(LOOK) => {}
+                    () = self.bazaar.renewed.notified() => {}
+                }
                 if !self.register().await {
                     return;
                 }
