@@ -45,6 +45,7 @@ fn quiet(seed: u64) -> Plan {
         jobs: (0..3).map(job).collect(),
         faults: Vec::new(),
         coins: None,
+        bots: Vec::new(),
         heal_ms: 90_000,
         bug: None,
         ..Plan::draw(seed)

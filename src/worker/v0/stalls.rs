@@ -113,6 +113,7 @@ impl Registrar {
         let keeping = async {
             loop {
                 tokio::select! {
+                    biased;
                     () = tokio::time::sleep(LOOK) => {}
                     () = self.bazaar.renewed.notified() => {}
                 }
