@@ -10,6 +10,7 @@
 //! run again if its offer says that this is safe.
 
 mod ends;
+mod revive;
 mod seen;
 
 use ends::{ended, vanished};
@@ -63,12 +64,13 @@ pub fn step(stage: Stage, input: Input, context: &Context) -> Step {
         Input::Due => due(stage, context),
         Input::Seen(sighting) => seen(stage, sighting, context),
         Input::Priced(_) | Input::PriceRefused(_) | Input::IndexTaken(_) => quoting(stage, input),
-        Input::Judged(verdict) => judged(stage, verdict),
+        Input::Judged(verdict) => judged(stage, verdict, context),
         Input::Claimed => claimed(stage),
         Input::ClaimRefused(_) => claim_refused(stage),
         Input::Placed => placed(stage),
         Input::Locked(lock) => locked(stage, lock, context),
         Input::LeaseLost => lease_lost(stage, context),
+        Input::ReviveWanted => revive::wanted(stage, context),
         Input::Finished(outcome) => finished(stage, outcome),
         Input::Done(call) => done(stage, call),
         Input::Rejected(call, why) => rejected(stage, call, why, context),
@@ -117,6 +119,7 @@ fn resumed(stage: Stage, context: &Context) -> Step {
             step.effects.insert(0, Effect::KillStrays);
             step
         }
+        Stage::Reviving { invoice, .. } => Step::to(stage, vec![Effect::Revive(invoice)]),
         Stage::Delivering { lock, round, .. } => {
             Step::to(stage, vec![Effect::Hold(lock), Effect::Deliver { lock, round }])
         }
@@ -167,7 +170,7 @@ fn quoting(stage: Stage, input: Input) -> Step {
     }
 }
 
-fn judged(stage: Stage, verdict: Verdict) -> Step {
+fn judged(stage: Stage, verdict: Verdict, context: &Context) -> Step {
     match (stage, verdict) {
         (Stage::Awaiting { invoice, submitted, since, .. }, Verdict::Settled { blocks, total }) => {
             let claim = Effect::Claim { blocks: blocks.clone() };
@@ -182,6 +185,10 @@ fn judged(stage: Stage, verdict: Verdict) -> Step {
         (Stage::Awaiting { invoice, submitted, since, .. }, verdict) => {
             Step::to(Stage::Awaiting { invoice, submitted, since, verdict: Some(verdict) }, vec![])
         }
+        (
+            Stage::Lapsed { invoice, ending: Ending::Expired { .. }, .. },
+            Verdict::Unpaid(PaymentError::Late),
+        ) if context.revives => revive::paid_late(invoice),
         (Stage::Lapsed { .. }, Verdict::Unpaid(PaymentError::Late)) => {
             ended(Ending::PaidLate, vec![Effect::Unwatch])
         }
@@ -298,6 +305,9 @@ fn rejected(stage: Stage, call: Call, why: Rejection, context: &Context) -> Step
         (Stage::Ended { ending }, ..) => Step::ignored(Stage::Ended { ending }),
         // Nothing can be done about a relay that lacks the route: the request stays unquoted.
         (Stage::Refusing { .. }, Call::Refuse, Rejection::Gone) => ended(Ending::Refused, vec![]),
+        (Stage::Reviving { invoice, ending, until }, Call::Revive, _) => {
+            revive::not_taken(invoice, ending, until)
+        }
         (stage, _, Rejection::Gone) => vanished(stage, context),
         (Stage::Quoting { invoice, tries }, Call::Quote, Rejection::AddressUsed)
             if tries < INDEX_TRIES_MAX =>

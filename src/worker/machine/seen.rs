@@ -81,6 +81,11 @@ fn seen_accepted(stage: Stage, sighting: Sighting, context: &Context) -> Step {
         (Stage::Quoting { invoice, .. }, _) if is_ours(&sighting, &invoice) => {
             await_payment(invoice, sighting.submitted, context)
         }
+        // What expired stands again: our record says what was asked.
+        (Stage::Reviving { invoice, .. }, _) => await_payment(invoice, sighting.submitted, context),
+        (Stage::Lapsed { invoice, .. }, _) if context.revives && is_ours(&sighting, &invoice) => {
+            await_payment(invoice, sighting.submitted, context)
+        }
         // While our quote was under way the buyer accepted another worker's.
         (Stage::Fresh | Stage::Quoting { .. }, Some(invoice)) => {
             await_payment(invoice, sighting.submitted, context)
@@ -127,7 +132,8 @@ fn seen_running(stage: Stage, sighting: &Sighting, context: &Context) -> Step {
         | Stage::Quoted { .. }
         | Stage::Pricing
         | Stage::Indexing { .. }
-        | Stage::Refusing { .. } => {
+        | Stage::Refusing { .. }
+        | Stage::Reviving { .. } => {
             Step::to(Stage::Blocked { plan: interrupted(), until }, vec![Effect::Unwatch])
         }
         Stage::Queued { paid } if !sighting.locked_by_us => {

@@ -23,6 +23,7 @@ pub(super) fn context(now: i64, idempotent: bool) -> Context {
         idempotent,
         payment_window: Duration::from_secs(100),
         lapsed_watch: Duration::from_secs(1_000),
+        revives: false,
     }
 }
 
