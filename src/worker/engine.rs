@@ -3,19 +3,26 @@
 //! One loop owns it. It takes many inputs at once, so that a busy worker pays for one flush of the
 //! disk where a naive one would pay for hundreds.
 
+mod money;
+
+mod tickets;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use nano_currency::{Account, Amount, BlockHash};
 
+use self::money::{After, Tally};
 use super::input::{Context, Effect, Input, Sighting};
 use super::look::Looked;
 use super::machine::{self, Step};
 use super::memory::{self, CLAIMS, Entry, HISTORY, JOBS, OPEN, RECENT, REQUESTS, Record, fact};
-use super::payment::{Facts, Invoice, Submitted, judge};
+use super::money::Piece;
+use super::payment::{Facts, Invoice};
 use super::stage::Stage;
 use super::terms::Terms;
+use super::v0::{Shown, Ticket};
 use super::wallet::{Wallet, WalletError};
 use crate::points::crash_point;
 use crate::protocol::limits::PAYMENT_HASH_CHARS_MAX;
@@ -45,6 +52,10 @@ pub enum Heard {
         /// Whether its request was shown too.
         whole: bool,
     },
+    /// A relay of /v0 showed a job.
+    Shown(Box<Shown>),
+    /// The buyer would still pay for a job of /v0.
+    Wanted(JobId),
     /// Everything up to this event was heard before this.
     Cursor(Position),
     /// What is known of a payment.
@@ -92,7 +103,13 @@ pub struct Engine {
     terms: HashMap<OfferId, Terms>,
     holder: String,
     open: BTreeMap<JobId, Record>,
+    /// Of open jobs of /v0.
+    tickets: BTreeMap<JobId, Ticket>,
     deadlines: Deadlines,
+    /// Jobs that are over and may still be paid for.
+    after: After,
+    /// How many payments were odd.
+    tally: Tally,
     /// Quotes that wait for their index until the used ones are known. A life that ends before that
     /// finds their stages.
     unindexed: Vec<(JobId, Amount)>,
@@ -132,6 +149,9 @@ struct Turn {
     now: Timestamp,
     batch: Batch,
     claims: HashMap<BlockHash, JobId>,
+    pieces: BTreeMap<(JobId, BlockHash), Piece>,
+    /// Jobs whose time to be paid for late is over.
+    lapsed: BTreeSet<JobId>,
     inputs: VecDeque<(JobId, Input)>,
     effects: Effects,
 }
@@ -148,12 +168,17 @@ impl Engine {
         holder: String,
     ) -> Result<Self, EngineError> {
         let open = memory::open_jobs(&store)?;
+        let (after, tally) = (After::open(&store)?, money::tally(&store)?);
+        let tickets = tickets::of_open(&store, &open)?;
         let mut engine = Self {
+            after,
+            tally,
             store,
             wallet,
             terms,
             holder,
             open,
+            tickets,
             deadlines: Deadlines::default(),
             unindexed: Vec::new(),
         };
@@ -183,7 +208,8 @@ impl Engine {
     /// When the next job wants to be woken.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Timestamp> {
-        self.deadlines.by_time.first().map(|(at, _)| *at)
+        let first = self.deadlines.by_time.first().map(|(at, _)| *at);
+        [first, self.after.next_end()].into_iter().flatten().min()
     }
 
     /// Goes on with every open job, as after a crash.
@@ -192,7 +218,9 @@ impl Engine {
     /// If the store fails.
     pub fn resume(&mut self, now: Timestamp) -> Result<Effects, EngineError> {
         let resumed = self.open.keys().map(|job| Heard::Input(*job, Input::Resumed)).collect();
-        self.take(resumed, now)
+        let mut effects = self.take(resumed, now)?;
+        self.resume_after(&mut effects);
+        Ok(effects)
     }
 
     /// Decides about everything that was heard and commits the decisions, whole or not at all.
@@ -202,10 +230,15 @@ impl Engine {
     /// # Errors
     /// If the store fails; then nothing was decided, and the worker must stop.
     pub fn take(&mut self, heard: Vec<Heard>, now: Timestamp) -> Result<Effects, EngineError> {
+        // What is sent back is written down by the purse, beside this.
+        let store = Arc::clone(&self.store);
+        let _turn = store.writer();
         let mut turn = Turn {
             now,
             batch: Batch::default(),
             claims: HashMap::new(),
+            pieces: BTreeMap::new(),
+            lapsed: BTreeSet::new(),
             inputs: VecDeque::new(),
             effects: Vec::new(),
         };
@@ -223,6 +256,7 @@ impl Engine {
     }
 
     fn wake_due(&mut self, turn: &mut Turn) {
+        self.end_after(turn);
         for job in self.deadlines.take_due(turn.now) {
             turn.inputs.push_back((job, Input::Due));
         }
@@ -230,7 +264,9 @@ impl Engine {
 
     fn hear(&mut self, heard: Heard, turn: &mut Turn) -> Result<(), EngineError> {
         match heard {
-            Heard::Job { job, whole } => self.hear_job(&job, whole, turn),
+            Heard::Job { job, whole } => self.hear_job(&job, whole, None, turn),
+            Heard::Shown(shown) => self.hear_shown(*shown, turn),
+            Heard::Wanted(job) => self.hear_wanted(job, turn),
             Heard::Cursor(position) => Ok(put_position(&mut turn.batch, &position)?),
             Heard::Facts(job, facts) => self.hear_facts(job, facts, turn),
             Heard::Nodes(report) => Ok(memory::put_fact(&mut turn.batch, fact::NODES, &report)?),
@@ -259,7 +295,13 @@ impl Engine {
 
     /// A job of an offer that is not ours to serve is left alone: another worker of the same seller
     /// may serve it.
-    fn hear_job(&mut self, job: &Job, whole: bool, turn: &mut Turn) -> Result<(), EngineError> {
+    fn hear_job(
+        &mut self,
+        job: &Job,
+        whole: bool,
+        refusal: Option<String>,
+        turn: &mut Turn,
+    ) -> Result<(), EngineError> {
         let known = self.open.contains_key(&job.job_id);
         if !known {
             let used = self.recognise(job, turn)?;
@@ -275,7 +317,7 @@ impl Engine {
                 turn.effects.push((job.job_id, Effect::Fetch));
                 return Ok(());
             }
-            let invalid = terms.refusal(&job.request_payload);
+            let invalid = refusal.or_else(|| terms.refusal(&job.request_payload));
             self.admit(job, turn)?;
             if let (Status::Requested, Some(reason)) = (job.status, invalid) {
                 turn.inputs.push_back((job.job_id, Input::PriceRefused(reason)));
@@ -285,6 +327,10 @@ impl Engine {
         let sighting = self.sighting(job, turn)?;
         if let Some(record) = self.open.get_mut(&job.job_id) {
             record.status = job.status;
+            // Of a job that this state never quoted, and that others serve to its end.
+            if !job.status.is_final() {
+                record.invoice = record.invoice.or(sighting.invoice);
+            }
         }
         turn.inputs.push_back((job.job_id, Input::Seen(sighting)));
         Ok(())
@@ -300,6 +346,8 @@ impl Engine {
             changed_at: turn.now,
             lines: 0,
             outcomes: 0,
+            invoice: None,
+            oddities: Vec::new(),
         };
         // A `Value` always has a JSON form.
         let request = serde_json::to_vec(&job.request_payload).unwrap_or_default();
@@ -329,21 +377,6 @@ impl Engine {
         let (Some(account), Some(price)) = (account, price) else { return Ok(None) };
         let index = self.wallet.recognise(&self.store, &mut turn.batch, &account, job.job_id)?;
         Ok(index.map(|index| Invoice { index, account, price }))
-    }
-
-    fn hear_facts(&mut self, job: JobId, mut facts: Facts, turn: &mut Turn) -> Result<(), EngineError> {
-        let Some(invoice) = self.open.get(&job).and_then(|record| record.stage.invoice()).copied() else {
-            return Ok(());
-        };
-        facts.unknown = facts.unknown.map(|reason| bounded(&reason, LINE_CHARS_MAX));
-        if let Submitted::Found(block) = &mut facts.submitted {
-            block.claimed_elsewhere = self.claimant(&block.hash, turn)?.is_some_and(|other| other != job);
-        }
-        for block in &mut facts.found {
-            block.claimed_elsewhere = self.claimant(&block.hash, turn)?.is_some_and(|other| other != job);
-        }
-        turn.inputs.push_back((job, Input::Judged(judge(&invoice, &facts))));
-        Ok(())
     }
 
     fn claimant(&self, block: &BlockHash, turn: &Turn) -> Result<Option<JobId>, StoreError> {
@@ -387,6 +420,10 @@ impl Engine {
 
     fn change(&mut self, job: JobId, stage: Stage, what: &str, turn: &mut Turn) -> Result<(), EngineError> {
         let Some(record) = self.open.get_mut(&job) else { return Ok(()) };
+        if matches!(record.stage, Stage::Lapsed { .. }) && what == "deadline" {
+            turn.lapsed.insert(job);
+        }
+        record.invoice = stage.invoice().copied().or(record.invoice);
         record.stage = stage;
         record.changed_at = turn.now;
         if record.lines < LINES_MAX {
@@ -401,9 +438,13 @@ impl Engine {
     fn finish_change(&mut self, job: JobId, turn: &mut Turn) -> Result<(), EngineError> {
         let Some(record) = self.open.get(&job) else { return Ok(()) };
         JOBS.put(&mut turn.batch, &job, record)?;
-        if record.stage.is_ended() {
+        self.settle(job, turn)?;
+        if self.open.get(&job).is_some_and(|record| record.stage.is_ended())
+            && let Some(record) = self.open.remove(&job)
+        {
             OPEN.remove(&mut turn.batch, &job);
-            self.open.remove(&job);
+            self.tickets.remove(&job);
+            self.begin_after(job, record, turn)?;
         }
         self.note_deadline(job, turn.now);
         Ok(())
@@ -420,6 +461,9 @@ impl Engine {
             }
             Effect::Claim { blocks } => {
                 let input = self.claim(job, &blocks, turn)?;
+                if input == Input::Claimed {
+                    self.note_claim(job, turn)?;
+                }
                 turn.inputs.push_front((job, input));
             }
             Effect::Keep(outcome) => {
@@ -512,6 +556,7 @@ fn describe(input: &Input) -> String {
             None => format!("locked until {}", lock.expires_at),
         },
         Input::LeaseLost => "lock lost".to_owned(),
+        Input::ReviveWanted => "the buyer would still pay".to_owned(),
         Input::Finished(super::input::Outcome::Result(_)) => "handler succeeded".to_owned(),
         Input::Finished(super::input::Outcome::Error(error)) => {
             format!("handler failed: {}: {}", error.code, error.message)

@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::counterpart;
 use super::engine::Engine;
 use super::input::{Context, Effect, Input};
 use super::machine::{self, Step};
-use super::memory::{self, JOBS, Record};
+use super::memory::{self, JOBS, MONEY, OWED, Record};
 use super::offers;
 use super::settings::Settings;
-use super::stage::{Plan, Stage};
+use super::stage::{Ending, Plan, Stage};
 use super::terms::Terms;
 use crate::protocol::{JobId, Timestamp};
 use crate::store::{Store, StoreError};
@@ -56,7 +57,7 @@ impl Decision {
 /// # Errors
 /// If the store fails.
 pub fn plan(store: &Store, settings: &Settings, now: Timestamp) -> Result<Vec<Decision>, StoreError> {
-    let terms = offers::terms(&offers::known(store, &settings.offers)?);
+    let terms = offers::terms(&counterpart::known(store, settings)?);
     let open = memory::open_jobs(store)?;
     let decided = open.into_iter().map(|(job, record)| match terms.get(&record.offer_id) {
         Some(terms) => decide(job, &record, &terms.context(now)),
@@ -73,19 +74,29 @@ pub fn debts(store: &Store) -> Result<Vec<Decision>, StoreError> {
     let mut debts = Vec::new();
     for entry in JOBS.all(store) {
         let (job, record) = entry?;
-        if let Stage::Ended { ending } = &record.stage
-            && ending.owes_money_back()
-        {
+        let owes = match &record.stage {
+            Stage::Ended { ending } | Stage::Lapsed { ending, .. } => owes(store, job, ending)?,
+            _ => false,
+        };
+        if owes {
             debts.push(Decision {
                 job,
                 stage: record.stage.to_string(),
-                why: "it ended without a result although the buyer has paid".to_owned(),
+                why: "it is over, and what came for it was not earned".to_owned(),
                 does: Vec::new(),
                 person: Some("the buyer's money is owed back".to_owned()),
             });
         }
     }
     Ok(debts)
+}
+
+/// By its blocks; a job that an earlier version ended has none in the books, so its ending says it.
+fn owes(store: &Store, job: JobId, ending: &Ending) -> Result<bool, StoreError> {
+    if OWED.prefix(store, &job).next().transpose()?.is_some() {
+        return Ok(true);
+    }
+    Ok(ending.owes_money_back() && MONEY.prefix(store, &job).next().transpose()?.is_none())
 }
 
 /// Where a job is now.
@@ -150,6 +161,9 @@ fn why(stage: &Stage, context: &Context) -> String {
             "the outcome is stored; the relay may or may not have it, and takes it once"
         }
         Stage::Lapsed { .. } => "it ended unpaid; a late payment is still watched for",
+        Stage::Reviving { .. } => {
+            "it expired, and the relay may or may not have its new quote, which it takes once"
+        }
         Stage::Ended { .. } => "nothing is owed",
     }
     .to_owned()
@@ -164,6 +178,7 @@ fn does(effect: &Effect) -> String {
         Effect::SendQuote(invoice) => format!("send the quote with {}", invoice.account),
         Effect::SendRefusal(reason) => format!("tell the buyer: {reason}"),
         Effect::Fetch => "look at the job on the relay".to_owned(),
+        Effect::Revive(invoice) => format!("send a new quote with {}", invoice.account),
         Effect::Watch { invoice, .. } => format!("watch {} for the payment", invoice.account),
         Effect::Unwatch => "stop watching for the payment".to_owned(),
         Effect::AwaitPlace => "wait for a place to run".to_owned(),

@@ -8,11 +8,15 @@ use serde_json::{Value, json};
 use super::coins::Errand;
 use super::look;
 use super::memory::{self, Record};
-use super::memory::{CLAIMS, HISTORY, INVOICES, JOBS, OFFERS, OPEN, OUTCOMES, RECENT, REQUESTS, fact};
+use super::memory::{
+    CLAIMS, HISTORY, INVOICES, JOBS, MONEY, OFFERS, OPEN, OUTCOMES, OWED, RECENT, REQUESTS, STALLS, TICKETS,
+    fact,
+};
+use super::money::Piece;
 use super::payment::Verdict;
 use super::stage::Stage;
-use crate::nano::{Account, BlockHash};
-use crate::protocol::JobId;
+use crate::nano::{Account, Amount, BlockHash};
+use crate::protocol::{JobId, OfferId};
 use crate::store::{Store, StoreError};
 
 /// Jobs in one list: what a person reads.
@@ -20,6 +24,9 @@ const JOBS_MAX: usize = 1_000;
 
 /// Payments that nobody can tell of which `status` names one by one.
 const UNKNOWN_MAX: usize = 10;
+
+/// Debts that `status` names one by one; `wallet balance` names all.
+const OWED_SHOWN_MAX: usize = 10;
 
 /// A question about the state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,16 +85,22 @@ fn status(store: &Store) -> Result<Value, StoreError> {
         let count = stages.get(record.stage.name()).and_then(Value::as_u64).unwrap_or(0);
         stages.insert(record.stage.name().to_owned(), json!(count + 1));
     }
-    let offers = OFFERS
+    let mut offers = OFFERS
         .all(store)
         .map(|entry| entry.map(|(name, offer)| json!({ "name": name, "offer_id": offer.offer_id })))
         .collect::<Result<Vec<_>, _>>()?;
+    for entry in STALLS.all(store) {
+        let (name, stall) = entry?;
+        offers.push(json!({ "name": name, "offer_id": stall.current.map(|placed| placed.offer_id) }));
+    }
     Ok(json!({
         "open_jobs": open.len(),
         "free_bytes": crate::store::free_bytes(store.dir()).ok(),
         "short_of_room": crate::store::is_short(store.dir()),
         "stages": stages,
         "unknown_payments": unknown_payments(&open),
+        "payment_outcomes": noted(store, fact::ODDITIES)?,
+        "owed_back": owed_back(store)?,
         "nodes": noted(store, fact::NODES)?,
         "offers": offers,
         "seller_pubkey": memory::fact(store, fact::SELLER)?,
@@ -116,6 +129,38 @@ fn unknown_payments(open: &BTreeMap<JobId, Record>) -> Value {
     json!({ "count": unknown.len(), "first": unknown.into_iter().take(UNKNOWN_MAX).collect::<Vec<_>>() })
 }
 
+/// What is owed back, block by block.
+fn owed_back(store: &Store) -> Result<Value, StoreError> {
+    let (mut total, mut count, mut first) = (Amount::ZERO, 0_u64, Vec::new());
+    for entry in OWED.all(store) {
+        let ((job, hash), ()) = entry?;
+        let Some(piece) = MONEY.get(store, &(job, hash))? else { continue };
+        total = total.saturating_add(piece.due());
+        count += 1;
+        if first.len() < OWED_SHOWN_MAX {
+            first.push(debt(job, hash, &piece));
+        }
+    }
+    Ok(json!({ "count": count, "raw": total, "xno": total.to_xno(), "first": first }))
+}
+
+/// A block that came, and what is owed back of it.
+pub(super) fn debt(job: JobId, hash: BlockHash, piece: &Piece) -> Value {
+    json!({
+        "job_id": job,
+        "block": hash,
+        "amount_raw": piece.amount,
+        "from": piece.from,
+        "account": piece.account,
+        "at": piece.at,
+        "owed_raw": piece.owed.map(|owed| owed.amount),
+        "why": piece.owed.map(|owed| owed.why),
+        "due_raw": piece.due(),
+        "returned_raw": piece.returned,
+        "sent_back_by": piece.back,
+    })
+}
+
 /// A fact that is JSON; null if there is none.
 fn noted(store: &Store, name: &str) -> Result<Value, StoreError> {
     let text = memory::fact(store, name)?;
@@ -133,27 +178,33 @@ fn jobs(store: &Store, open: bool, limit: usize) -> Result<Value, StoreError> {
             continue;
         }
         if let Some(record) = JOBS.get(store, &id)? {
-            list.push(summary(id, &record));
+            list.push(summary(store, id, &record)?);
         }
     }
     Ok(json!({ "jobs": list }))
 }
 
-fn summary(id: JobId, record: &Record) -> Value {
+fn summary(store: &Store, id: JobId, record: &Record) -> Result<Value, StoreError> {
     let ending = match &record.stage {
         Stage::Ended { ending } | Stage::Lapsed { ending, .. } => Some(ending.name()),
         _ => None,
     };
-    json!({
+    let mut summary = json!({
         "job_id": id,
         "offer_id": record.offer_id,
         "buyer_pubkey": record.buyer_pubkey,
         "status": record.status,
         "stage": record.stage.name(),
         "ending": ending,
+        "payment_outcomes": record.oddities,
         "first_seen_at": record.first_seen_at,
         "changed_at": record.changed_at,
-    })
+    });
+    if let Some(ticket) = TICKETS.get(store, &id)? {
+        summary["name"] = json!(ticket.job_id);
+        summary["buyer_bot_id"] = json!(ticket.buyer_bot_id);
+    }
+    Ok(summary)
 }
 
 fn job(store: &Store, id: JobId) -> Result<Value, StoreError> {
@@ -161,13 +212,22 @@ fn job(store: &Store, id: JobId) -> Result<Value, StoreError> {
     let history =
         HISTORY.prefix(store, &id).map(|entry| entry.map(|(_, line)| line)).collect::<Result<Vec<_>, _>>()?;
     let parse = |bytes: Vec<u8>| serde_json::from_slice::<Value>(&bytes).ok();
-    let mut answer = summary(id, &record);
+    let mut answer = summary(store, id, &record)?;
     answer["owes"] = json!(record.stage);
     answer["request"] = json!(REQUESTS.get(store, &id)?.and_then(parse));
     answer["outcome"] = json!(OUTCOMES.get(store, &(id, record.outcomes))?.and_then(parse));
     answer["history"] = json!(history);
     answer["claimed_blocks"] = json!(claims_of(store, id)?);
+    answer["money"] = money(store, id)?;
     Ok(answer)
+}
+
+fn money(store: &Store, id: JobId) -> Result<Value, StoreError> {
+    let blocks = MONEY
+        .prefix(store, &id)
+        .map(|entry| entry.map(|((job, hash), piece)| debt(job, hash, &piece)))
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(json!(blocks))
 }
 
 /// Few people ask, so the claims of one job are found by looking at all.
@@ -207,8 +267,8 @@ fn payment(
     if job.is_some() || account.is_some() {
         claims.extend(claims_of(store, id)?.into_iter().map(|block| (block, json!(id))));
     }
-    let mut answer = summary(id, &record);
-    let invoice = record.stage.invoice();
+    let mut answer = summary(store, id, &record)?;
+    let invoice = record.stage.invoice().or(record.invoice.as_ref());
     answer["account"] = json!(match invoice {
         Some(invoice) => Some(invoice.account),
         None => account_of(store, id)?,
@@ -222,7 +282,20 @@ fn payment(
         _ => (None, None),
     };
     (answer["submitted"], answer["believed"]) = (json!(submitted), json!(believed));
+    answer["offer"] = json!(offer_name(store, record.offer_id)?);
+    answer["money"] = money(store, id)?;
     Ok(json!({ "job": answer, "claims": claims }))
+}
+
+/// What the configuration calls an offer; none if it has it no longer.
+fn offer_name(store: &Store, id: OfferId) -> Result<Option<String>, StoreError> {
+    for entry in OFFERS.all(store) {
+        let (name, offer) = entry?;
+        if offer.offer_id == Some(id) {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
 }
 
 /// Few people ask, so the address of a job that no longer needs it is found by looking at all.

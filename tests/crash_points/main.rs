@@ -16,11 +16,13 @@ mod bazaar;
 mod bot_buyers;
 #[path = "../common/bot_seller.rs"]
 mod bot_seller;
+mod bot_sellers;
 mod buyers;
 mod lane;
 mod oracle;
 #[path = "../common/process.rs"]
 mod process;
+mod refunds;
 mod relays;
 mod seller;
 mod stories;

@@ -53,9 +53,12 @@ const SHAPES: &[(&str, &[Shape])] = &[
     ("worker/offer/written", &[SALE, Shape::Reoffered]),
     ("worker/handler/started", &[SALE, RERUN]),
     ("worker/handler/finished", &[SALE, RERUN]),
-    ("worker/coins/signed", &[Shape::Sweeping]),
-    ("worker/coins/kept", &[Shape::Sweeping]),
-    ("worker/coins/published", &[Shape::Sweeping]),
+    ("worker/money/reckoned", &[SALE, Shape::Owing]),
+    ("worker/money/noticed", &[Shape::Sweeping, Shape::Refunding]),
+    ("worker/money/settled", &[Shape::Refunding, Shape::Returning]),
+    ("worker/coins/signed", &[Shape::Sweeping, Shape::Refunding, Shape::Returning]),
+    ("worker/coins/kept", &[Shape::Sweeping, Shape::Refunding, Shape::Returning]),
+    ("worker/coins/published", &[Shape::Sweeping, Shape::Refunding, Shape::Returning]),
     ("worker/stop/draining", &[Shape::Stopped]),
     ("worker/stop/stopping", &[Shape::Stopped]),
     ("worker/stop/stopped", &[Shape::Stopped]),
@@ -64,7 +67,7 @@ const SHAPES: &[(&str, &[Shape])] = &[
 
 /// Points between an attempt that was stored and an outcome that was: a handler that must not run
 /// twice may have run, so the job may end as interrupted. Nowhere else may it.
-const INTERRUPT: &[&str] = &[
+pub(crate) const INTERRUPT: &[&str] = &[
     "worker/committed/hold",
     "worker/durable/hold",
     "worker/committed/execute",
@@ -95,6 +98,7 @@ fn shapes(point: &str) -> &'static [Shape] {
 /// The longest runs first, so that none of them is the last alone.
 fn runs() -> Vec<Run> {
     let points = POINTS.iter().map(|point| point.name).filter(|name| name.starts_with("worker/"));
+    let points = points.filter(|name| !crate::bot_sellers::is_bots(name));
     let mut runs: Vec<Run> = points
         .flat_map(|point| shapes(point).iter().map(move |&shape| (point, shape)))
         .flat_map(|(point, shape)| Path::ALL.map(|path| Run { point, shape, path }))

@@ -22,7 +22,7 @@ fn the_same_seed_is_the_same_story() {
 }
 
 /// Honest buyers and a quiet world, but for what is changed.
-fn quiet(seed: u64) -> Plan {
+pub(crate) fn quiet(seed: u64) -> Plan {
     let job = |number: usize| Job {
         number,
         at_ms: 1_000 + 20_000 * number as u64,
@@ -45,6 +45,7 @@ fn quiet(seed: u64) -> Plan {
         jobs: (0..3).map(job).collect(),
         faults: Vec::new(),
         coins: None,
+        bots: Vec::new(),
         heal_ms: 90_000,
         bug: None,
         ..Plan::draw(seed)
@@ -72,7 +73,7 @@ fn offers_come_back_to_a_relay_that_has_lost_everything() {
 }
 
 /// Puts a bug in, and expects that some seed's violation says `expected`.
-fn finds(bug: Bug, change: impl Fn(&mut Plan), expected: &str) {
+pub(crate) fn finds(bug: Bug, change: impl Fn(&mut Plan), expected: &str) {
     let mut all = Vec::new();
     for seed in 0..SEEDS {
         let mut plan = quiet(seed);
@@ -153,7 +154,7 @@ fn what_stays_broken_is_found() {
 
 /// Coins are brought home, and those of the second job are the buyer's.
 fn bring_home(plan: &mut Plan) {
-    plan.coins = Some(Coins { every_s: 5, refunds: true });
+    plan.coins = Some(Coins { every_s: 5, refunds: true, auto: false });
     plan.jobs[1].manner = Manner::CancelsLate;
     plan.jobs[1].work_ms = 30_000;
 }
@@ -169,6 +170,17 @@ fn coins_come_home_in_a_quiet_world() {
         "{:?}",
         report.counts
     );
+}
+
+/// Nobody asks for the refund of what was paid twice.
+#[test]
+fn what_is_owed_goes_back_by_itself_in_a_quiet_world() {
+    let mut plan = quiet(1);
+    plan.coins = Some(Coins { every_s: 5, refunds: true, auto: true });
+    plan.jobs[0].manner = Manner::PaysTwice;
+    let report = run(&plan, false);
+    assert_eq!(report.violations, Vec::<String>::new());
+    assert_eq!(report.counts.get("blocks sent back"), Some(&1), "{:?}", report.counts);
 }
 
 #[test]

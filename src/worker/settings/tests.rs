@@ -6,10 +6,10 @@ use proptest::prelude::*;
 
 use super::*;
 
-const SECRET: &str = "abababababababababababababababababababababababababababababababab";
+pub(super) const SECRET: &str = "abababababababababababababababababababababababababababababababab";
 
 /// A configuration that has everything it needs, and a place to break it.
-const WHOLE: &str = r#"
+pub(super) const WHOLE: &str = r#"
 [relay]
 url = "https://relay.example.org"
 key = "env:KEY"
@@ -24,7 +24,7 @@ price_xno = "0.001"
 command = ["sh"]
 "#;
 
-fn env(extra: &[(&str, &str)]) -> Env {
+pub(super) fn env(extra: &[(&str, &str)]) -> Env {
     let mut values: HashMap<String, String> = HashMap::from([
         ("KEY".to_owned(), SECRET.to_owned()),
         ("SEED".to_owned(), SECRET.to_owned()),
@@ -34,19 +34,19 @@ fn env(extra: &[(&str, &str)]) -> Env {
     Env::from_fn(move |name| values.get(name).cloned())
 }
 
-fn read(text: &str, extra: &[(&str, &str)]) -> Result<Settings, Problems> {
+pub(super) fn read(text: &str, extra: &[(&str, &str)]) -> Result<Settings, Problems> {
     parse(text, Path::new("/etc/worker"), &env(extra))
 }
 
 /// Breaks the whole configuration at one place; the one problem must be at `path`.
 #[track_caller]
-fn check(from: &str, to: &str, path: &str) {
+pub(super) fn check(from: &str, to: &str, path: &str) {
     assert!(WHOLE.contains(from), "{from}");
     check_text(&WHOLE.replace(from, to), &[], path);
 }
 
 #[track_caller]
-fn check_text(text: &str, extra: &[(&str, &str)], path: &str) {
+pub(super) fn check_text(text: &str, extra: &[(&str, &str)], path: &str) {
     let problems = read(text, extra).expect_err(text);
     let paths: Vec<&str> = problems.list().iter().map(|problem| problem.path.as_str()).collect();
     assert_eq!(paths, [path], "{problems}");
