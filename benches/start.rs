@@ -83,6 +83,7 @@ fn open(dir: &Path) -> Engine {
     let store: Arc<Store> = Arc::new(memory::open(dir).unwrap());
     let wallet = Wallet::open(&store, Seed::Hex([3; 32]), 0).unwrap();
     let terms = Terms {
+        revives: false,
         pricing: nano_worker::worker::input::Pricing::Fixed(Amount::from_raw(1)),
         idempotent: false,
         accepts: Accepts::Any,

@@ -15,6 +15,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 
 use futures_util::future::BoxFuture;
+use mock_nano_rpc::Lie;
 use mock_nano_rpc::node::{Node, Settings as NodeSettings};
 use mock_nano_rpc::rpc::{self, Args};
 use mock_nano_rpc::tree::{Style, Tree};
@@ -449,6 +450,27 @@ async fn a_thousand_invoices_are_swept_in_one_go() {
     assert_eq!(bench.sums(), (0, vec![COIN; 1_000]));
     let again = bench.sweep().await;
     assert_eq!(again["blocks"].as_array().unwrap().len(), 0, "{again}");
+}
+
+/// A receive on a balance that is too low sends the difference to an account that nobody has.
+#[tokio::test(start_paused = true)]
+async fn no_block_is_made_on_a_balance_that_the_newest_block_denies() {
+    let mut bench = Bench::new(1);
+    bench.fund(0, 2 * COIN);
+    bench.life(&Errand::Receive { dry_run: false }, Vec::new()).await.unwrap();
+    bench.fund(0, COIN);
+    let head = bench.line.with(|node, _| node.ledger.account(&bench.invoices[0]).unwrap().frontier);
+    for told in [0, COIN, 3 * COIN] {
+        let lie = Lie { head_balance: Some(Amount::from_raw(told)), ..Lie::default() };
+        bench.line.with(|node, _| node.lies.tell(head, lie));
+        let report = bench.sweep().await;
+        assert!(report["blocks"].as_array().is_none_or(Vec::is_empty), "{report}");
+    }
+    let journal = bench.life(&Errand::History, Vec::new()).await.unwrap();
+    assert_eq!(journal["blocks"].as_array().unwrap().len(), 1, "{journal}");
+    bench.line.with(|node, _| node.lies.clear());
+    bench.sweep().await;
+    assert_eq!(bench.sums(), (0, vec![3 * COIN]));
 }
 
 #[tokio::test(start_paused = true)]

@@ -13,6 +13,7 @@ pub(super) fn committed(effects: &Effects) {
             Effect::SendQuote(_) => crash_point!("worker/committed/send-quote"),
             Effect::SendRefusal(_) => crash_point!("worker/committed/send-refusal"),
             Effect::Fetch => crash_point!("worker/committed/fetch"),
+            Effect::Revive(_) => crash_point!("worker/committed/revive"),
             Effect::Watch { .. } => crash_point!("worker/committed/watch"),
             Effect::Unwatch => crash_point!("worker/committed/unwatch"),
             Effect::AwaitPlace => crash_point!("worker/committed/await-place"),
@@ -37,6 +38,7 @@ pub(super) fn durable(effect: &Effect) {
         Effect::SendQuote(_) => crash_point!("worker/durable/send-quote"),
         Effect::SendRefusal(_) => crash_point!("worker/durable/send-refusal"),
         Effect::Fetch => crash_point!("worker/durable/fetch"),
+        Effect::Revive(_) => crash_point!("worker/durable/revive"),
         Effect::Watch { .. } => crash_point!("worker/durable/watch"),
         Effect::Unwatch => crash_point!("worker/durable/unwatch"),
         Effect::AwaitPlace => crash_point!("worker/durable/await-place"),
@@ -60,6 +62,8 @@ pub(super) fn sending(call: Call) {
         Call::Fetch => crash_point!("worker/send/fetch"),
         Call::Lock => crash_point!("worker/send/lock"),
         Call::Deliver => crash_point!("worker/send/deliver"),
+        // Only /v0 has it, whose points are where it is sent.
+        Call::Revive => {}
     }
 }
 
@@ -71,5 +75,6 @@ pub(super) fn answered(call: Call) {
         Call::Fetch => crash_point!("worker/answer/fetch"),
         Call::Lock => crash_point!("worker/answer/lock"),
         Call::Deliver => crash_point!("worker/answer/deliver"),
+        Call::Revive => {}
     }
 }

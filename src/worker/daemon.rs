@@ -8,21 +8,21 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::calls::Line;
 use super::coins::{self, Purse};
 use super::control::{Answering, Source};
+use super::counterpart::{self, Counterpart, Listening};
 use super::ears::Ears;
 use super::effects::{Desk, Hands, Services};
 use super::engine::{Effects, Engine, Heard};
 use super::executor::Cage;
 use super::failure::StartError;
 use super::identity::identify;
-use super::ingest::{Ingest, Page};
+use super::ingest::Page;
 use super::input::Effect;
 use super::keeper::Keeper;
 use super::look::Look;
 use super::nodes::Jury;
-use super::offers::{self, OfferError, Registered, Registrar};
+use super::offers::{self, OfferError, Registered};
 use super::parts::Parts;
 use super::recover::Recovery;
 use super::restore;
@@ -30,7 +30,6 @@ use super::settings::{OfferSettings, Settings};
 use super::stage::Stage;
 use super::wallet::Wallet;
 use super::{backups, boundaries, executor, outage, watch};
-use crate::client::socket;
 use crate::edge::{self, Clock, Entropy};
 use crate::points::crash_point;
 use crate::protocol::{JobId, OfferId, Timestamp};
@@ -44,9 +43,6 @@ const INPUTS_MAX: usize = 4_096;
 
 /// Wishes that may wait for the watch.
 const WISHES_MAX: usize = 1_024;
-
-/// Hints that may wait: one is as good as many.
-const HINTS_MAX: usize = 64;
 
 /// The longest sleep of the loop: a clock that jumped forward is noticed this soon.
 const SLEEP_MAX: Duration = Duration::from_secs(30);
@@ -166,7 +162,7 @@ struct Daemon {
     engine: Engine,
     store: Arc<Store>,
     hands: Hands,
-    keeper: Keeper,
+    keeper: Option<Keeper>,
     clock: Clock,
     inputs: mpsc::Receiver<Heard>,
     pages: mpsc::Receiver<Page>,
@@ -188,9 +184,8 @@ impl Daemon {
         recovery: Option<Recovery>,
     ) -> Result<Self, StartError> {
         executor::adopt_orphans();
-        let client = || parts.client(&settings);
+        let relay = Counterpart::open(&settings, &parts, &store, &holder)?;
         let Parts { clock, entropy, tasks, wires } = parts.clone();
-        let line = Arc::new(Line::new(client()?, entropy.clone()));
         let started = edge::monotonic();
         let rpc_clock = move || edge::monotonic().saturating_duration_since(started);
         let jury = || {
@@ -198,12 +193,12 @@ impl Daemon {
             Jury::open(&settings, rpc_clock, wire)
         };
         // Its own client: what it finds out must not make the watch wait.
-        let look = look_of(&settings, &store, &wallet, &line, jury()?, &entropy)?;
+        let look = look_of(&settings, &store, &wallet, &relay, jury()?, &entropy)?;
         if look.is_some() {
             tracing::warn!("this state is new or restored: used addresses are looked for before quoting");
         }
 
-        let known = offers::known(&store, &settings.offers)?;
+        let known = counterpart::known(&store, &settings)?;
         let engine = Engine::open(Arc::clone(&store), wallet, offers::terms(&known), holder.clone())?;
         let services: Services = Arc::new(RwLock::new(HashMap::new()));
         serve(&services, &known);
@@ -211,27 +206,29 @@ impl Daemon {
         let (heard, inputs) = mpsc::channel(INPUTS_MAX);
         let (watch_wishes, wishes) = mpsc::channel(WISHES_MAX);
         let (page_sender, pages) = mpsc::channel(1);
-        let (hint_sender, hints) = mpsc::channel(HINTS_MAX);
         let (registering, registered) = mpsc::channel(1);
         let (drain, stop) = (CancellationToken::new(), CancellationToken::new());
 
-        // Its own client: its connections are its own.
-        let keeper = Keeper::start(
-            &tasks,
-            client()?,
-            clock.clone(),
-            holder.clone(),
-            settings.lock_ttl,
-            heard.clone(),
-            stop.clone(),
-        )?;
+        let keeper = match &relay {
+            // Its own client: its connections are its own.
+            Counterpart::V1(_) => Some(Keeper::start(
+                &tasks,
+                parts.client(&settings)?,
+                clock.clone(),
+                holder.clone(),
+                settings.lock_ttl,
+                heard.clone(),
+                stop.clone(),
+            )?),
+            Counterpart::V0(_) => None,
+        };
         let hands = Hands {
-            line: Arc::clone(&line),
+            relay: relay.clone(),
             store: Arc::clone(&store),
             services: Arc::clone(&services),
             heard: heard.clone(),
-            watch: watch_wishes,
-            keeper: keeper.wishes(),
+            watch: watch_wishes.clone(),
+            keeper: keeper.as_ref().map(Keeper::wishes),
             holder,
             lock_ttl: settings.lock_ttl,
             quote_ttl: settings.quote_ttl,
@@ -246,30 +243,21 @@ impl Daemon {
         let steady = Clock::from_fn(move || Timestamp::default().plus(rpc_clock()));
         let ears = Ears::open(&settings.websocket, &tasks, &entropy, &stop);
         tasks.spawn(watch::run(Arc::new(jury()?), ears, steady, wishes, heard, stop.clone()));
-        let ingest = Ingest {
-            line: Arc::clone(&line),
+        let listening = Listening {
+            relay,
             store: Arc::clone(&store),
             pages: page_sender,
-            hints,
+            watch: watch_wishes,
             min: settings.poll_min,
             max: settings.poll_max,
-            entropy: entropy.clone(),
-            registrar: Some(Registrar {
-                line,
-                store: Arc::clone(&store),
-                offers: settings.offers.clone(),
-                entropy,
-                registered: registering,
-            }),
+            entropy,
+            offers: settings.offers,
+            registered: registering,
         };
-        // A recovery takes no new jobs, so it neither offers nor listens.
+        listening.begin(&tasks, look, recovery.is_some(), &drain);
         if recovery.is_none() {
-            tasks.spawn(socket::run(client()?, hint_sender, drain.clone()));
-            tasks.spawn(begin(ingest, look, drain.clone()));
             let store = Arc::clone(&store);
             tasks.spawn(backups::run(store, settings.backup.clone(), clock.clone(), stop.clone()));
-        } else {
-            tasks.spawn(only_look(ingest, look, drain.clone()));
         }
         Ok(Self {
             engine,
@@ -435,38 +423,15 @@ impl Daemon {
         }
         drop(inputs);
         crash_point!("worker/stop/stopped");
-        keeper.join().await;
+        if let Some(keeper) = keeper {
+            keeper.join().await;
+        }
         if let Err(error) = store.durable().await {
             tracing::error!(%error, "the store failed at the end");
         }
         crash_point!("worker/stop/durable");
         tracing::info!("stopped");
     }
-}
-
-/// Registers the offers, then listens for news: a job of an offer that is not yet known to be ours
-/// would be passed over.
-async fn begin(ingest: Ingest, look: Option<Look>, drain: CancellationToken) {
-    let registered = async {
-        match &ingest.registrar {
-            Some(registrar) => registrar.register().await,
-            None => true,
-        }
-    };
-    let go_on = tokio::select! {
-        biased;
-        go_on = registered => go_on,
-        () = drain.cancelled() => return,
-    };
-    if !go_on {
-        return;
-    }
-    tokio::select! {
-        biased;
-        looked = ingest.look_first(look) => if looked.is_err() { return },
-        () = drain.cancelled() => return,
-    }
-    ingest.run(drain).await;
 }
 
 /// Limits that cannot be kept here are said at the start, not when a handler has broken them.
@@ -484,21 +449,12 @@ fn cage(launcher: Option<PathBuf>, offers: &[OfferSettings]) -> Cage {
     cage
 }
 
-/// A recovery may have quotes to finish, which wait for the look.
-async fn only_look(ingest: Ingest, look: Option<Look>, drain: CancellationToken) {
-    tokio::select! {
-        biased;
-        _ = ingest.look_first(look) => {}
-        () = drain.cancelled() => {}
-    }
-}
-
 /// The look that this state still needs.
 pub(super) fn look_of(
     settings: &Settings,
     store: &Store,
     wallet: &Wallet,
-    line: &Arc<Line>,
+    relay: &Counterpart,
     jury: Jury,
     entropy: &Entropy,
 ) -> Result<Option<Look>, StoreError> {
@@ -507,7 +463,7 @@ pub(super) fn look_of(
     }
     let (from, had_some) = wallet.look_from(store)?;
     Ok(Some(Look {
-        line: Arc::clone(line),
+        relay: relay.clone(),
         jury,
         seed: wallet.seed().clone(),
         from,

@@ -15,7 +15,7 @@ use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::calls::Line;
+use super::counterpart::Counterpart;
 use super::engine::Heard;
 use super::executor::{self, Cage, Handler, HandlerKind, Purpose, Run};
 use super::input::{Call, Effect, Input, Outcome, Rejection};
@@ -49,12 +49,13 @@ pub(super) type Services = Arc<RwLock<HashMap<OfferId, Service>>>;
 /// Performs effects.
 #[derive(Debug, Clone)]
 pub(super) struct Hands {
-    pub(super) line: Arc<Line>,
+    pub(super) relay: Counterpart,
     pub(super) store: Arc<Store>,
     pub(super) services: Services,
     pub(super) heard: mpsc::Sender<Heard>,
     pub(super) watch: mpsc::Sender<watch::Wish>,
-    pub(super) keeper: mpsc::Sender<keeper::Wish>,
+    /// Who renews locks; in /v0 there are none.
+    pub(super) keeper: Option<mpsc::Sender<keeper::Wish>>,
     pub(super) holder: String,
     pub(super) lock_ttl: Duration,
     pub(super) quote_ttl: Option<Duration>,
@@ -101,6 +102,9 @@ impl Hands {
                 self.spawn(job, move |hands| async move { hands.refuse(job, reason).await });
             }
             Effect::Fetch => self.spawn(job, |hands| async move { hands.fetch(job).await }),
+            Effect::Revive(invoice) => {
+                self.spawn(job, move |hands| async move { hands.revive(job, invoice).await });
+            }
             Effect::Watch { invoice, submitted, lapsed } => {
                 self.wish_watch(watch::Wish::Watch { job, invoice, submitted, lapsed }).await;
             }
@@ -154,10 +158,17 @@ impl Hands {
     }
 
     async fn wish_keeper(&self, wish: keeper::Wish) {
-        drop(self.keeper.send(wish).await);
+        if let Some(keeper) = &self.keeper {
+            drop(keeper.send(wish).await);
+        }
     }
 
     async fn quote(&self, job: JobId, invoice: Invoice) -> Option<Heard> {
+        self.room().await;
+        let line = match &self.relay {
+            Counterpart::V0(bazaar) => return Some(bazaar.quote(job, invoice).await),
+            Counterpart::V1(line) => line,
+        };
         let (amount, address) = (invoice.price.to_string(), invoice.account.to_string());
         // A quote that the relay could not be told for long must not arrive expired. Another expiry
         // is another request, so it has a key of its own; the relay takes one quote whatever the key.
@@ -165,11 +176,10 @@ impl Hands {
             let expires_at = self.quote_ttl.map(|ttl| self.clock.now().plus(ttl));
             let suffix = expires_at.map(|at| format!("-{}", at.micros())).unwrap_or_default();
             let key = format!("quote-{job}-{}{suffix}", invoice.index);
-            let client = self.line.named(job, Call::Quote).with_key(key);
+            let client = line.named(job, Call::Quote).with_key(key);
             client.quote(&job, &amount, &address, expires_at).await
         };
-        self.room().await;
-        let answer = self.line.repeat(job, Call::Quote, send).await;
+        let answer = line.repeat(job, Call::Quote, send).await;
         Some(Heard::Input(job, outcome_of(Call::Quote, answer)))
     }
 
@@ -182,40 +192,69 @@ impl Hands {
     }
 
     async fn refuse(&self, job: JobId, reason: String) -> Option<Heard> {
-        let client = self.line.named(job, Call::Refuse).with_key(format!("refuse-{job}"));
         let reason: String = reason.replace('\0', " ").chars().take(REASON_CHARS_MAX).collect();
-        let answer = self.line.repeat(job, Call::Refuse, || client.refuse(&job, &reason)).await;
+        let line = match &self.relay {
+            Counterpart::V0(bazaar) => return Some(bazaar.refuse(job, reason).await),
+            Counterpart::V1(line) => line,
+        };
+        let client = line.named(job, Call::Refuse).with_key(format!("refuse-{job}"));
+        let answer = line.repeat(job, Call::Refuse, || client.refuse(&job, &reason)).await;
         Some(Heard::Input(job, outcome_of(Call::Refuse, answer)))
     }
 
     async fn fetch(&self, job: JobId) -> Option<Heard> {
-        let client = self.line.named(job, Call::Fetch);
-        match self.line.repeat(job, Call::Fetch, || client.job(&job)).await {
+        let line = match &self.relay {
+            Counterpart::V0(bazaar) => return Some(bazaar.fetch(job).await),
+            Counterpart::V1(line) => line,
+        };
+        let client = line.named(job, Call::Fetch);
+        match line.repeat(job, Call::Fetch, || client.job(&job)).await {
             Ok(found) => Some(Heard::Job { job: Box::new(found), whole: true }),
             Err(why) => Some(Heard::Input(job, Input::Rejected(Call::Fetch, why))),
         }
     }
 
+    /// In /v1 nothing that expired comes back.
+    async fn revive(&self, job: JobId, invoice: Invoice) -> Option<Heard> {
+        match &self.relay {
+            Counterpart::V0(bazaar) => Some(bazaar.revive(job, invoice).await),
+            Counterpart::V1(_) => Some(Heard::Input(job, Input::Rejected(Call::Revive, Rejection::State))),
+        }
+    }
+
     async fn take_lock(&self, job: JobId, payment: Option<String>) -> Option<Heard> {
+        let line = match &self.relay {
+            Counterpart::V0(bazaar) => return Some(bazaar.lock(job).await),
+            Counterpart::V1(line) => line,
+        };
         let wish = LockRequest {
             holder: self.holder.clone(),
             ttl_seconds: self.lock_ttl.as_secs(),
             payment_tx_hash: payment,
         };
-        let client = self.line.named(job, Call::Lock);
-        let answer = self
-            .line
-            .repeat(job, Call::Lock, || async {
-                // The lease is counted from before the request that wins it.
-                lock_map(&self.desk.lease_starts).insert(job, self.clock.uptime());
-                client.lock(&job, &wish).await
-            })
-            .await;
-        let input = match answer {
-            Ok(locked) => Input::Locked(self.lock_of(&locked)),
-            Err(why) => Input::Rejected(Call::Lock, why),
-        };
-        Some(Heard::Input(job, input))
+        let client = line.named(job, Call::Lock);
+        loop {
+            let answer = line
+                .repeat(job, Call::Lock, || async {
+                    // The lease is counted from before the request that wins it.
+                    lock_map(&self.desk.lease_starts).insert(job, self.clock.uptime());
+                    client.lock(&job, &wish).await
+                })
+                .await;
+            let input = match answer {
+                Ok(locked) => {
+                    let lock = self.lock_of(&locked);
+                    // The answer may have been under way, or we asleep, until another could win it.
+                    if self.lease_of(job, lock).is_lost(self.clock.uptime()) {
+                        tracing::warn!(job_id = %job, "the lock was won, and lost before we heard of it");
+                        continue;
+                    }
+                    Input::Locked(lock)
+                }
+                Err(why) => Input::Rejected(Call::Lock, why),
+            };
+            return Some(Heard::Input(job, input));
+        }
     }
 
     fn lock_of(&self, job: &Job) -> Lock {
@@ -225,16 +264,24 @@ impl Hands {
         }
     }
 
-    async fn hold(&self, job: JobId, lock: Lock) {
+    fn lease_of(&self, job: JobId, lock: Lock) -> Lease {
         // A relay without tokens grants what it always grants.
         let ttl = if lock.token.is_some() { self.lock_ttl } else { LOCK_TTL };
         let since = lock_map(&self.desk.lease_starts).get(&job).copied();
         // From an earlier life: renewed at once.
         let since = since.unwrap_or_else(|| self.clock.uptime().saturating_sub(ttl / 3));
-        self.wish_keeper(keeper::Wish::Hold(job, Lease { since, ttl }, lock.token)).await;
+        Lease { since, ttl }
+    }
+
+    async fn hold(&self, job: JobId, lock: Lock) {
+        self.wish_keeper(keeper::Wish::Hold(job, self.lease_of(job, lock), lock.token)).await;
     }
 
     async fn deliver(&self, job: JobId, lock: Lock, round: u32) -> Option<Heard> {
+        let line = match &self.relay {
+            Counterpart::V0(bazaar) => return Some(bazaar.deliver(job).await),
+            Counterpart::V1(line) => line,
+        };
         let outcome = match self.stored_outcome(job) {
             Ok(outcome) => outcome,
             Err(error) => {
@@ -242,9 +289,8 @@ impl Hands {
                 return Some(Heard::Broken(error));
             }
         };
-        let client = self.line.named(job, Call::Deliver).with_key(format!("deliver-{job}-{round}"));
-        let answer =
-            self.line.repeat(job, Call::Deliver, || client.deliver(&job, &outcome, lock.token)).await;
+        let client = line.named(job, Call::Deliver).with_key(format!("deliver-{job}-{round}"));
+        let answer = line.repeat(job, Call::Deliver, || client.deliver(&job, &outcome, lock.token)).await;
         Some(Heard::Input(job, outcome_of(Call::Deliver, answer)))
     }
 

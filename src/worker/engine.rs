@@ -5,6 +5,8 @@
 
 mod money;
 
+mod tickets;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +22,7 @@ use super::money::Piece;
 use super::payment::{Facts, Invoice};
 use super::stage::Stage;
 use super::terms::Terms;
+use super::v0::{Shown, Ticket};
 use super::wallet::{Wallet, WalletError};
 use crate::points::crash_point;
 use crate::protocol::limits::PAYMENT_HASH_CHARS_MAX;
@@ -49,6 +52,10 @@ pub enum Heard {
         /// Whether its request was shown too.
         whole: bool,
     },
+    /// A relay of /v0 showed a job.
+    Shown(Box<Shown>),
+    /// The buyer would still pay for a job of /v0.
+    Wanted(JobId),
     /// Everything up to this event was heard before this.
     Cursor(Position),
     /// What is known of a payment.
@@ -96,6 +103,8 @@ pub struct Engine {
     terms: HashMap<OfferId, Terms>,
     holder: String,
     open: BTreeMap<JobId, Record>,
+    /// Of open jobs of /v0.
+    tickets: BTreeMap<JobId, Ticket>,
     deadlines: Deadlines,
     /// Jobs that are over and may still be paid for.
     after: After,
@@ -160,6 +169,7 @@ impl Engine {
     ) -> Result<Self, EngineError> {
         let open = memory::open_jobs(&store)?;
         let (after, tally) = (After::open(&store)?, money::tally(&store)?);
+        let tickets = tickets::of_open(&store, &open)?;
         let mut engine = Self {
             after,
             tally,
@@ -168,6 +178,7 @@ impl Engine {
             terms,
             holder,
             open,
+            tickets,
             deadlines: Deadlines::default(),
             unindexed: Vec::new(),
         };
@@ -253,7 +264,9 @@ impl Engine {
 
     fn hear(&mut self, heard: Heard, turn: &mut Turn) -> Result<(), EngineError> {
         match heard {
-            Heard::Job { job, whole } => self.hear_job(&job, whole, turn),
+            Heard::Job { job, whole } => self.hear_job(&job, whole, None, turn),
+            Heard::Shown(shown) => self.hear_shown(*shown, turn),
+            Heard::Wanted(job) => self.hear_wanted(job, turn),
             Heard::Cursor(position) => Ok(put_position(&mut turn.batch, &position)?),
             Heard::Facts(job, facts) => self.hear_facts(job, facts, turn),
             Heard::Nodes(report) => Ok(memory::put_fact(&mut turn.batch, fact::NODES, &report)?),
@@ -282,7 +295,13 @@ impl Engine {
 
     /// A job of an offer that is not ours to serve is left alone: another worker of the same seller
     /// may serve it.
-    fn hear_job(&mut self, job: &Job, whole: bool, turn: &mut Turn) -> Result<(), EngineError> {
+    fn hear_job(
+        &mut self,
+        job: &Job,
+        whole: bool,
+        refusal: Option<String>,
+        turn: &mut Turn,
+    ) -> Result<(), EngineError> {
         let known = self.open.contains_key(&job.job_id);
         if !known {
             let used = self.recognise(job, turn)?;
@@ -298,7 +317,7 @@ impl Engine {
                 turn.effects.push((job.job_id, Effect::Fetch));
                 return Ok(());
             }
-            let invalid = terms.refusal(&job.request_payload);
+            let invalid = refusal.or_else(|| terms.refusal(&job.request_payload));
             self.admit(job, turn)?;
             if let (Status::Requested, Some(reason)) = (job.status, invalid) {
                 turn.inputs.push_back((job.job_id, Input::PriceRefused(reason)));
@@ -424,6 +443,7 @@ impl Engine {
             && let Some(record) = self.open.remove(&job)
         {
             OPEN.remove(&mut turn.batch, &job);
+            self.tickets.remove(&job);
             self.begin_after(job, record, turn)?;
         }
         self.note_deadline(job, turn.now);
@@ -536,6 +556,7 @@ fn describe(input: &Input) -> String {
             None => format!("locked until {}", lock.expires_at),
         },
         Input::LeaseLost => "lock lost".to_owned(),
+        Input::ReviveWanted => "the buyer would still pay".to_owned(),
         Input::Finished(super::input::Outcome::Result(_)) => "handler succeeded".to_owned(),
         Input::Finished(super::input::Outcome::Error(error)) => {
             format!("handler failed: {}: {}", error.code, error.message)

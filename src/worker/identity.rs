@@ -3,12 +3,12 @@
 use super::failure::StartError;
 use super::memory::{self, fact};
 use super::parts::Parts;
-use super::settings::Settings;
+use super::settings::{Dialect, Settings};
 use crate::store::{Batch, Store};
 
 /// The lasting id of this state directory, which makes a restarted worker keep its locks.
 pub(super) fn identify(store: &Store, settings: &Settings, parts: &Parts) -> Result<String, StartError> {
-    let ours = settings.signer.public_key().to_string();
+    let ours = name(settings);
     let mut batch = Batch::default();
     let network = settings.network.name();
     match memory::fact(store, fact::NETWORK)? {
@@ -33,4 +33,12 @@ pub(super) fn identify(store: &Store, settings: &Settings, parts: &Parts) -> Res
     };
     store.commit(batch)?;
     Ok(holder)
+}
+
+/// Whom the relay knows us as: a key, or in /v0 the name of a bot.
+fn name(settings: &Settings) -> String {
+    match &settings.dialect {
+        Dialect::V1 => settings.signer.public_key().to_string(),
+        Dialect::V0(bot) => bot.keys.bot_id().to_string(),
+    }
 }

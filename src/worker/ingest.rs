@@ -175,8 +175,8 @@ impl Ingest {
         }
     }
 
-    /// Asks until nothing is certainly new, acknowledges it, and ends.
-    pub(super) async fn once(&self) -> Result<(), RoundError> {
+    /// Asks until nothing is certainly new, acknowledges it if that is wanted, and ends.
+    pub(super) async fn once(&self, acknowledge: bool) -> Result<(), RoundError> {
         let mut mode = self.stored_mode()?;
         let mut resyncs = 0;
         loop {
@@ -195,7 +195,9 @@ impl Ingest {
                 break;
             }
         }
-        self.acknowledge(&mode, &mut Acked::default(), false).await;
+        if acknowledge {
+            self.acknowledge(&mode, &mut Acked::default(), false).await;
+        }
         Ok(())
     }
 

@@ -23,6 +23,8 @@ pub struct Context {
     pub payment_window: Duration,
     /// How long a job that ended unpaid is watched for late payments.
     pub lapsed_watch: Duration,
+    /// Whether a job that expired unpaid can be given another quote, as in /v0.
+    pub revives: bool,
 }
 
 /// How an offer's price comes about.
@@ -76,6 +78,8 @@ pub enum Input {
     Locked(Lock),
     /// The lock could not be kept.
     LeaseLost,
+    /// The buyer would still pay for the job that expired.
+    ReviveWanted,
     /// The handler has ended and left nothing running.
     Finished(Outcome),
     /// The relay took what was sent.
@@ -106,6 +110,8 @@ pub enum Call {
     Deliver,
     /// A look at the job.
     Fetch,
+    /// Another quote for a job that expired.
+    Revive,
 }
 
 impl Call {
@@ -118,6 +124,7 @@ impl Call {
             Self::Lock => "lock",
             Self::Deliver => "delivery",
             Self::Fetch => "look",
+            Self::Revive => "new quote",
         }
     }
 }
@@ -165,6 +172,8 @@ pub enum Effect {
     SendRefusal(String),
     /// Look at the job.
     Fetch,
+    /// Quote the same invoice again, on a job that expired.
+    Revive(Invoice),
     /// Watch for the payment; replaces an earlier watch.
     Watch {
         /// What to watch.

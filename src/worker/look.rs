@@ -7,7 +7,6 @@
 //! Until that is durable no index is consumed and no news are heard.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
 use std::time::Duration;
 
 use nano_currency::rpc::RpcError;
@@ -15,6 +14,7 @@ use nano_currency::seed::SeedError;
 use nano_currency::{Account, Seed};
 
 use super::calls::Line;
+use super::counterpart::Counterpart;
 use super::ingest;
 use super::memory::{self, fact};
 use super::nodes::Jury;
@@ -78,7 +78,7 @@ enum LookError {
 /// What a look needs.
 #[derive(Debug)]
 pub(super) struct Look {
-    pub(super) line: Arc<Line>,
+    pub(super) relay: Counterpart,
     pub(super) jury: Jury,
     pub(super) seed: Seed,
     /// Where the state, or without one the configuration, says that the unused indices begin.
@@ -139,26 +139,11 @@ impl Look {
 
     /// The addresses of all jobs that the relay has of us.
     async fn jobs(&self) -> Result<HashMap<Account, JobId>, LookError> {
-        let mut jobs = HashMap::new();
-        let mut cursor = "start".to_owned();
-        let mut count = 0;
-        loop {
-            let page = ingest::list(&self.line, &cursor, &Status::ALL).await?;
-            count += page.jobs.len();
-            for job in &page.jobs {
-                let address = job.quote_invoice_address.as_deref();
-                if let Some(account) = address.and_then(|text| Account::parse(text).ok()) {
-                    jobs.entry(account).or_insert(job.job_id);
-                }
-            }
-            match ingest::next_listing(&cursor, &page) {
-                Some(_) if count > JOBS_MAX => return Err(LookError::TooMany),
-                Some(next) => cursor = next,
-                None => return Ok(jobs),
-            }
+        match &self.relay {
+            Counterpart::V1(line) => jobs_of(line).await,
+            Counterpart::V0(bazaar) => bazaar.addresses(JOBS_MAX).await?.ok_or(LookError::TooMany),
         }
     }
-
     /// Those of a range of indices that were used.
     async fn used_in(
         &self,
@@ -208,6 +193,28 @@ impl Look {
                 Ok(opened)
             }
             Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// The same of a relay of /v1.
+async fn jobs_of(line: &Line) -> Result<HashMap<Account, JobId>, LookError> {
+    let mut jobs = HashMap::new();
+    let mut cursor = "start".to_owned();
+    let mut count = 0;
+    loop {
+        let page = ingest::list(line, &cursor, &Status::ALL).await?;
+        count += page.jobs.len();
+        for job in &page.jobs {
+            let address = job.quote_invoice_address.as_deref();
+            if let Some(account) = address.and_then(|text| Account::parse(text).ok()) {
+                jobs.entry(account).or_insert(job.job_id);
+            }
+        }
+        match ingest::next_listing(&cursor, &page) {
+            Some(_) if count > JOBS_MAX => return Err(LookError::TooMany),
+            Some(next) => cursor = next,
+            None => return Ok(jobs),
         }
     }
 }

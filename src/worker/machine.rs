@@ -10,6 +10,7 @@
 //! run again if its offer says that this is safe.
 
 mod ends;
+mod revive;
 mod seen;
 
 use ends::{ended, vanished};
@@ -20,7 +21,7 @@ use super::payment::{Invoice, PaymentError, Verdict};
 use super::stage::{Ending, Lock, Paid, Plan, Stage};
 use crate::protocol::Timestamp;
 use crate::protocol::job::JobError;
-use crate::protocol::limits::REASON_CHARS_MAX;
+use crate::protocol::limits::{LOCK_TTL, REASON_CHARS_MAX};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -29,6 +30,9 @@ const INDEX_TRIES_MAX: u8 = 32;
 
 /// How long to wait before a refused call is tried again: the other side has to change its mind.
 const RECONSIDER: Duration = Duration::from_secs(30);
+
+/// Longer than a worker that was killed or cut off needs to be back: as long as the usual lock.
+const PATIENCE: Duration = LOCK_TTL;
 
 /// What one input led to.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,12 +64,13 @@ pub fn step(stage: Stage, input: Input, context: &Context) -> Step {
         Input::Due => due(stage, context),
         Input::Seen(sighting) => seen(stage, sighting, context),
         Input::Priced(_) | Input::PriceRefused(_) | Input::IndexTaken(_) => quoting(stage, input),
-        Input::Judged(verdict) => judged(stage, verdict),
+        Input::Judged(verdict) => judged(stage, verdict, context),
         Input::Claimed => claimed(stage),
         Input::ClaimRefused(_) => claim_refused(stage),
         Input::Placed => placed(stage),
         Input::Locked(lock) => locked(stage, lock, context),
         Input::LeaseLost => lease_lost(stage, context),
+        Input::ReviveWanted => revive::wanted(stage, context),
         Input::Finished(outcome) => finished(stage, outcome),
         Input::Done(call) => done(stage, call),
         Input::Rejected(call, why) => rejected(stage, call, why, context),
@@ -114,6 +119,7 @@ fn resumed(stage: Stage, context: &Context) -> Step {
             step.effects.insert(0, Effect::KillStrays);
             step
         }
+        Stage::Reviving { invoice, .. } => Step::to(stage, vec![Effect::Revive(invoice)]),
         Stage::Delivering { lock, round, .. } => {
             Step::to(stage, vec![Effect::Hold(lock), Effect::Deliver { lock, round }])
         }
@@ -164,7 +170,7 @@ fn quoting(stage: Stage, input: Input) -> Step {
     }
 }
 
-fn judged(stage: Stage, verdict: Verdict) -> Step {
+fn judged(stage: Stage, verdict: Verdict, context: &Context) -> Step {
     match (stage, verdict) {
         (Stage::Awaiting { invoice, submitted, since, .. }, Verdict::Settled { blocks, total }) => {
             let claim = Effect::Claim { blocks: blocks.clone() };
@@ -179,6 +185,10 @@ fn judged(stage: Stage, verdict: Verdict) -> Step {
         (Stage::Awaiting { invoice, submitted, since, .. }, verdict) => {
             Step::to(Stage::Awaiting { invoice, submitted, since, verdict: Some(verdict) }, vec![])
         }
+        (
+            Stage::Lapsed { invoice, ending: Ending::Expired { .. }, .. },
+            Verdict::Unpaid(PaymentError::Late),
+        ) if context.revives => revive::paid_late(invoice),
         (Stage::Lapsed { .. }, Verdict::Unpaid(PaymentError::Late)) => {
             ended(Ending::PaidLate, vec![Effect::Unwatch])
         }
@@ -295,6 +305,9 @@ fn rejected(stage: Stage, call: Call, why: Rejection, context: &Context) -> Step
         (Stage::Ended { ending }, ..) => Step::ignored(Stage::Ended { ending }),
         // Nothing can be done about a relay that lacks the route: the request stays unquoted.
         (Stage::Refusing { .. }, Call::Refuse, Rejection::Gone) => ended(Ending::Refused, vec![]),
+        (Stage::Reviving { invoice, ending, until }, Call::Revive, _) => {
+            revive::not_taken(invoice, ending, until)
+        }
         (stage, _, Rejection::Gone) => vanished(stage, context),
         (Stage::Quoting { invoice, tries }, Call::Quote, Rejection::AddressUsed)
             if tries < INDEX_TRIES_MAX =>
@@ -337,7 +350,10 @@ fn lock_rejected(plan: Plan, why: &Rejection, context: &Context) -> Step {
     let (plan, until) = match (plan, why) {
         (Plan::Run { paid, .. }, Rejection::LockConflict(until)) => (rerun_or_fail(paid, context), *until),
         (Plan::Run { paid, .. }, _) => (Plan::Run { paid, placed: false }, None),
-        (plan, Rejection::LockConflict(until)) => (plan, *until),
+        (plan, Rejection::LockConflict(until)) => {
+            let patience = patience(&plan, context);
+            (plan, until.map(|until| until.plus(patience)))
+        }
         (plan, _) => (plan, None),
     };
     let soonest = context.now.plus(Duration::from_secs(1));
@@ -373,6 +389,16 @@ fn hand_over(outcome: Outcome, lock: Lock) -> Step {
         Stage::Delivering { lock, round: 1, failed },
         vec![Effect::Keep(outcome), Effect::Hold(lock), Effect::Deliver { lock, round: 1 }],
     )
+}
+
+/// How long after its lock has run out a job is left to whoever held it. Who was paid for a job that
+/// may be repeated comes back for it, and must not find it failed by another worker of the same
+/// seller that does not know the invoice.
+fn patience(plan: &Plan, context: &Context) -> Duration {
+    match plan {
+        Plan::Fail { .. } if context.idempotent => PATIENCE,
+        _ => Duration::ZERO,
+    }
 }
 
 /// What to do with a handler that may have run.

@@ -16,6 +16,7 @@ use super::money::Piece;
 use super::oddity::Oddity;
 use super::payment::Invoice;
 use super::stage::Stage;
+use super::v0::{Stall, Ticket};
 use crate::protocol::job::JobError;
 use crate::protocol::{JobId, OfferId, PublicKey, Status, Timestamp};
 use crate::store::{
@@ -62,6 +63,11 @@ pub(super) const AFTER: Keyspace<JobId, Timestamp> = Keyspace::new(14, "after", 
 /// Blocks of ours that were refused for good: what the place is given to afterwards is another one.
 pub(super) const ASIDE: Keyspace<([u8; 32], BlockHash), Aside> = Keyspace::new(15, "aside", 1);
 
+/// What a relay of /v0 calls each job, and what only it says of it.
+pub(super) const TICKETS: Keyspace<JobId, Ticket> = Keyspace::new(16, "tickets", 1);
+/// Which offers on a relay of /v0 each offer of the configuration is, and was.
+pub(super) const STALLS: Keyspace<String, Stall> = Keyspace::new(17, "stalls", 1);
+
 /// Opens the worker's store.
 ///
 /// # Errors
@@ -105,7 +111,7 @@ pub(super) enum Form {
 }
 
 /// All keyspaces: number, name, form.
-pub(super) const KEYSPACES: [(u8, &str, Form); 15] = [
+pub(super) const KEYSPACES: [(u8, &str, Form); 17] = [
     (FACTS.id(), "facts", Form::Json),
     (JOBS.id(), "jobs", Form::Json),
     (OPEN.id(), "open", Form::Json),
@@ -121,6 +127,8 @@ pub(super) const KEYSPACES: [(u8, &str, Form); 15] = [
     (OWED.id(), "owed", Form::Json),
     (AFTER.id(), "after", Form::Json),
     (ASIDE.id(), "aside", Form::Json),
+    (TICKETS.id(), "tickets", Form::Json),
+    (STALLS.id(), "stalls", Form::Json),
 ];
 
 /// Reads every record there is: damage shows nowhere else.
@@ -139,6 +147,8 @@ pub(super) fn read_all(store: &Store) -> Result<(), StoreError> {
     read_keyspace(store, &OWED)?;
     read_keyspace(store, &ASIDE)?;
     after(store)?;
+    read_keyspace(store, &TICKETS)?;
+    read_keyspace(store, &STALLS)?;
     open_jobs(store)?;
     for entry in JOBS.all(store) {
         let (job, record) = entry?;

@@ -59,6 +59,10 @@ mod boundaries;
 
 mod calls;
 
+mod counterpart;
+
+pub mod v0;
+
 mod effects;
 
 mod ingest;
@@ -90,6 +94,7 @@ pub(crate) mod fuzzing;
 
 mod outage;
 
+pub use counterpart::hints;
 pub use daemon::{recover_once, run, run_on};
 pub use failure::StartError;
 pub use look::{Looked, Seen};

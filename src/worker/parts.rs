@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::settings::Settings;
+use super::settings::{BazaarSettings, Settings};
+use crate::client::v0::BotClient;
 use crate::client::{RelayClient, RelayUrlError, Wire};
 use crate::edge::{Clock, Entropy, Tasks};
 
@@ -44,6 +45,16 @@ impl Parts {
                 let wire = Arc::clone(&wires.relay);
                 RelayClient::over(wire, &settings.relay_url, settings.signer.clone(), clock, entropy)
             }
+        }
+    }
+
+    /// A client of a relay of /v0.
+    pub(super) fn bot(&self, settings: &Settings, bot: &BazaarSettings) -> Result<BotClient, RelayUrlError> {
+        let (url, keys) = (&settings.relay_url, bot.keys.clone());
+        let (clock, entropy) = (self.clock.clone(), self.entropy.clone());
+        match &self.wires {
+            None => BotClient::new(url, keys, bot.rates, clock, entropy),
+            Some(wires) => BotClient::over(Arc::clone(&wires.relay), url, keys, bot.rates, clock, entropy),
         }
     }
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::counterpart;
 use super::engine::Engine;
 use super::input::{Context, Effect, Input};
 use super::machine::{self, Step};
@@ -56,7 +57,7 @@ impl Decision {
 /// # Errors
 /// If the store fails.
 pub fn plan(store: &Store, settings: &Settings, now: Timestamp) -> Result<Vec<Decision>, StoreError> {
-    let terms = offers::terms(&offers::known(store, &settings.offers)?);
+    let terms = offers::terms(&counterpart::known(store, settings)?);
     let open = memory::open_jobs(store)?;
     let decided = open.into_iter().map(|(job, record)| match terms.get(&record.offer_id) {
         Some(terms) => decide(job, &record, &terms.context(now)),
@@ -160,6 +161,9 @@ fn why(stage: &Stage, context: &Context) -> String {
             "the outcome is stored; the relay may or may not have it, and takes it once"
         }
         Stage::Lapsed { .. } => "it ended unpaid; a late payment is still watched for",
+        Stage::Reviving { .. } => {
+            "it expired, and the relay may or may not have its new quote, which it takes once"
+        }
         Stage::Ended { .. } => "nothing is owed",
     }
     .to_owned()
@@ -174,6 +178,7 @@ fn does(effect: &Effect) -> String {
         Effect::SendQuote(invoice) => format!("send the quote with {}", invoice.account),
         Effect::SendRefusal(reason) => format!("tell the buyer: {reason}"),
         Effect::Fetch => "look at the job on the relay".to_owned(),
+        Effect::Revive(invoice) => format!("send a new quote with {}", invoice.account),
         Effect::Watch { invoice, .. } => format!("watch {} for the payment", invoice.account),
         Effect::Unwatch => "stop watching for the payment".to_owned(),
         Effect::AwaitPlace => "wait for a place to run".to_owned(),

@@ -9,7 +9,8 @@ use super::coins::Errand;
 use super::look;
 use super::memory::{self, Record};
 use super::memory::{
-    CLAIMS, HISTORY, INVOICES, JOBS, MONEY, OFFERS, OPEN, OUTCOMES, OWED, RECENT, REQUESTS, fact,
+    CLAIMS, HISTORY, INVOICES, JOBS, MONEY, OFFERS, OPEN, OUTCOMES, OWED, RECENT, REQUESTS, STALLS, TICKETS,
+    fact,
 };
 use super::money::Piece;
 use super::payment::Verdict;
@@ -84,10 +85,14 @@ fn status(store: &Store) -> Result<Value, StoreError> {
         let count = stages.get(record.stage.name()).and_then(Value::as_u64).unwrap_or(0);
         stages.insert(record.stage.name().to_owned(), json!(count + 1));
     }
-    let offers = OFFERS
+    let mut offers = OFFERS
         .all(store)
         .map(|entry| entry.map(|(name, offer)| json!({ "name": name, "offer_id": offer.offer_id })))
         .collect::<Result<Vec<_>, _>>()?;
+    for entry in STALLS.all(store) {
+        let (name, stall) = entry?;
+        offers.push(json!({ "name": name, "offer_id": stall.current.map(|placed| placed.offer_id) }));
+    }
     Ok(json!({
         "open_jobs": open.len(),
         "free_bytes": crate::store::free_bytes(store.dir()).ok(),
@@ -173,18 +178,18 @@ fn jobs(store: &Store, open: bool, limit: usize) -> Result<Value, StoreError> {
             continue;
         }
         if let Some(record) = JOBS.get(store, &id)? {
-            list.push(summary(id, &record));
+            list.push(summary(store, id, &record)?);
         }
     }
     Ok(json!({ "jobs": list }))
 }
 
-fn summary(id: JobId, record: &Record) -> Value {
+fn summary(store: &Store, id: JobId, record: &Record) -> Result<Value, StoreError> {
     let ending = match &record.stage {
         Stage::Ended { ending } | Stage::Lapsed { ending, .. } => Some(ending.name()),
         _ => None,
     };
-    json!({
+    let mut summary = json!({
         "job_id": id,
         "offer_id": record.offer_id,
         "buyer_pubkey": record.buyer_pubkey,
@@ -194,7 +199,12 @@ fn summary(id: JobId, record: &Record) -> Value {
         "payment_outcomes": record.oddities,
         "first_seen_at": record.first_seen_at,
         "changed_at": record.changed_at,
-    })
+    });
+    if let Some(ticket) = TICKETS.get(store, &id)? {
+        summary["name"] = json!(ticket.job_id);
+        summary["buyer_bot_id"] = json!(ticket.buyer_bot_id);
+    }
+    Ok(summary)
 }
 
 fn job(store: &Store, id: JobId) -> Result<Value, StoreError> {
@@ -202,7 +212,7 @@ fn job(store: &Store, id: JobId) -> Result<Value, StoreError> {
     let history =
         HISTORY.prefix(store, &id).map(|entry| entry.map(|(_, line)| line)).collect::<Result<Vec<_>, _>>()?;
     let parse = |bytes: Vec<u8>| serde_json::from_slice::<Value>(&bytes).ok();
-    let mut answer = summary(id, &record);
+    let mut answer = summary(store, id, &record)?;
     answer["owes"] = json!(record.stage);
     answer["request"] = json!(REQUESTS.get(store, &id)?.and_then(parse));
     answer["outcome"] = json!(OUTCOMES.get(store, &(id, record.outcomes))?.and_then(parse));
@@ -257,7 +267,7 @@ fn payment(
     if job.is_some() || account.is_some() {
         claims.extend(claims_of(store, id)?.into_iter().map(|block| (block, json!(id))));
     }
-    let mut answer = summary(id, &record);
+    let mut answer = summary(store, id, &record)?;
     let invoice = record.stage.invoice().or(record.invoice.as_ref());
     answer["account"] = json!(match invoice {
         Some(invoice) => Some(invoice.account),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::calls::Line;
+use super::counterpart::Counterpart;
 use super::failure::StartError;
 use super::identity::identify;
 use super::look::Look;
@@ -36,7 +36,7 @@ pub async fn rescan(settings: &Settings, parts: &Parts, gap: Option<u32>) -> Res
     let clock = move || edge::monotonic().saturating_duration_since(started);
     let wire = parts.wires.as_ref().map(|wires| Arc::clone(&wires.nodes));
     let look = Look {
-        line: Arc::new(Line::new(parts.client(settings)?, parts.entropy.clone())),
+        relay: Counterpart::open(settings, parts, &store, "")?,
         jury: Jury::open(settings, clock, wire)?,
         seed: settings.seed.clone(),
         from: settings.account_index_start,

@@ -8,6 +8,8 @@ mod raw;
 
 mod secrets;
 
+mod v0;
+
 mod wallet;
 
 use std::path::{Path, PathBuf};
@@ -16,6 +18,7 @@ use std::time::Duration;
 use nano_currency::{Amount, Network, Seed};
 
 use self::raw::{Raw, RawBackup, RawHandler, RawOffer};
+pub use self::v0::{BazaarSettings, Dialect, KeyShape, bot_keys};
 use super::backups::BackupSettings;
 use super::coins::WalletSettings;
 use super::executor::{Handler, HandlerKind, Limits};
@@ -29,6 +32,7 @@ use crate::protocol::limits::{
 };
 use crate::protocol::offer::{OfferTerms, PricingMode};
 use crate::protocol::signing::Signer;
+use crate::protocol::v0::OfferDraft;
 
 /// The commented configuration with every default.
 pub const DEFAULT: &str = include_str!("../../config/worker.toml");
@@ -67,6 +71,8 @@ pub struct Settings {
     pub relay_url: String,
     /// Who signs.
     pub signer: Signer,
+    /// How the relay is spoken to.
+    pub dialect: Dialect,
     /// Which network the money is on.
     pub network: Network,
     /// Where invoices come from.
@@ -110,6 +116,8 @@ pub struct OfferSettings {
     pub name: String,
     /// What the relay is told.
     pub public: OfferTerms,
+    /// What a relay of /v0 is told; only then.
+    pub draft: Option<OfferDraft>,
     /// What decides about its jobs.
     pub terms: Terms,
     /// What runs.
@@ -136,7 +144,12 @@ struct Resolver<'a> {
 impl Resolver<'_> {
     fn resolve(mut self, raw: Raw) -> Result<Settings, Problems> {
         let relay_url = self.relay_url(raw.relay.url);
-        let signer = self.signer(raw.relay.key);
+        let signing = self.signing(raw.relay.key);
+        let seed_of_key = signing.as_ref().map(|(_, seed)| &**seed);
+        let links = self.links(raw.results);
+        let (name, sealing, pace) = (raw.relay.dialect, raw.relay.sealing_key, raw.relay.pace);
+        let dialect = self.dialect(seed_of_key, v0::Spoken { name, sealing, pace }, links);
+        let signer = signing.map(|(signer, _)| signer);
         let network = self.network(raw.nano.network);
         let seed = self.seed(raw.nano.seed, raw.nano.seed_passphrase);
         let rpc = self.rpc(raw.nano.rpc);
@@ -167,9 +180,12 @@ impl Resolver<'_> {
         }
         let lock = LOCK_TTL_MIN.as_secs()..=LOCK_TTL_MAX.as_secs();
         let lock_ttl = self.problems.number("lock.ttl_seconds", raw.lock.ttl_seconds, 300, lock);
-        let quote_ttl = raw.quote.ttl_seconds.map(|field| {
-            self.problems.number("quote.ttl_seconds", Some(field), 900, 5..=QUOTE_TTL_MAX.as_secs())
-        });
+        let in_v0 = matches!(dialect, Some(Dialect::V0(_)));
+        let longest = if in_v0 { v0::CHARGE_TTL_MAX } else { QUOTE_TTL_MAX };
+        let quote_ttl = raw
+            .quote
+            .ttl_seconds
+            .map(|field| self.problems.number("quote.ttl_seconds", Some(field), 900, 5..=longest.as_secs()));
         let window = self.problems.number(
             "quote.payment_window_seconds",
             raw.quote.payment_window_seconds,
@@ -180,11 +196,12 @@ impl Resolver<'_> {
         let window = Duration::from_secs(window);
         let (policy, refunds) = self.payment(raw.payment, window);
         wallet.refunds = refunds;
-        let offers = self.offers(raw.offers, window, policy);
+        let offers = self.offers(raw.offers, window, policy, in_v0);
         let settings = (|| {
             Some(Settings {
                 relay_url: relay_url?,
                 signer: signer?,
+                dialect: dialect?,
                 network: network?,
                 seed: seed?,
                 rpc: rpc?,
@@ -281,7 +298,13 @@ impl Resolver<'_> {
 
     /// `SELLER_OFFERS_JSON` holds the same fields as `[[offers]]`, `SELLER_OFFERS_PATH` names a file
     /// of them.
-    fn offers(&mut self, raw: Vec<RawOffer>, window: Duration, policy: Policy) -> Option<Vec<OfferSettings>> {
+    fn offers(
+        &mut self,
+        raw: Vec<RawOffer>,
+        window: Duration,
+        policy: Policy,
+        in_v0: bool,
+    ) -> Option<Vec<OfferSettings>> {
         let raw = match (self.env.get("SELLER_OFFERS_JSON"), self.env.get("SELLER_OFFERS_PATH")) {
             (Some(text), _) => self.json_offers("SELLER_OFFERS_JSON", &text)?,
             (None, Some(path)) => {
@@ -301,7 +324,7 @@ impl Resolver<'_> {
         let offers: Vec<OfferSettings> = raw
             .into_iter()
             .enumerate()
-            .filter_map(|(place, raw)| self.offer(&format!("offers[{place}]"), raw, window, policy))
+            .filter_map(|(place, raw)| self.offer(&format!("offers[{place}]"), raw, window, policy, in_v0))
             .collect();
         for (place, offer) in offers.iter().enumerate() {
             if offers[..place].iter().any(|other| other.name == offer.name) {
@@ -329,6 +352,7 @@ impl Resolver<'_> {
         raw: RawOffer,
         window: Duration,
         policy: Policy,
+        in_v0: bool,
     ) -> Option<OfferSettings> {
         let at = |name: &str| format!("{path}.{name}");
         let title = self.problems.require(&at("title"), raw.title, "title = \"Word count\"");
@@ -351,6 +375,7 @@ impl Resolver<'_> {
         let idempotent = self.problems.take(&at("handler.idempotent"), raw.handler.idempotent.clone());
         let payment = self.odd_rules(&at("payment"), raw.payment, policy);
         let handler = self.handler(path, raw.handler);
+        let promise = v0::Promise::of(raw.turnaround_seconds, raw.request_hint);
         let (title, price, handler) = (title?, price?, handler?);
         let public = OfferTerms {
             description: description.unwrap_or_else(|| title.clone()),
@@ -366,6 +391,7 @@ impl Resolver<'_> {
         if let Err(refusal) = public.check() {
             self.problems.add(path, refusal.message);
         }
+        let draft = self.draft(path, &public, promise, in_v0);
         let terms = Terms {
             pricing: price,
             idempotent: idempotent.unwrap_or(false),
@@ -373,9 +399,10 @@ impl Resolver<'_> {
             request_bytes_max: usize::try_from(bytes).unwrap_or(REQUEST_PAYLOAD_BYTES_MAX),
             payment_window: window,
             payment,
+            revives: in_v0,
         };
         let max_parallel = usize::try_from(parallel).unwrap_or(1);
-        Some(OfferSettings { name: name.unwrap_or(title), public, terms, handler, max_parallel })
+        Some(OfferSettings { name: name.unwrap_or(title), public, draft, terms, handler, max_parallel })
     }
 
     fn price(

@@ -113,6 +113,15 @@ pub enum Stage {
         /// Until when.
         until: Timestamp,
     },
+    /// It expired, and is to be quoted again: the buyer has paid late, or asks for more time.
+    Reviving {
+        /// What was asked, and is asked again.
+        invoice: Invoice,
+        /// How it ends if the relay does not take it.
+        ending: Ending,
+        /// Until when it is watched then; not at all if the money has come.
+        until: Option<Timestamp>,
+    },
     /// Nothing is owed any more.
     Ended {
         /// How.
@@ -220,6 +229,7 @@ impl Stage {
             Self::Stopping { .. } => "stopping",
             Self::Delivering { .. } => "delivering",
             Self::Lapsed { .. } => "lapsed",
+            Self::Reviving { .. } => "reviving",
             Self::Ended { .. } => "ended",
         }
     }
@@ -237,7 +247,8 @@ impl Stage {
             Self::Quoting { invoice, .. }
             | Self::Quoted { invoice }
             | Self::Awaiting { invoice, .. }
-            | Self::Lapsed { invoice, .. } => Some(invoice),
+            | Self::Lapsed { invoice, .. }
+            | Self::Reviving { invoice, .. } => Some(invoice),
             Self::Queued { paid } | Self::Ready { paid, .. } | Self::Running { paid, .. } => {
                 Some(&paid.invoice)
             }

@@ -26,6 +26,8 @@ pub struct Terms {
     pub payment_window: Duration,
     /// What becomes of a payment that is odd.
     pub payment: Policy,
+    /// Whether a job that expired unpaid can be given another quote, as in /v0.
+    pub revives: bool,
 }
 
 /// What kind of request an offer takes.
@@ -52,6 +54,7 @@ impl Terms {
             request_bytes_max: REQUEST_PAYLOAD_BYTES_MAX,
             payment_window: ACCEPT_TTL,
             payment: Policy::withdrawn(),
+            revives: false,
         }
     }
 
@@ -64,6 +67,7 @@ impl Terms {
             idempotent: self.idempotent,
             payment_window: self.payment_window.saturating_add(self.payment.grace),
             lapsed_watch: self.payment.late_watch,
+            revives: self.revives,
         }
     }
 

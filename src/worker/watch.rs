@@ -32,8 +32,9 @@ const KNOWN_MAX: usize = 4_096;
 /// Delays between looks at one invoice: soon after the buyer acted, then ever more rarely.
 const OPEN_DELAYS: Delays = Delays { first: Duration::from_millis(250), last: Duration::from_secs(30) };
 
-/// The same for jobs that have ended: a late payment is not in a hurry.
-const LAPSED_DELAYS: Delays = Delays { first: Duration::from_secs(30), last: Duration::from_secs(600) };
+/// The same for jobs that have ended: a late payment is in no hurry, but most of them come soon after
+/// the end, and one that came while nobody looked should not wait for another half minute.
+const LAPSED_DELAYS: Delays = Delays { first: Duration::from_secs(1), last: Duration::from_secs(600) };
 
 /// A wish of the machine's.
 #[derive(Debug)]
@@ -49,6 +50,8 @@ pub enum Wish {
         /// Whether the job has ended.
         lapsed: bool,
     },
+    /// Look now, if it is watched: somebody says to have paid.
+    Look(JobId),
     /// Stop.
     Unwatch(JobId),
 }
@@ -209,6 +212,11 @@ impl List {
                     known: BTreeSet::new(),
                 };
                 self.jobs.insert(job, watched);
+            }
+            Wish::Look(job) => {
+                if let Some(account) = self.jobs.get(&job).map(|watched| watched.invoice.account) {
+                    self.hasten(&account, now);
+                }
             }
             Wish::Unwatch(job) => {
                 self.remove(job);

@@ -119,6 +119,7 @@ impl Bench {
             request_bytes_max: 1_000,
             payment_window: Duration::from_secs(100),
             payment: Policy::default(),
+            revives: false,
         };
         let terms = HashMap::from([(OfferId::from_random([1; 16]), terms)]);
         let engine = Engine::open(Arc::clone(&store), wallet, terms, "holder".to_owned()).unwrap();

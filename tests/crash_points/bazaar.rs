@@ -83,7 +83,7 @@ async fn tend(lane: &Lane, run: &Run, deaths: &AtomicU32) {
     }
 }
 
-async fn again<T>(call: impl AsyncFn() -> Result<T, CallError>) -> T {
+pub(crate) async fn again<T>(call: impl AsyncFn() -> Result<T, CallError>) -> T {
     let started = Instant::now();
     loop {
         match call().await {
@@ -94,7 +94,7 @@ async fn again<T>(call: impl AsyncFn() -> Result<T, CallError>) -> T {
     }
 }
 
-fn bot(lane: &Lane) -> BotClient {
+pub(crate) fn bot(lane: &Lane) -> BotClient {
     let url = format!("http://{}", lane.relay_address);
     let keys = BotKeys::from_seeds(&key(), &key());
     BotClient::new(&url, keys, Rates::UNLIMITED, Clock::system(), Entropy::system()).unwrap()
@@ -109,7 +109,7 @@ struct Trade {
     charges: Vec<(Charge, Job)>,
 }
 
-fn sealed(from: &BotClient, to: &BotClient, job_id: &JobId, name: &str, kind: Kind) -> Sealed {
+pub(crate) fn sealed(from: &BotClient, to: &BotClient, job_id: &JobId, name: &str, kind: Kind) -> Sealed {
     let (payload_id, recipient_key) = (PayloadId::new(name), to.keys().sealing_key());
     let address = Address {
         payload_id: &payload_id,

@@ -16,6 +16,7 @@ mod bazaar;
 mod bot_buyers;
 #[path = "../common/bot_seller.rs"]
 mod bot_seller;
+mod bot_sellers;
 mod buyers;
 mod lane;
 mod oracle;

@@ -104,7 +104,7 @@ fn paid_as_told(job: &Job, told: &Told, lane: &Lane, remembered: &Remembered) {
 }
 
 /// Every send to an account, whether it still waits or was received.
-fn sends_to(lane: &Lane, account: &Account) -> BTreeMap<String, Amount> {
+pub(crate) fn sends_to(lane: &Lane, account: &Account) -> BTreeMap<String, Amount> {
     lane.node.with(|node, _| {
         let ledger = &node.ledger;
         let waiting = ledger.receivables(account).map(|(hash, entry)| (hash.to_string(), entry.amount));
@@ -119,7 +119,7 @@ fn sends_to(lane: &Lane, account: &Account) -> BTreeMap<String, Amount> {
 }
 
 /// How often the handler started for each job: each start wrote a line.
-fn starts(seller: &Seller) -> BTreeMap<String, usize> {
+pub(crate) fn starts(seller: &Seller) -> BTreeMap<String, usize> {
     let mut starts = BTreeMap::new();
     for line in fs::read_to_string(seller.home.join("ran")).unwrap_or_default().lines() {
         *starts.entry(line.split(' ').next().unwrap().to_owned()).or_insert(0) += 1;
@@ -128,15 +128,15 @@ fn starts(seller: &Seller) -> BTreeMap<String, usize> {
 }
 
 /// What the dead worker's store says.
-struct Remembered {
+pub(crate) struct Remembered {
     /// Blocks by job.
-    claims: BTreeMap<String, BTreeSet<String>>,
+    pub(crate) claims: BTreeMap<String, BTreeSet<String>>,
     /// Jobs by address.
-    invoices: BTreeMap<String, String>,
+    pub(crate) invoices: BTreeMap<String, String>,
 }
 
 impl Remembered {
-    fn read(seller: &Seller) -> Self {
+    pub(crate) fn read(seller: &Seller) -> Self {
         let store = memory::open(&seller.home.join("state")).unwrap();
         let ask = |question| answer(&store, &question).unwrap();
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();

@@ -67,7 +67,7 @@ const SHAPES: &[(&str, &[Shape])] = &[
 
 /// Points between an attempt that was stored and an outcome that was: a handler that must not run
 /// twice may have run, so the job may end as interrupted. Nowhere else may it.
-const INTERRUPT: &[&str] = &[
+pub(crate) const INTERRUPT: &[&str] = &[
     "worker/committed/hold",
     "worker/durable/hold",
     "worker/committed/execute",
@@ -98,6 +98,7 @@ fn shapes(point: &str) -> &'static [Shape] {
 /// The longest runs first, so that none of them is the last alone.
 fn runs() -> Vec<Run> {
     let points = POINTS.iter().map(|point| point.name).filter(|name| name.starts_with("worker/"));
+    let points = points.filter(|name| !crate::bot_sellers::is_bots(name));
     let mut runs: Vec<Run> = points
         .flat_map(|point| shapes(point).iter().map(move |&shape| (point, shape)))
         .flat_map(|(point, shape)| Path::ALL.map(|path| Run { point, shape, path }))

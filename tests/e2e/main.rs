@@ -11,6 +11,9 @@
 mod process;
 mod world;
 
+mod bazaar;
+mod bazaar_by_hand;
+mod bazaar_whole;
 mod certificates;
 mod crashes;
 mod flaws;

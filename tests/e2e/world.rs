@@ -84,12 +84,16 @@ impl World {
     }
 
     pub(crate) fn start_relay(&mut self) {
+        self.start_relay_with(&[("RELAY_RATE_LIMIT_ENABLED", "false")]);
+    }
+
+    pub(crate) fn start_relay_with(&mut self, env: &[(&str, &str)]) {
         let mut child = Command::new(env!("CARGO_BIN_EXE_relay"))
             .args(["serve", "--listen", &self.relay_address.to_string(), "--data"])
             .arg(self.dir.path().join("relay"))
-            .env("RELAY_RATE_LIMIT_ENABLED", "false")
             .env("RELAY_SWEEP_INTERVAL_MS", "100")
             .env("RUST_LOG", "warn")
+            .envs(env.iter().copied())
             .stdout(Stdio::piped())
             .stderr(self.log("relay"))
             .spawn()

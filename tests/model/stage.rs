@@ -255,6 +255,7 @@ impl World {
             idempotent: self.offer.idempotent,
             payment_window: Duration::from_secs(100),
             lapsed_watch: Duration::from_secs(1_000),
+            revives: false,
         }
     }
 

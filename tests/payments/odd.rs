@@ -165,6 +165,7 @@ fn open(store: &Arc<Store>, policy: Policy) -> Engine {
         request_bytes_max: 1_000,
         payment_window: WINDOW,
         payment: policy,
+        revives: false,
     };
     let terms = HashMap::from([(offer(), terms)]);
     Engine::open(Arc::clone(store), wallet, terms, "holder".to_owned()).unwrap()

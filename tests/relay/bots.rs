@@ -156,6 +156,12 @@ async fn a_whole_trade_by_the_shared_client() {
     let evidence = Evidence { verifier: Some("nano_rpc".to_owned()), ..Evidence::default() };
     assert_eq!(seller.mark_paid(id, &evidence, &key("m")).await.unwrap().status, Status::Paid);
 
+    // As long as the contract lets it be.
+    let long = "x".repeat(64_800);
+    let letter = shop.sealed(seller, buyer, id, "long", Kind::Message, &long);
+    seller.deliver(id, &letter, &key("long")).await.unwrap();
+    let payload = buyer.payload(&PayloadId::new("long")).await.unwrap();
+    assert_eq!(read(buyer.keys(), &payload, &seller.keys().signing_key()).unwrap().body, long);
     let letter = shop.sealed(seller, buyer, id, "res", Kind::Deliverable, "done");
     let delivered = seller.deliver(id, &letter, &key("res")).await.unwrap();
     assert_eq!(delivered.job_status, Some(Status::Delivered));

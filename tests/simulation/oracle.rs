@@ -15,17 +15,18 @@ use nano_worker::worker::executor::Run;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::bots::Bazaar;
 use crate::coins::Published;
 use crate::plan::{Host, Offer, Plan};
 use crate::world::World;
 
 /// The workers' keyspaces.
-mod worker {
-    pub(super) const FACTS: u8 = 1;
-    pub(super) const JOBS: u8 = 2;
-    pub(super) const OUTCOMES: u8 = 6;
-    pub(super) const CLAIMS: u8 = 8;
-    pub(super) const INVOICES: u8 = 9;
+pub(crate) mod worker {
+    pub(crate) const FACTS: u8 = 1;
+    pub(crate) const JOBS: u8 = 2;
+    pub(crate) const OUTCOMES: u8 = 6;
+    pub(crate) const CLAIMS: u8 = 8;
+    pub(crate) const INVOICES: u8 = 9;
 }
 
 /// The relay's.
@@ -33,6 +34,8 @@ mod relay {
     pub(super) const JOBS: u8 = 3;
     pub(super) const OFFERS: u8 = 12;
     pub(super) const EVENTS: u8 = 15;
+    pub(super) const BAZAAR_OFFERS: u8 = 23;
+    pub(super) const BAZAAR_JOBS: u8 = 25;
 }
 
 /// What has happened so far, as far as it matters.
@@ -41,7 +44,7 @@ pub(crate) struct Oracle {
     /// Whether several workers use the same indices.
     shared: bool,
     /// Which job each block has paid for, over all workers.
-    claims: BTreeMap<Vec<u8>, JobId>,
+    pub(crate) claims: BTreeMap<Vec<u8>, JobId>,
     /// For which job each worker has used each account.
     pub(crate) accounts: BTreeMap<(usize, Vec<u8>), JobId>,
     /// On which job each account was quoted, over all lives of the relay's storage.
@@ -58,6 +61,8 @@ pub(crate) struct Oracle {
     starts: BTreeMap<JobId, u32>,
     /// Each worker's durable stages.
     pub(crate) stages: BTreeMap<usize, BTreeMap<JobId, Stage>>,
+    /// What bots trade.
+    pub(crate) bazaar: Bazaar,
     /// What has left the workers for the chain.
     pub(crate) published: Published,
     pub(crate) handled: u32,
@@ -97,7 +102,7 @@ impl Oracle {
     pub(crate) fn new(plan: &Plan) -> Self {
         Self {
             shared: plan.workers > 1 && plan.same_indices,
-            stages: (0..plan.workers).map(|index| (index, BTreeMap::new())).collect(),
+            stages: (0..plan.sellers()).map(|index| (index, BTreeMap::new())).collect(),
             ..Self::default()
         }
     }
@@ -116,7 +121,10 @@ impl Oracle {
                 worker::CLAIMS => {
                     let job: JobId = read(value);
                     let known = *self.claims.entry(key[1..].to_vec()).or_insert(job);
-                    if known != job {
+                    if self.shared && self.lost.contains(&known) {
+                        // What is paid to an address that was quoted twice; see there.
+                        self.claims.insert(key[1..].to_vec(), job);
+                    } else if known != job {
                         found.push(format!("block {} is claimed by {known} and {job}", hex(&key[1..])));
                     }
                 }
@@ -151,6 +159,8 @@ impl Oracle {
                     let offer: Value = read(value);
                     self.offers.extend(offer["title"].as_str().map(str::to_owned));
                 }
+                relay::BAZAAR_OFFERS => self.bazaar.offered += 1,
+                relay::BAZAAR_JOBS => found.extend(self.bazaar.moved(read(value))),
                 relay::JOBS => match serde_json::from_slice(&value[1..]) {
                     Ok(Docket { job }) => found.extend(self.moved(job)),
                     Err(error) => found.push(format!("the relay wrote a job that cannot be read: {error}")),
@@ -205,6 +215,7 @@ impl Oracle {
         self.lost.extend(std::mem::take(&mut self.jobs).into_keys());
         self.told.clear();
         self.offers.clear();
+        self.bazaar.relay_replaced();
     }
 
     /// A handler's first instant.
@@ -293,7 +304,12 @@ impl World {
     /// A request leaves a process.
     pub(crate) fn sent(&self, from: Host, request: &Request) {
         let Host::Worker(index) = from else { return };
-        if let Some(what) = unkept_promise(self.worker_disk(index), request) {
+        let promise = if request.target.starts_with("/v0/") {
+            self.lock_oracle().unkept_by_a_bot(self.worker_disk(index), request)
+        } else {
+            unkept_promise(self.worker_disk(index), request)
+        };
+        if let Some(what) = promise {
             self.violation(format!("worker {index}: {what}"));
         }
     }
@@ -322,6 +338,9 @@ impl World {
             410 => self.count("cursors too old"),
             429 => self.count("limits"),
             _ => {}
+        }
+        if path.starts_with("/v0/") && response.status >= 500 {
+            self.violation(format!("{path} was answered with {}", response.status));
         }
         if !path.starts_with("/v1/jobs/") {
             return;
@@ -388,7 +407,7 @@ pub(crate) fn read<T: serde::de::DeserializeOwned>(value: &[u8]) -> T {
     serde_json::from_slice(&value[1..]).expect("a record is a version and JSON")
 }
 
-fn key(keyspace: u8, key: &[u8]) -> Vec<u8> {
+pub(crate) fn key(keyspace: u8, key: &[u8]) -> Vec<u8> {
     [&[keyspace], key].concat()
 }
 

@@ -3,6 +3,12 @@
 use crate::bugs::Bug;
 use crate::rng::Rng;
 
+/// In how many of a thousand schedules a bot sells over /v0.
+const BOTS: u64 = 200;
+
+/// The number of the first job that is asked of a bot.
+pub(crate) const FIRST_OF_BOTS: usize = 100;
+
 /// Everybody who is somewhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Host {
@@ -37,6 +43,8 @@ pub(crate) struct Plan {
     pub(crate) faults: Vec<Fault>,
     /// How the coins are brought home, if they are.
     pub(crate) coins: Option<Coins>,
+    /// What is asked of a bot, if there is one beside the workers: over /v0.
+    pub(crate) bots: Vec<Job>,
     /// When everything is well again.
     pub(crate) heal_ms: u64,
     /// A bug that is put in on purpose, to see that it is found.
@@ -202,6 +210,27 @@ pub(crate) enum FaultKind {
     },
 }
 
+impl FaultKind {
+    /// The same for another worker than the first.
+    fn at(self, other: Host) -> Self {
+        let moved = |host| if host == Host::Worker(0) { other } else { host };
+        match self {
+            Self::Crash { host, after_effects, down_ms, spared } => {
+                Self::Crash { host: moved(host), after_effects, down_ms, spared }
+            }
+            Self::Stop { host, down_ms } => Self::Stop { host: moved(host), down_ms },
+            Self::Partition { one, other, for_ms } => {
+                Self::Partition { one: moved(one), other: moved(other), for_ms }
+            }
+            Self::Clock { host, by_ms } => Self::Clock { host: moved(host), by_ms },
+            Self::SlowDisk { host, for_ms, flush_ms } => {
+                Self::SlowDisk { host: moved(host), for_ms, flush_ms }
+            }
+            same => same,
+        }
+    }
+}
+
 /// How a node fails to answer.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Broken {
@@ -239,6 +268,7 @@ impl Plan {
             jobs: Vec::new(),
             faults: Vec::new(),
             coins: coins(seed),
+            bots: Vec::new(),
             heal_ms,
             bug: None,
         };
@@ -248,8 +278,41 @@ impl Plan {
         for _ in 0..rng.pick(&[0, 1, 2, 3, 5, 8]) {
             plan.faults.push(fault(rng, workers, heal_ms));
         }
+        plan.add_bots();
         plan.faults.sort_by_key(|fault| fault.at_ms);
         plan
+    }
+
+    /// A stream of its own, again: plans are drawn as they were before there were bots.
+    fn add_bots(&mut self) {
+        let rng = &mut Rng::named(self.seed, "bots");
+        if !rng.chance(BOTS) {
+            return;
+        }
+        for number in 0..rng.between(1, 3) as usize {
+            let drawn = job(rng, FIRST_OF_BOTS + number, self.heal_ms);
+            let manner = rng.pick(&[
+                Manner::Honest,
+                Manner::Honest,
+                Manner::Silent,
+                Manner::Parts,
+                Manner::Underpays,
+                Manner::TopsUp,
+                Manner::NeverPays,
+                Manner::PaysLate,
+            ]);
+            self.bots.push(Job { offer: Offer::Once, manner, ..drawn });
+        }
+        for _ in 0..rng.pick(&[0, 0, 1, 2, 4]) {
+            let mut fault = fault(rng, 1, self.heal_ms);
+            fault.kind = fault.kind.at(Host::Worker(self.workers));
+            self.faults.push(fault);
+        }
+    }
+
+    /// How many workers there are, with the bot, which is the last.
+    pub(crate) fn sellers(&self) -> usize {
+        self.workers + usize::from(!self.bots.is_empty())
     }
 }
 

@@ -230,6 +230,7 @@ impl World {
             number
         };
         let host = Host::Worker(index);
+        let bot = index >= self.plan.workers;
         let line = Arc::new(Line { world: self.me(), from: host, life: Arc::clone(&life) });
         let (spawner, me) = (Arc::clone(&life), self.me());
         let parts = Parts {
@@ -238,10 +239,13 @@ impl World {
             tasks: Tasks::from_fn(move |task| spawner.spawn(task)),
             wires: Some(Wires { relay: Arc::clone(&line) as _, nodes: line }),
         };
-        let settings = self.settings(index, &life);
+        let mut settings = self.settings(index, &life);
+        if bot {
+            self.make_a_bot(&mut settings, number);
+        }
         let store = memory::open_in_memory(self.worker_disk(index)).expect("the worker's store opens");
         let store = Arc::new(store);
-        let purse = self.purse(&store, &settings, &parts);
+        let purse = if bot { None } else { self.purse(&store, &settings, &parts) };
         self.workers[index].lock().unwrap().purse = purse.clone();
         let same = Arc::clone(&life);
         if number == 1 && self.has_bug(Bug::Circles) {
@@ -334,6 +338,7 @@ impl World {
         let start = if plan.same_indices { 0 } else { u32::try_from(index).unwrap() * 1_000_000 };
         Settings {
             relay_url: "http://relay".to_owned(),
+            dialect: nano_worker::worker::settings::Dialect::V1,
             signer: Signer::from_seed(&[7; 32]),
             network: Network::Dev,
             seed: Seed::parse(&"5e".repeat(32)).unwrap(),
@@ -374,9 +379,11 @@ impl World {
             Offer::Idempotent | Offer::Once => Pricing::Fixed(Amount::from_raw(PRICE)),
         };
         OfferSettings {
+            draft: None,
             name: offer.name().to_owned(),
             public: public(offer),
             terms: Terms {
+                revives: false,
                 pricing,
                 idempotent: offer.is_idempotent() || self.has_bug(Bug::RunsAgain),
                 accepts: Accepts::Any,
@@ -419,7 +426,7 @@ impl World {
     fn job_of(&self, run: &Run) -> Option<plan::Job> {
         let request: Value = serde_json::from_slice(&run.request).ok()?;
         let number = request["number"].as_u64()?;
-        self.plan.jobs.iter().find(|job| job.number as u64 == number).copied()
+        self.plan.jobs.iter().chain(&self.plan.bots).find(|job| job.number as u64 == number).copied()
     }
 }
 

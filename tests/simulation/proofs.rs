@@ -22,7 +22,7 @@ fn the_same_seed_is_the_same_story() {
 }
 
 /// Honest buyers and a quiet world, but for what is changed.
-fn quiet(seed: u64) -> Plan {
+pub(crate) fn quiet(seed: u64) -> Plan {
     let job = |number: usize| Job {
         number,
         at_ms: 1_000 + 20_000 * number as u64,
@@ -45,6 +45,7 @@ fn quiet(seed: u64) -> Plan {
         jobs: (0..3).map(job).collect(),
         faults: Vec::new(),
         coins: None,
+        bots: Vec::new(),
         heal_ms: 90_000,
         bug: None,
         ..Plan::draw(seed)
@@ -72,7 +73,7 @@ fn offers_come_back_to_a_relay_that_has_lost_everything() {
 }
 
 /// Puts a bug in, and expects that some seed's violation says `expected`.
-fn finds(bug: Bug, change: impl Fn(&mut Plan), expected: &str) {
+pub(crate) fn finds(bug: Bug, change: impl Fn(&mut Plan), expected: &str) {
     let mut all = Vec::new();
     for seed in 0..SEEDS {
         let mut plan = quiet(seed);

@@ -57,6 +57,7 @@ async fn story(world: &Arc<World>) -> Duration {
         world.prepare_worker(index);
         world.start_worker(index);
     }
+    world.start_bots();
     for job in world.plan.jobs.clone() {
         world.start_buyer(job);
     }
@@ -114,7 +115,7 @@ async fn recover(world: &Arc<World>) -> Duration {
 /// as long as a handler may, one after the other.
 fn bound(plan: &Plan) -> Duration {
     let lock = Duration::from_secs(plan.lock_ttl_s);
-    let handlers = Duration::from_secs(65) * u32::try_from(plan.jobs.len()).unwrap();
+    let handlers = Duration::from_secs(65) * u32::try_from(plan.jobs.len() + plan.bots.len()).unwrap();
     let put_off = Duration::from_secs(60) * 4;
     let polls = Duration::from_millis(plan.poll_max_ms) * 2;
     Duration::from_secs(90) + lock + lock + handlers + put_off + polls
@@ -239,6 +240,7 @@ impl World {
                 owed.push(format!("{} is paid and {}", job.job_id, job.status));
             }
         }
+        owed.extend(self.owed_by_bots());
         for (index, worker) in self.workers.iter().enumerate() {
             if !worker.lock().unwrap().is_up() {
                 owed.push(format!("worker {index} is down"));
@@ -249,7 +251,7 @@ impl World {
     }
 
     /// The confirmed payments to an account.
-    fn payments(&self, account: &Account) -> Vec<(BlockHash, Amount)> {
+    pub(crate) fn payments(&self, account: &Account) -> Vec<(BlockHash, Amount)> {
         self.with_node(|node, _| {
             let hashes: Vec<_> = node.ledger.receivables(account).map(|(hash, _)| *hash).collect();
             let blocks = hashes.iter().filter_map(|hash| Some((*hash, node.ledger.block(hash)?)));

@@ -72,7 +72,7 @@ impl World {
             node: Mutex::new(node),
             troubles: Mutex::default(),
             relay: Mutex::default(),
-            workers: (0..plan.workers).map(|_| Mutex::default()).collect(),
+            workers: (0..plan.sellers()).map(|_| Mutex::default()).collect(),
             relay_disk: OnceLock::new(),
             worker_disks: OnceLock::new(),
             news: broadcast::Sender::new(16),
@@ -82,7 +82,7 @@ impl World {
             me: me.clone(),
             plan,
         });
-        let disks = (0..world.plan.workers).map(|index| world.disk(Host::Worker(index))).collect();
+        let disks = (0..world.plan.sellers()).map(|index| world.disk(Host::Worker(index))).collect();
         world.worker_disks.set(disks).unwrap();
         world.relay_disk.set(world.disk(Host::Relay)).unwrap();
         world

@@ -1,5 +1,6 @@
 //! What may be written on the command line.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -8,6 +9,8 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use crate::cli::vault::Sealing;
 use crate::nano::Account;
 use crate::protocol::JobId;
+use crate::protocol::v0::JobId as Name;
+use crate::worker::v0;
 
 /// The seller's daemon: takes jobs, is paid in Nano, runs once, delivers.
 #[derive(Debug, Parser)]
@@ -50,7 +53,41 @@ pub(super) enum Command {
         patience: u64,
     },
     /// Ask the relay once and print what is new, without a daemon; `recover` then acts on it.
-    Poll,
+    Poll {
+        /// Leave it to `ack`: until then the relay tells the same again.
+        #[arg(long)]
+        no_ack: bool,
+    },
+    /// Tell the relay up to which event it may forget; only what is durable here.
+    Ack {
+        /// The last event, as `poll` printed it.
+        #[arg(long, value_name = "N")]
+        up_to_event_id: u64,
+    },
+    /// Go on where the log of a /v0 relay begins now, once it has dropped what was not read.
+    Resync {
+        /// Look at no old jobs: what happened before the log begins is missed.
+        #[arg(long, required_unless_present = "careful", conflicts_with = "careful")]
+        fast: bool,
+        /// Look at all jobs first, so that nothing is missed; the daemon does this by itself.
+        #[arg(long)]
+        careful: bool,
+    },
+    /// Wait for the relay's wake-ups, for ever, and print each or run a command; polls nothing itself.
+    Watch {
+        /// How long the command may take.
+        #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+        timeout: u64,
+        /// What to run, say `worker poll`; wakes that come meanwhile are one more run.
+        #[arg(last = true, value_name = "COMMAND")]
+        command: Vec<OsString>,
+    },
+    /// Make a bot known to its /v0 relay, without a daemon.
+    Register {
+        /// Under this name for people; an empty one takes the name away.
+        #[arg(long, value_name = "NAME")]
+        name: Option<String>,
+    },
     /// Write the state as text, without stopping the daemon.
     Backup {
         /// Where to; `-` is standard output. Unless given, a new file in [backup] dir.
@@ -86,6 +123,7 @@ pub(super) enum Command {
     /// Send back what was paid for a job that came to nothing.
     Refund {
         /// Which.
+        #[arg(value_parser = job)]
         job: JobId,
         #[command(flatten)]
         to: Destination,
@@ -93,6 +131,9 @@ pub(super) enum Command {
     /// The key that signs what the relay is told.
     #[command(subcommand)]
     Key(Key),
+    /// The two keys of a bot of /v0: the one that signs and the one that is sealed for.
+    #[command(subcommand)]
+    Keys(Keys),
     /// The configuration.
     #[command(subcommand)]
     Config(Config),
@@ -121,6 +162,7 @@ pub(super) enum Jobs {
     /// Show one with its whole history.
     Show {
         /// Which.
+        #[arg(value_parser = job)]
         id: JobId,
     },
 }
@@ -211,6 +253,22 @@ pub(super) enum Key {
     Show,
 }
 
+#[derive(Debug, Subcommand)]
+pub(super) enum Keys {
+    /// Make those of the two that are not there yet, where the configuration expects them.
+    New,
+    /// Print the bot's name and the public halves.
+    Show,
+}
+
+/// A job as its relay or its buyer calls it.
+pub(super) fn job(text: &str) -> Result<JobId, String> {
+    if text.starts_with(v0::NAME_PREFIX) {
+        return Ok(v0::job_id(&Name::new(text)));
+    }
+    text.parse().map_err(|error| format!("{error}, nor a name that begins with {}", v0::NAME_PREFIX))
+}
+
 /// Where coins go.
 #[derive(Debug, ClapArgs)]
 pub(super) struct Destination {
@@ -234,7 +292,7 @@ impl FromStr for IndexOrJob {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let index = text.parse().map(Self::Index);
-        index.or_else(|_| text.parse().map(Self::Job)).map_err(|_| "neither an index nor a job")
+        index.or_else(|_| job(text).map(Self::Job)).map_err(|_| "neither an index nor a job")
     }
 }
 

@@ -191,7 +191,17 @@ pub(super) fn jobs(config: &Path, verb: Jobs, out: Output) -> Result<Exit, Failu
 
 fn job_text(job: &Value) -> String {
     let mut lines = Vec::new();
-    for name in ["job_id", "offer_id", "buyer_pubkey", "status", "stage", "ending", "first_seen_at"] {
+    for name in [
+        "job_id",
+        "name",
+        "offer_id",
+        "buyer_bot_id",
+        "buyer_pubkey",
+        "status",
+        "stage",
+        "ending",
+        "first_seen_at",
+    ] {
         let label = if name == "status" { "last seen as" } else { name };
         if !job[name].is_null() {
             lines.push(format!("{label:<14} {}", text(&job[name])));

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use super::args::job;
 use super::ask::{self, text};
 use super::exit::{Exit, Failure};
 use super::output::Output;
@@ -50,7 +51,7 @@ fn read(text: &str) -> Result<Subject, Failure> {
         .map(Subject::Block)
         .ok()
         .or_else(|| Account::parse(text).map(Subject::Account).ok())
-        .or_else(|| text.parse().map(Subject::Job).ok());
+        .or_else(|| job(text).map(Subject::Job).ok());
     subject.ok_or_else(|| {
         Failure::text(Exit::Usage, format!("{text:?} is no block's hash, no Nano address and no job's id"))
     })

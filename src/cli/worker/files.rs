@@ -109,6 +109,16 @@ pub(super) fn backup_dir(path: &Path) -> Result<PathBuf, Failure> {
     }
 }
 
+/// Where the configuration says that the secret `table.key` is, if it says so.
+pub(super) fn secret(path: &Path, table: &str, key: &str) -> Result<Option<SecretRef>, Failure> {
+    let base = base_of(path)?;
+    let Ok(text) = fs::read_to_string(path) else { return Ok(None) };
+    let document: toml::Table = text.parse().unwrap_or_default();
+    let written = document.get(table).and_then(|table| table.get(key)?.as_str());
+    let secret = written.map(|written| SecretRef::parse(written, &base)).transpose();
+    secret.map_err(|error| Failure::new(Exit::Config, error))
+}
+
 /// Where the configuration expects the secret `table.key`; `otherwise` beside it if it does not say.
 pub(super) fn secret_file(path: &Path, table: &str, key: &str, otherwise: &str) -> Result<PathBuf, Failure> {
     let base = base_of(path)?;

@@ -88,7 +88,7 @@ fn failed(error: VaultError) -> Failure {
     Failure::text(Exit::Config, error.text())
 }
 
-fn new_hex() -> Zeroizing<String> {
+pub(super) fn new_hex() -> Zeroizing<String> {
     let entropy = Zeroizing::new(Entropy::system().bytes::<32>());
     Zeroizing::new(hex::encode(*entropy))
 }

@@ -34,6 +34,10 @@ mod recover;
 
 mod poll;
 
+mod bot;
+
+mod watch;
+
 mod backup;
 
 mod demo;
@@ -91,7 +95,12 @@ fn dispatch(args: Args, out: Output) -> Result<Exit, Failure> {
     match args.command {
         Command::Run => run::run(&config),
         Command::Recover { dry_run, patience } => recover::run(&config, dry_run, patience, out),
-        Command::Poll => poll::run(&config, out),
+        Command::Poll { no_ack } => poll::run(&config, !no_ack, out),
+        Command::Ack { up_to_event_id } => poll::acknowledge(&config, up_to_event_id, out),
+        Command::Resync { fast: _, careful } => poll::resync(&config, careful, out),
+        Command::Watch { timeout, command } => watch::run(&config, &command, timeout, out),
+        Command::Register { name } => bot::register(&config, name.as_deref(), out),
+        Command::Keys(verb) => bot::keys(&config, &verb, out),
         Command::Backup { out: target } => backup::backup(&config, target, out),
         Command::Restore { file, replace } => backup::restore(&config, &file, replace, out),
         Command::Check => check::run(&config, out),

@@ -98,6 +98,12 @@ impl Key {
         Self { base: base.into(), turn: 0 }
     }
 
+    /// The same try of what another text names.
+    #[must_use]
+    pub fn renamed(&self, base: impl Into<String>) -> Self {
+        Self { base: base.into(), turn: self.turn }
+    }
+
     /// The key for the next try after `error`.
     #[must_use]
     pub fn after(&self, error: &CallError) -> Self {

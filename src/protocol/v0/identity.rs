@@ -52,6 +52,14 @@ impl BotKeys {
         encode_base64(&self.signing.sign(text.as_bytes()).to_bytes())
     }
 
+    /// A secret that nobody else can make, the same whenever it is made for the same text: what a
+    /// box is sealed with, so that the same text is sealed into the same bytes by a later life.
+    #[must_use]
+    pub fn ephemeral(&self, text: &str) -> [u8; KEY_BYTES] {
+        let secret = zeroize::Zeroizing::new(self.sealing.to_bytes());
+        Sha256::new().chain_update(b"sealed box\0").chain_update(*secret).chain_update(text).finalize().into()
+    }
+
     pub(super) const fn sealing_secret(&self) -> &SecretKey {
         &self.sealing
     }

@@ -235,7 +235,8 @@ impl<'a> Chain<'a> {
         }
         let (account, rpc) = (self.own.account, &self.purse.rpc);
         let representative = self.purse.settings.representative;
-        let info = again(|| rpc.account_info(&account)).await?;
+        let rules = self.purse.network.rules();
+        let info = again(|| rpc.head(&account, &rules)).await?;
         let mut state = match &info {
             Some(info) => info.state(account, account),
             // Its own vote is one that nobody else can misuse.

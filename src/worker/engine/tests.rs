@@ -51,6 +51,7 @@ impl Bench {
         let store = Arc::new(memory::open(self.dir.path()).unwrap());
         let wallet = Wallet::open(&store, seed(), 0).unwrap();
         let terms = Terms {
+            revives: false,
             pricing: Pricing::Fixed(PRICE),
             idempotent: false,
             accepts: Accepts::Text,

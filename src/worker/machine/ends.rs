@@ -1,6 +1,6 @@
 //! How a job ends: by the buyer, by time, by another worker, or by a relay that forgets it.
 
-use super::{Step, watch};
+use super::{Step, revive, watch};
 use crate::protocol::Status;
 use crate::worker::input::{Context, Effect, Sighting};
 use crate::worker::payment::Invoice;
@@ -26,7 +26,14 @@ pub(super) fn seen_ended(
     ending: fn(bool) -> Ending,
     context: &Context,
 ) -> Step {
+    let expired = sighting.status == Status::Expired;
     match (stage, sighting.invoice) {
+        // It was paid in time, and the relay was told too late: it may take another quote.
+        (
+            Stage::Locking { plan: Plan::Run { paid, .. } }
+            | Stage::Blocked { plan: Plan::Run { paid, .. }, .. },
+            _,
+        ) if expired && context.revives => revive::told_late(paid.invoice),
         // Our record of its quote is lost, or another worker of this seller made it. The money may have
         // come, or may come, all the same; and whatever was asked, it is not ours to keep.
         (Stage::Fresh | Stage::Pricing | Stage::Indexing { .. }, Some(invoice)) => {
@@ -39,6 +46,11 @@ pub(super) fn seen_ended(
 fn ended_as_recorded(stage: Stage, ending: fn(bool) -> Ending, context: &Context) -> Step {
     match stage {
         Stage::Ended { .. } | Stage::Lapsed { .. } => Step::ignored(stage),
+        // The expiry that it is to be revived from, heard again; a cancellation ends it.
+        Stage::Reviving { invoice, ending: was, until } => match ending(true) {
+            Ending::Expired { .. } => Step::ignored(Stage::Reviving { invoice, ending: was, until }),
+            _ => revive::not_taken(invoice, was, until),
+        },
         Stage::Refusing { .. } => ended(Ending::Refused, vec![]),
         Stage::Quoting { invoice, .. } | Stage::Quoted { invoice } => {
             lapse(invoice, None, ending(false), context)
@@ -64,6 +76,7 @@ fn ended_as_recorded(stage: Stage, ending: fn(bool) -> Ending, context: &Context
 pub(super) fn vanished(stage: Stage, context: &Context) -> Step {
     match stage {
         Stage::Lapsed { .. } => Step::ignored(stage),
+        Stage::Reviving { invoice, ending, until } => revive::not_taken(invoice, ending, until),
         Stage::Quoted { invoice } => lapse(invoice, None, Ending::Vanished { paid: false }, context),
         Stage::Awaiting { invoice, submitted, .. } => {
             lapse(invoice, submitted, Ending::Vanished { paid: false }, context)

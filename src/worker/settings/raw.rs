@@ -19,6 +19,7 @@ pub(super) struct Raw {
     pub(super) polling: RawPolling,
     pub(super) lock: RawLock,
     pub(super) quote: RawQuote,
+    pub(super) results: RawResults,
     pub(super) shutdown: RawShutdown,
     pub(super) offers: Vec<RawOffer>,
 }
@@ -28,6 +29,9 @@ pub(super) struct Raw {
 pub(super) struct RawRelay {
     pub(super) url: Option<Field<String>>,
     pub(super) key: Option<Field<String>>,
+    pub(super) dialect: Option<Field<String>>,
+    pub(super) sealing_key: Option<Field<String>>,
+    pub(super) pace: Option<Field<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -167,6 +171,13 @@ pub(super) struct RawQuote {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
+pub(super) struct RawResults {
+    pub(super) dir: Option<Field<String>>,
+    pub(super) url: Option<Field<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
 pub(super) struct RawShutdown {
     pub(super) drain_seconds: Option<Field<u64>>,
 }
@@ -184,6 +195,8 @@ pub(super) struct RawOffer {
     pub(super) active: Option<Field<bool>>,
     pub(super) accepts: Option<Field<Accepts>>,
     pub(super) max_request_bytes: Option<Field<u64>>,
+    pub(super) turnaround_seconds: Option<Field<u64>>,
+    pub(super) request_hint: Option<Field<String>>,
     pub(super) handler: RawHandler,
     pub(super) payment: RawOddRules,
 }

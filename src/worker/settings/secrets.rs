@@ -1,17 +1,11 @@
-//! The two secrets: the key that signs for the relay, and the seed that is paid to.
+//! Secrets, and the seed that is paid to; the keys are in `v0`, with what they are for.
 
 use nano_currency::Seed;
 
 use super::Resolver;
 use crate::config::{Field, Secret, SecretRef, secret};
-use crate::protocol::signing::Signer;
 
 impl Resolver<'_> {
-    pub(super) fn signer(&mut self, field: Option<Field<String>>) -> Option<Signer> {
-        let secret = self.secret("relay.key", "SELLER_PRIVKEY", field, "key = \"file:seller.key\"", None)?;
-        self.problems.check("relay.key", Signer::parse(secret.expose()))
-    }
-
     pub(super) fn seed(
         &mut self,
         field: Option<Field<String>>,
@@ -29,7 +23,7 @@ impl Resolver<'_> {
         self.problems.check("nano.seed", Seed::parse(secret.expose()))
     }
 
-    fn secret(
+    pub(super) fn secret(
         &mut self,
         path: &str,
         name: &str,

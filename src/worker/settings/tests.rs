@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-const SECRET: &str = "abababababababababababababababababababababababababababababababab";
+pub(super) const SECRET: &str = "abababababababababababababababababababababababababababababababab";
 
 /// A configuration that has everything it needs, and a place to break it.
 pub(super) const WHOLE: &str = r#"
@@ -24,7 +24,7 @@ price_xno = "0.001"
 command = ["sh"]
 "#;
 
-fn env(extra: &[(&str, &str)]) -> Env {
+pub(super) fn env(extra: &[(&str, &str)]) -> Env {
     let mut values: HashMap<String, String> = HashMap::from([
         ("KEY".to_owned(), SECRET.to_owned()),
         ("SEED".to_owned(), SECRET.to_owned()),
@@ -46,7 +46,7 @@ pub(super) fn check(from: &str, to: &str, path: &str) {
 }
 
 #[track_caller]
-fn check_text(text: &str, extra: &[(&str, &str)], path: &str) {
+pub(super) fn check_text(text: &str, extra: &[(&str, &str)], path: &str) {
     let problems = read(text, extra).expect_err(text);
     let paths: Vec<&str> = problems.list().iter().map(|problem| problem.path.as_str()).collect();
     assert_eq!(paths, [path], "{problems}");

@@ -15,6 +15,7 @@ use super::{block_on, files};
 use crate::config::Problems;
 use crate::worker::executor::HandlerKind;
 use crate::worker::report::Question;
+use crate::worker::settings::Dialect;
 use crate::worker::{Settings, settings};
 
 /// How it is with one thing.
@@ -103,7 +104,7 @@ async fn look(config: &Path) -> Result<Vec<Finding>, Failure> {
 fn problem_findings(problems: &Problems) -> Vec<Finding> {
     let list = problems.list().iter().map(|problem| {
         let what = match problem.path.as_str() {
-            "relay.key" => "key",
+            "relay.key" | "relay.sealing_key" => "key",
             "nano.seed" => "seed",
             path if path.contains(".handler") => "handler",
             _ => "config",
@@ -111,6 +112,9 @@ fn problem_findings(problems: &Problems) -> Vec<Finding> {
         // Where there is a secret, another one would be another seller's, or another wallet's.
         let missing = problem.message.starts_with("cannot read");
         let todo = match what {
+            "key" if missing && problem.path == "relay.sealing_key" => {
+                "`worker keys new` makes one where relay.sealing_key says"
+            }
             "key" if missing => "`worker key new` makes one where relay.key says",
             "seed" if missing => "`worker wallet new` makes one where nano.seed says",
             "key" => "correct what relay.key names",
@@ -124,7 +128,10 @@ fn problem_findings(problems: &Problems) -> Vec<Finding> {
 
 /// Whether the state was made with this key and this seed.
 async fn belonging(settings: &Settings) -> Vec<Finding> {
-    let key = settings.signer.public_key().to_string();
+    let key = match &settings.dialect {
+        Dialect::V1 => settings.signer.public_key().to_string(),
+        Dialect::V0(bot) => bot.keys.bot_id().to_string(),
+    };
     let Ok(account) = settings.seed.account(0) else {
         return vec![Finding::fail(
             "seed",

@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use super::super::exit::chain;
 use super::Finding;
-use crate::client::{JobsQuery, RelayClient};
+use crate::client::v0::BotClient;
+use crate::client::{CallError, Health, JobsQuery, RelayClient, RelayUrlError};
 use crate::edge::{self, Clock, Entropy};
 use crate::nano::rpc::{Rpc, RpcConfig};
 use crate::protocol::Actor;
 use crate::protocol::limits::SKEW_MAX;
 use crate::worker::Settings;
+use crate::worker::settings::Dialect;
 
 /// A person waits for the answer; whoever needs longer would not serve a daemon either.
 const PATIENCE: Duration = Duration::from_secs(12);
@@ -17,10 +19,38 @@ const PATIENCE: Duration = Duration::from_secs(12);
 /// From here on the clocks should be looked at, before the relay refuses what we sign.
 const SKEW_WARN_SECONDS: u64 = 5;
 
+/// A relay in the dialect that is configured.
+enum Relay {
+    V1(RelayClient),
+    V0(BotClient),
+}
+
+impl Relay {
+    fn open(settings: &Settings) -> Result<Self, RelayUrlError> {
+        let (url, clock, entropy) = (&settings.relay_url, Clock::system(), Entropy::system());
+        Ok(match &settings.dialect {
+            Dialect::V1 => Self::V1(RelayClient::new(url, settings.signer.clone(), clock, entropy)?),
+            Dialect::V0(bot) => Self::V0(BotClient::new(url, bot.keys.clone(), bot.rates, clock, entropy)?),
+        })
+    }
+
+    async fn health(&self) -> Result<Health, CallError> {
+        match self {
+            Self::V1(client) => client.health().await,
+            Self::V0(client) => client.health().await,
+        }
+    }
+
+    async fn identity(&self) -> Finding {
+        match self {
+            Self::V1(client) => identity(client).await,
+            Self::V0(client) => registration(client).await,
+        }
+    }
+}
+
 pub(super) async fn relay(settings: &Settings) -> Vec<Finding> {
-    let client =
-        RelayClient::new(&settings.relay_url, settings.signer.clone(), Clock::system(), Entropy::system());
-    let client = match client {
+    let client = match Relay::open(settings) {
         Ok(client) => client,
         Err(error) => return vec![Finding::fail("relay", chain(&error), "correct relay.url")],
     };
@@ -37,7 +67,7 @@ pub(super) async fn relay(settings: &Settings) -> Vec<Finding> {
         Finding::warn("relay", "it says that it is not well", "wait, or ask whoever runs it")
     }];
     findings.extend(health.skew_seconds.map(skew));
-    findings.push(identity(&client).await);
+    findings.push(client.identity().await);
     findings
 }
 
@@ -66,6 +96,33 @@ async fn identity(client: &RelayClient) -> Finding {
     let query = JobsQuery { role: Some(Actor::Seller), limit: Some(1), ..JobsQuery::default() };
     match tokio::time::timeout(PATIENCE, client.jobs(&query)).await {
         Ok(Ok(_)) => Finding::ok("identity", "the relay takes our signature"),
+        Ok(Err(error)) => {
+            Finding::fail("identity", chain(&error), "see that relay.key is the right one, and the clock")
+        }
+        Err(_) => Finding::fail("identity", "no answer in time", "try again"),
+    }
+}
+
+/// Whether the relay knows the bot by these keys.
+async fn registration(client: &BotClient) -> Finding {
+    let own = client.bot_id();
+    match tokio::time::timeout(PATIENCE, client.bot(&own)).await {
+        Ok(Ok(bot)) if bot.revoked => Finding::fail(
+            "identity",
+            format!("{own} was revoked"),
+            "make new keys with `worker keys new` and start with another [state] dir",
+        ),
+        Ok(Ok(bot)) if bot.encryption_pubkey_x25519 != client.keys().sealing_key() => Finding::fail(
+            "identity",
+            "the relay knows this bot with another key to seal for",
+            "name the first one in relay.sealing_key: a relay never takes another",
+        ),
+        Ok(Ok(_)) => Finding::ok("identity", format!("the relay knows {own}")),
+        Ok(Err(error)) if error.says("unknown bot") || error.status() == Some(404) => Finding::warn(
+            "identity",
+            format!("the relay does not know {own} yet"),
+            "`worker run` and `worker register` make it known",
+        ),
         Ok(Err(error)) => {
             Finding::fail("identity", chain(&error), "see that relay.key is the right one, and the clock")
         }

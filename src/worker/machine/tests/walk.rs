@@ -134,6 +134,7 @@ impl World {
             Effect::Kill => {
                 assert!(stage.is_ended() || matches!(stage, Stage::Stopping { .. }), "{stage:?}");
             }
+            Effect::Revive(_) => assert!(matches!(stage, Stage::Reviving { .. }), "{stage:?}"),
             Effect::Unwatch | Effect::FreePlace | Effect::Release | Effect::Fetch => {}
         }
         self.pending.push(effect);

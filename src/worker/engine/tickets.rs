@@ -1,0 +1,82 @@
+//! Jobs of /v0: as any other, with a ticket beside the record.
+
+use std::collections::BTreeMap;
+
+use super::super::input::{Input, Pricing};
+use super::super::memory::{Record, TICKETS};
+use super::super::v0::{Shown, Ticket};
+use super::{Engine, EngineError, Turn};
+use crate::protocol::{JobId, Status};
+use crate::store::{Store, StoreError};
+
+/// The tickets of open jobs.
+pub(super) fn of_open(
+    store: &Store,
+    open: &BTreeMap<JobId, Record>,
+) -> Result<BTreeMap<JobId, Ticket>, StoreError> {
+    let mut tickets = BTreeMap::new();
+    for job in open.keys() {
+        if let Some(ticket) = TICKETS.get(store, job)? {
+            tickets.insert(*job, ticket);
+        }
+    }
+    Ok(tickets)
+}
+
+impl Engine {
+    pub(super) fn hear_shown(&mut self, shown: Shown, turn: &mut Turn) -> Result<(), EngineError> {
+        let Shown { job, ticket, refusal } = shown;
+        let known = match self.tickets.get(&job.job_id) {
+            Some(known) => Some(known.clone()),
+            None => TICKETS.get(&self.store, &job.job_id)?,
+        };
+        if known.as_ref().is_some_and(|known| known.job_id != ticket.job_id) {
+            tracing::error!(job_id = %job.job_id, name = %ticket.job_id, "two jobs have the same id here: this one is left alone");
+            return Ok(());
+        }
+        let refusal = refusal.or_else(|| self.price_fault(&job, &ticket));
+        self.hear_job(&job, true, refusal, turn)?;
+        // It was not taken, or it is over.
+        if !self.open.contains_key(&job.job_id) {
+            return Ok(());
+        }
+        let wanted = known.as_ref().is_some_and(|known| known.revival_wanted);
+        let expired = job.status == Status::Expired;
+        self.keep_ticket(job.job_id, Ticket { revival_wanted: wanted && !expired, ..ticket }, turn)?;
+        if wanted && expired {
+            turn.inputs.push_back((job.job_id, Input::ReviveWanted));
+        }
+        Ok(())
+    }
+
+    /// What was asked for before the expiry waits for it: until then the old charge can be paid.
+    pub(super) fn hear_wanted(&mut self, job: JobId, turn: &mut Turn) -> Result<(), EngineError> {
+        let (Some(record), Some(ticket)) = (self.open.get(&job), self.tickets.get(&job)) else {
+            return Ok(());
+        };
+        if record.status == Status::Expired {
+            turn.inputs.push_back((job, Input::ReviveWanted));
+            return Ok(());
+        }
+        self.keep_ticket(job, Ticket { revival_wanted: true, ..ticket.clone() }, turn)
+    }
+
+    fn keep_ticket(&mut self, job: JobId, ticket: Ticket, turn: &mut Turn) -> Result<(), EngineError> {
+        if self.tickets.get(&job) != Some(&ticket) {
+            TICKETS.put(&mut turn.batch, &job, &ticket)?;
+            self.tickets.insert(job, ticket);
+        }
+        Ok(())
+    }
+
+    /// A charge is over exactly the price of its job, which the relay took from our offer.
+    fn price_fault(&self, job: &crate::protocol::Job, ticket: &Ticket) -> Option<String> {
+        let Pricing::Fixed(price) = self.terms.get(&job.offer_id)?.pricing else { return None };
+        (ticket.price_raw != price.to_string())
+            .then(|| format!("the offer costs {price} raw, and not {}", bounded_digits(&ticket.price_raw)))
+    }
+}
+
+fn bounded_digits(text: &str) -> String {
+    text.chars().take(40).collect()
+}

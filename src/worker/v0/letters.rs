@@ -1,0 +1,121 @@
+//! Sealed texts: fetched and believed only after every check, or written and sealed.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use sha2::{Digest as _, Sha256};
+
+use super::bazaar::Bazaar;
+use super::result::{Letter, request};
+use super::ticket::Ticket;
+use crate::client::CallError;
+use crate::points::crash_point;
+use crate::protocol::v0::payload::{Address, Kind, read, write};
+use crate::protocol::v0::sealing::SealError;
+use crate::protocol::v0::{Bot, BotId, Job, Moment, Payload, PayloadId, Sealed};
+
+/// Bots whose keys are remembered; keys never change, and a seller has fewer buyers at a time.
+const BOTS_MAX: usize = 1_000;
+
+/// Keys by bot.
+#[derive(Debug, Default)]
+pub(super) struct Bots(Mutex<HashMap<BotId, Bot>>);
+
+/// A request that was looked for: what it says, or why it cannot be served.
+pub(super) type Request = Result<serde_json::Value, String>;
+
+impl Bots {
+    /// The keys of a bot. Its name is the hash of the key that signs, so that no relay can make one up.
+    pub(super) async fn get(&self, bazaar: &Bazaar, id: &BotId) -> Result<Bot, CallError> {
+        if let Some(bot) = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(id) {
+            return Ok(bot.clone());
+        }
+        let bot = bazaar.client.bot(id).await?;
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= BOTS_MAX {
+            known.clear();
+        }
+        known.insert(*id, bot.clone());
+        Ok(bot)
+    }
+}
+
+impl Bazaar {
+    /// The request of a job. What cannot be read, or is not the buyer's own word for this job, is
+    /// answered with a reason; an error is a relay that gave no answer.
+    pub(super) async fn request_of(&self, job: &Job) -> Result<Request, CallError> {
+        let Some(id) = self.request_id(job).await? else {
+            return Ok(Err("there is no request with the job".to_owned()));
+        };
+        let payload = match self.client.payload(&id).await {
+            Ok(payload) => payload,
+            Err(CallError::Refused(refused)) if matches!(refused.status, 403 | 404) => {
+                return Ok(Err("the request is not there any more".to_owned()));
+            }
+            Err(error) => return Err(error),
+        };
+        let sender = match self.bots.get(self, &job.buyer_bot_id).await {
+            Ok(bot) => bot,
+            Err(CallError::Refused(refused)) if refused.status == 404 => {
+                return Ok(Err("the buyer is not known".to_owned()));
+            }
+            Err(error) => return Err(error),
+        };
+        let opened = open(self, job, &payload, &sender);
+        crash_point!("worker/bazaar/opened");
+        Ok(opened)
+    }
+
+    /// The name of the request's payload; a relay that does not say it lists it.
+    async fn request_id(&self, job: &Job) -> Result<Option<PayloadId>, CallError> {
+        if job.request_payload_id.is_some() {
+            return Ok(job.request_payload_id.clone());
+        }
+        let query = crate::client::v0::PayloadsQuery {
+            status: crate::protocol::v0::lists::Fetched::All,
+            job_id: Some(job.job_id.clone()),
+            limit: None,
+            cursor: None,
+        };
+        let (page, _) = self.client.payloads(&query).await?;
+        let requests = page.payloads.into_iter().filter(|head| head.payload_kind == Kind::Request);
+        Ok(requests.map(|head| head.payload_id).next_back())
+    }
+
+    /// Seals a text for the buyer. The same text at the same moment is sealed into the same bytes, so
+    /// that a later life repeats a request and does not make another one.
+    pub(super) fn sealed(
+        &self,
+        ticket: &Ticket,
+        buyer: &Bot,
+        kind: Kind,
+        letter: &Letter,
+        at: Moment,
+    ) -> Result<Sealed, SealError> {
+        let hash = hex::encode(Sha256::digest(&letter.body));
+        let label = format!("{}|{}|{}|{kind}|{at}|{hash}", letter.id, ticket.job_id, buyer.bot_id);
+        let address = Address {
+            payload_id: &letter.id,
+            job_id: &ticket.job_id,
+            kind,
+            recipient: buyer.bot_id,
+            recipient_key: &buyer.encryption_pubkey_x25519,
+        };
+        let keys = self.client.keys();
+        write(keys, address, &letter.body, at, &keys.ephemeral(&label))
+    }
+}
+
+/// Outside against inside, name against key, signature: all before a word of it is used.
+fn open(bazaar: &Bazaar, job: &Job, payload: &Payload, sender: &Bot) -> Request {
+    let is_request = payload.job_id == job.job_id
+        && payload.sender_bot_id == job.buyer_bot_id
+        && payload.payload_kind == Kind::Request;
+    if !is_request {
+        return Err("the request is not the buyer's for this job".to_owned());
+    }
+    match read(bazaar.client.keys(), payload, &sender.signing_pubkey_ed25519) {
+        Ok(letter) => Ok(request(&letter.body)),
+        Err(fault) => Err(fault.to_string()),
+    }
+}

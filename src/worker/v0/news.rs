@@ -1,0 +1,457 @@
+//! News from a relay of /v0: poll, persist, acknowledge; wake-ups say when, polling alone is enough.
+//!
+//! The relay keeps the cursor. A page is acknowledged when everything it led to is durable, and asked
+//! for again until then, so that a relay that was set back, or an acknowledgement that was lost, only
+//! makes us hear things twice. Where somebody else has acknowledged more, our own cursor counts.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::bazaar::{Bazaar, is_about_us};
+use super::ticket::job_id;
+use crate::client::v0::{Class, JobsQuery, PollQuery};
+use crate::client::{CallError, Hint, Pace};
+use crate::edge::{self, Entropy};
+use crate::points::crash_point;
+use crate::protocol::v0::limits::{ID_BYTES_MAX, PAGE_MAX};
+use crate::protocol::v0::lists::Role;
+use crate::protocol::v0::{self, Event, Job as V0Job, Moment, News as Told, Status};
+use crate::protocol::{Epoch, EventId, JobId};
+use crate::store::StoreError;
+use crate::worker::engine::{Heard, Position};
+use crate::worker::ingest::{OPEN_JOBS_MAX, Page, RoundError};
+use crate::worker::input::{Call, Input, Rejection};
+use crate::worker::look::Look;
+use crate::worker::memory::{self, JOBS, OPEN, STALLS, TICKETS, fact};
+use crate::worker::watch::Wish;
+
+/// Events of one page: each may need a payload, of which the relay gives five in a second, and the
+/// whole page waits for all of them.
+const EVENTS_PER_PAGE: usize = 50;
+
+/// Looks at a job whose description cannot be read: a proxy may have cut one, hardly three.
+const LOOKS_MAX: u32 = 3;
+
+/// How long to wait for open jobs to end when there are too many.
+const FULL_DELAY: Duration = Duration::from_secs(5);
+
+/// How often open jobs are looked at whose time is up: the deployed relays notice it only when asked.
+const OVERDUE_LOOK: Duration = Duration::from_secs(20);
+
+/// Overdue jobs looked at in one go.
+const OVERDUE_MAX: usize = 50;
+
+/// How long after its time a job is looked at: clocks differ.
+const OVERDUE_AFTER: Duration = Duration::from_secs(2);
+
+/// The log of a relay of /v0 has no epoch; this stands for it in our own facts.
+pub(super) const EPOCH: &str = "v0";
+
+/// What the poller needs.
+#[derive(Debug)]
+pub(in crate::worker) struct News {
+    pub(in crate::worker) bazaar: Arc<Bazaar>,
+    pub(in crate::worker) pages: mpsc::Sender<Page>,
+    pub(in crate::worker) hints: mpsc::Receiver<Hint>,
+    /// Whom a payment that was sent concerns; nobody, when only one look is taken.
+    pub(in crate::worker) watch: Option<mpsc::Sender<Wish>>,
+    pub(in crate::worker) min: Duration,
+    pub(in crate::worker) max: Duration,
+    pub(in crate::worker) entropy: Entropy,
+}
+
+/// What a round brought.
+#[derive(Debug, Default)]
+pub(super) struct Round {
+    /// The last event, if there was one.
+    pub(super) last: Option<u64>,
+    /// Whether there is certainly more.
+    pub(super) more: bool,
+    pub(super) open: usize,
+}
+
+impl News {
+    /// Polls until `shutdown`.
+    pub(in crate::worker) async fn run(mut self, shutdown: CancellationToken) {
+        tokio::select! {
+            biased;
+            () = self.follow() => {}
+            () = shutdown.cancelled() => {}
+        }
+    }
+
+    async fn follow(&mut self) {
+        let mut connected = false;
+        let mut idle = Pace::new(self.min, self.max, self.entropy.clone());
+        let mut failing = Pace::new(self.min, self.max, self.entropy.clone());
+        let mut overdue_at = edge::monotonic();
+        loop {
+            let round = async {
+                let round = self.round(true).await?;
+                if edge::monotonic() >= overdue_at {
+                    overdue_at = edge::monotonic() + OVERDUE_LOOK;
+                    self.look_at_overdue().await?;
+                }
+                Ok::<_, RoundError>(round)
+            };
+            let wait = match round.await {
+                Ok(round) => {
+                    failing.reset();
+                    if round.last.is_some() {
+                        idle.reset();
+                    }
+                    match round {
+                        Round { open, .. } if open >= OPEN_JOBS_MAX => FULL_DELAY,
+                        Round { more: true, .. } => Duration::ZERO,
+                        // Wakes say when to look; the slow poll is for the ones that were lost.
+                        _ if connected => self.max.min(OVERDUE_LOOK),
+                        _ => idle.next_delay().max(self.min).min(OVERDUE_LOOK.max(self.min)),
+                    }
+                }
+                Err(RoundError::Stopping) => return,
+                Err(RoundError::Store(error)) => {
+                    drop(self.hand_over(vec![Heard::Broken(error)]).await);
+                    return;
+                }
+                Err(RoundError::Call(error)) => {
+                    tracing::warn!(%error, "no news from the relay");
+                    self.make_known(&error).await;
+                    failing.next_delay_after(error.retry_after()).max(self.min)
+                }
+            };
+            if !self.wait(wait, &mut connected).await {
+                return;
+            }
+        }
+    }
+
+    /// Looks for used addresses if this state has not yet.
+    pub(in crate::worker) async fn look_first(&self, look: Option<Look>) -> Result<(), RoundError> {
+        let Some(look) = look else { return Ok(()) };
+        for page in look.run().await {
+            self.hand_over(vec![Heard::Looked(page)]).await?;
+        }
+        Ok(())
+    }
+
+    /// A relay whose storage was replaced knows nobody.
+    async fn make_known(&self, error: &CallError) {
+        if is_about_us(error) && error.says("unknown bot") {
+            self.bazaar.renew().await;
+        }
+    }
+
+    /// Waits, or until a hint; `false` when nobody gives hints any more.
+    async fn wait(&mut self, wait: Duration, connected: &mut bool) -> bool {
+        let deadline = tokio::time::sleep(wait);
+        tokio::pin!(deadline);
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut deadline => return true,
+                hint = self.hints.recv() => match hint {
+                    None => return false,
+                    Some(hint) => {
+                        let mut wake = note(&hint, connected);
+                        // Many hints, one look.
+                        while let Ok(hint) = self.hints.try_recv() {
+                            wake |= note(&hint, connected);
+                        }
+                        if wake {
+                            return true;
+                        }
+                    }
+                },
+            }
+        }
+    }
+
+    /// One page: heard, durable, then acknowledged. A cursor that is too old is healed on the way.
+    pub(super) async fn round(&self, acknowledge: bool) -> Result<Round, RoundError> {
+        let synced = memory::fact(&self.bazaar.store, fact::SYNCED)?.is_some();
+        if !synced {
+            self.resync(None).await?;
+        }
+        match self.page(acknowledge).await {
+            Err(RoundError::Call(error)) => match error.class() {
+                Class::Gone { min_event_id_retained } => {
+                    tracing::warn!(%error, "the cursor no longer holds: all jobs are looked at again");
+                    self.resync(Some(min_event_id_retained)).await?;
+                    Ok(Round { more: true, ..Round::default() })
+                }
+                _ => Err(error.into()),
+            },
+            round => round,
+        }
+    }
+
+    async fn page(&self, acknowledge: bool) -> Result<Round, RoundError> {
+        let page = self.poll(None).await?;
+        let cursor = self.cursor()?;
+        let page = match cursor {
+            Some(own) if own < page.last_acked_event_id => {
+                tracing::warn!(
+                    own,
+                    relay = page.last_acked_event_id,
+                    "somebody acknowledged what was not heard here"
+                );
+                self.poll(Some(own)).await?
+            }
+            _ => page,
+        };
+        let more = page.events.len() >= EVENTS_PER_PAGE;
+        let acked = page.last_acked_event_id;
+        let Some(last) = page.events.last().map(|event| event.event_id) else {
+            return Ok(Round::default());
+        };
+        let (mut heard, paid) = self.jobs_of(page.events).await?;
+        heard.push(Heard::Cursor(Position::Events(Epoch(EPOCH.to_owned()), EventId(last))));
+        let open = self.hand_over(heard).await?;
+        self.hurry(paid).await;
+        if acknowledge && last > acked {
+            self.acknowledge(last).await?;
+        }
+        Ok(Round { last: Some(last), more, open })
+    }
+
+    async fn poll(&self, since: Option<u64>) -> Result<v0::EventPage, CallError> {
+        let query = PollQuery { since, types: Vec::new(), limit: Some(EVENTS_PER_PAGE) };
+        crash_point!("worker/bazaar/poll");
+        let page = self.bazaar.client.poll(&query).await;
+        crash_point!("worker/bazaar/polled");
+        page
+    }
+
+    pub(super) fn cursor(&self) -> Result<Option<u64>, StoreError> {
+        Ok(memory::fact(&self.bazaar.store, fact::CURSOR)?.and_then(|text| text.parse().ok()))
+    }
+
+    /// What is acknowledged here is durable.
+    pub(super) async fn acknowledge(&self, up_to: u64) -> Result<(), CallError> {
+        crash_point!("worker/bazaar/ack");
+        let answer = self.bazaar.client.ack(up_to).await;
+        crash_point!("worker/bazaar/acked");
+        answer.map(drop)
+    }
+
+    /// The jobs behind the events, each looked at once, and those whose buyers say that they paid.
+    async fn jobs_of(&self, events: Vec<Event>) -> Result<(Vec<Heard>, Vec<JobId>), RoundError> {
+        let (mut names, mut wanted, mut paid) = (Vec::new(), Vec::new(), Vec::new());
+        for event in events {
+            let Some(name) = name_in(&event) else { continue };
+            match event.news() {
+                Some(Told::PaymentSent { .. }) => paid.push(job_id(&name)),
+                Some(Told::ReissueRequested { .. }) => wanted.push(job_id(&name)),
+                _ => {}
+            }
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        let mut heard = Vec::new();
+        for name in names {
+            heard.extend(self.look(&name).await?);
+        }
+        heard.extend(wanted.into_iter().map(Heard::Wanted));
+        Ok((heard, paid))
+    }
+
+    async fn look(&self, name: &v0::JobId) -> Result<Option<Heard>, RoundError> {
+        let mut tries = 1;
+        loop {
+            match self.bazaar.client.job(name).await {
+                Ok(job) => return self.shown(job).await,
+                // If it is one of ours, whatever it owes is owed to nobody.
+                Err(CallError::Refused(refused)) if matches!(refused.status, 403 | 404) => {
+                    let gone = Input::Rejected(Call::Fetch, Rejection::Gone);
+                    return Ok(Some(Heard::Input(job_id(name), gone)));
+                }
+                // One job that cannot be read must not keep the news of all others waiting.
+                Err(CallError::Malformed { status: 200, reason }) if tries == LOOKS_MAX => {
+                    tracing::error!(job = %name, reason, "the job cannot be read and is passed over");
+                    return Ok(None);
+                }
+                Err(CallError::Malformed { status: 200, .. }) => tokio::time::sleep(self.min).await,
+                Err(error) => return Err(error.into()),
+            }
+            tries += 1;
+        }
+    }
+
+    /// A job of ours, as the machine sees it; one that is new here and may have to be done, with its
+    /// request.
+    async fn shown(&self, job: V0Job) -> Result<Option<Heard>, RoundError> {
+        if job.seller_bot_id != self.bazaar.client.bot_id() || !self.is_served(&job)? {
+            return Ok(None);
+        }
+        let mut shown = self.bazaar.shown(&job);
+        let new = !JOBS.contains(&self.bazaar.store, &shown.job.job_id)?;
+        if new && !job.status.is_terminal() {
+            match self.bazaar.request_of(&job).await? {
+                Ok(request) => shown.job.request_payload = request,
+                Err(reason) => shown.refusal = Some(reason),
+            }
+        }
+        Ok(Some(Heard::Shown(Box::new(shown))))
+    }
+
+    fn is_served(&self, job: &V0Job) -> Result<bool, StoreError> {
+        for entry in STALLS.all(&self.bazaar.store) {
+            let (_, stall) = entry?;
+            if stall.current.iter().chain(&stall.former).any(|placed| placed.offer_id == job.offer_id) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Looks at everything once, without asking anybody: what changed while nobody looked is decided
+    /// like any other news. `minimum` is where the log begins now; without it, it is asked for first,
+    /// so that what happens meanwhile is heard twice rather than not at all.
+    pub(super) async fn resync(&self, minimum: Option<u64>) -> Result<(), RoundError> {
+        let base = match minimum {
+            Some(minimum) => minimum.saturating_sub(1),
+            None => self.base().await?,
+        };
+        let mut seen = BTreeSet::new();
+        // The addresses that were used come before the first new one is given to anybody.
+        let others: Vec<Status> =
+            Status::ALL.into_iter().filter(|status| *status != Status::Requested).collect();
+        self.list_all(&others, &mut seen).await?;
+        self.list_all(&[Status::Requested], &mut seen).await?;
+        for entry in OPEN.all(&self.bazaar.store) {
+            let (job, ()) = entry?;
+            if seen.contains(&job) {
+                continue;
+            }
+            let Some(ticket) = TICKETS.get(&self.bazaar.store, &job)? else { continue };
+            if let Some(heard) = self.look(&ticket.job_id).await? {
+                self.hand_over(vec![heard]).await?;
+            }
+        }
+        let position = Some((Epoch(EPOCH.to_owned()), EventId(base)));
+        self.hand_over(vec![Heard::Cursor(Position::Synced(position))]).await?;
+        if minimum.is_some() {
+            self.acknowledge(base).await?;
+        }
+        Ok(())
+    }
+
+    async fn base(&self) -> Result<u64, CallError> {
+        let query = PollQuery { limit: Some(1), ..PollQuery::default() };
+        match self.bazaar.client.poll(&query).await {
+            Ok(page) => Ok(page.last_acked_event_id),
+            Err(error) => match error.class() {
+                Class::Gone { min_event_id_retained } => {
+                    let base = min_event_id_retained.saturating_sub(1);
+                    // Nothing here has been heard yet, so nothing is lost by it.
+                    self.acknowledge(base).await?;
+                    Ok(base)
+                }
+                _ => Err(error),
+            },
+        }
+    }
+
+    async fn list_all(&self, statuses: &[Status], seen: &mut BTreeSet<JobId>) -> Result<(), RoundError> {
+        let mut cursor = None;
+        loop {
+            let query = JobsQuery {
+                role: Role::Seller,
+                statuses: statuses.to_vec(),
+                created_since: None,
+                limit: Some(PAGE_MAX),
+                cursor: cursor.take(),
+            };
+            let (page, unreadable) = self.bazaar.client.jobs(&query).await?;
+            if unreadable > 0 {
+                tracing::error!(unreadable, "some jobs cannot be read and are passed over");
+            }
+            let mut heard = Vec::new();
+            for job in page.jobs {
+                if seen.insert(job_id(&job.job_id)) {
+                    heard.extend(self.shown(job).await?);
+                }
+            }
+            self.hand_over(heard).await?;
+            match page.next_cursor {
+                Some(next) => cursor = Some(next),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// Looks at open jobs whose time is up, a few at a time.
+    async fn look_at_overdue(&self) -> Result<(), RoundError> {
+        let now = self.bazaar.client.now();
+        let mut overdue = Vec::new();
+        for entry in OPEN.all(&self.bazaar.store) {
+            let (job, ()) = entry?;
+            if self.is_overdue(job, now)?
+                && let Some(ticket) = TICKETS.get(&self.bazaar.store, &job)?
+            {
+                overdue.push(ticket.job_id);
+            }
+            if overdue.len() == OVERDUE_MAX {
+                break;
+            }
+        }
+        for name in overdue {
+            if let Some(heard) = self.look(&name).await? {
+                self.hand_over(vec![heard]).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn is_overdue(&self, job: JobId, now: Moment) -> Result<bool, StoreError> {
+        let Some(record) = JOBS.get(&self.bazaar.store, &job)? else { return Ok(false) };
+        let Some(ticket) = TICKETS.get(&self.bazaar.store, &job)? else { return Ok(false) };
+        let until = match record.status {
+            crate::protocol::Status::Accepted => ticket.stands_until(),
+            _ => ticket.job_expires_at,
+        };
+        Ok(!record.status.is_final() && now > until.plus(OVERDUE_AFTER))
+    }
+
+    /// Whoever says to have paid is looked at now; the word itself counts for nothing.
+    async fn hurry(&self, paid: Vec<JobId>) {
+        let Some(watch) = &self.watch else { return };
+        for job in paid {
+            drop(watch.send(Wish::Look(job)).await);
+        }
+    }
+
+    pub(super) async fn hand_over(&self, heard: Vec<Heard>) -> Result<usize, RoundError> {
+        if heard.is_empty() {
+            return Ok(0);
+        }
+        let (durable, done) = oneshot::channel();
+        self.pages.send(Page { heard, durable }).await.map_err(|_| RoundError::Stopping)?;
+        done.await.map_err(|_| RoundError::Stopping)
+    }
+}
+
+/// The job that an event is about, whatever its type; a name that no relay keeps is nobody's.
+fn name_in(event: &Event) -> Option<v0::JobId> {
+    let name = event.data.get("job_id")?.as_str()?;
+    (1..=ID_BYTES_MAX).contains(&name.len()).then(|| v0::JobId::new(name))
+}
+
+fn note(hint: &Hint, connected: &mut bool) -> bool {
+    match hint {
+        Hint::Lost => {
+            *connected = false;
+            false
+        }
+        Hint::Connected => {
+            *connected = true;
+            true
+        }
+        Hint::NewJob { .. } | Hint::JobUpdated { .. } => true,
+    }
+}
