@@ -11,6 +11,7 @@ use nano_worker::worker::engine::{Engine, Heard};
 use nano_worker::worker::input::{Call, Effect, Input, Outcome, Pricing};
 use nano_worker::worker::oddity::Policy;
 use nano_worker::worker::payment::{BlockFact, Facts, Submitted};
+use nano_worker::worker::report::{Question, answer};
 use nano_worker::worker::stage::Lock;
 use nano_worker::worker::terms::{Accepts, Terms};
 
@@ -185,6 +186,7 @@ impl Bench {
         assert_eq!(home, [], "what is owed back was brought home");
         // Of no payment more went back than it brought.
         let history = self.life(&Errand::History, Vec::new()).await.unwrap();
+        self.check_books(&history);
         let mut refunds: BTreeMap<BlockHash, u128> = BTreeMap::new();
         let amount_of = |hash: BlockHash| {
             self.line.with(|node, _| node.ledger.block(&hash).map(|stored| stored.amount.raw()))
@@ -198,6 +200,36 @@ impl Bench {
         for (of, sent) in refunds {
             assert!(amount_of(of) >= Some(sent), "more went back than {of} brought: {history}");
         }
+    }
+}
+
+impl Bench {
+    /// Of every payment the books say exactly what was brought, is owed, and has gone back for good.
+    fn check_books(&self, history: &Value) {
+        let raw = |value: &Value| value.as_str().map_or(0, |raw| raw.parse::<u128>().unwrap());
+        let mut gone: BTreeMap<String, u128> = BTreeMap::new();
+        for row in history["blocks"].as_array().unwrap() {
+            if row["does"] == "refund" && row["fate"] == "confirmed" {
+                *gone.entry(row["refund_of"].as_str().unwrap().to_owned()).or_default() +=
+                    raw(&row["amount_raw"]);
+            }
+        }
+        let store = memory::open_in_memory(&self.disk).unwrap();
+        let mut due = 0;
+        for number in 0..self.invoices.len() {
+            let job = answer(&store, &Question::Job { id: id(number) }).unwrap();
+            for piece in job["money"].as_array().into_iter().flatten() {
+                let (owed, returned) = (raw(&piece["owed_raw"]), raw(&piece["returned_raw"]));
+                let went = gone.remove(piece["block"].as_str().unwrap()).unwrap_or(0);
+                assert_eq!(returned, went, "{piece}");
+                assert!(returned <= owed && owed <= raw(&piece["amount_raw"]), "{piece}");
+                assert_eq!(raw(&piece["due_raw"]), owed - returned, "{piece}");
+                due += owed - returned;
+            }
+        }
+        assert_eq!(gone, BTreeMap::new(), "what went back was never owed");
+        let status = answer(&store, &Question::Status).unwrap();
+        assert_eq!(raw(&status["owed_back"]["raw"]), due, "{status}");
     }
 }
 

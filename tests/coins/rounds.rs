@@ -56,9 +56,9 @@ async fn coins_come_home_on_the_schedule_whoever_was_restarted_meanwhile() {
 
 #[tokio::test(start_paused = true)]
 async fn work_is_asked_of_the_nodes_then_of_the_servers_then_of_this_machine() {
-    let (node, server) = ("http://node/", "http://work/");
-    let both = "work_servers = [\"http://work\"]";
-    let alone = "work_servers = [\"http://work\"]\nwork_here = false";
+    let (node, server) = ("http://node/", "http://helper/");
+    let both = "work_servers = [\"http://helper\"]";
+    let alone = "work_servers = [\"http://helper\"]\nwork_here = false";
     for (extra, refuses, asked, is_swept) in [
         (both, &[][..], &[node, node][..], true),
         (alone, &[node], &[node, server, node, server], true),
