@@ -17,6 +17,7 @@ use nano_worker::store::Store;
 use nano_worker::worker::engine::{Engine, Heard};
 use nano_worker::worker::input::{Call, Effect, Input, Outcome};
 use nano_worker::worker::memory;
+use nano_worker::worker::oddity::Policy;
 use nano_worker::worker::payment::{BlockFact, Facts, Submitted};
 use nano_worker::worker::stage::Lock;
 use nano_worker::worker::terms::{Accepts, Terms};
@@ -88,6 +89,8 @@ fn open(dir: &Path) -> Engine {
         accepts: Accepts::Any,
         request_bytes_max: 65_536,
         payment_window: Duration::from_secs(1_800),
+        // The jobs are long over.
+        payment: Policy { late_watch: Duration::ZERO, ..Policy::default() },
     };
     let terms = HashMap::from([(OfferId::from_bytes(OFFER), terms)]);
     Engine::open(store, wallet, terms, "holder".to_owned()).unwrap()
@@ -129,6 +132,8 @@ fn finish(engine: &mut Engine, ids: &[JobId]) {
             send: Some((invoices[id].account, invoices[id].price)),
             confirmed: true,
             claimed_elsewhere: false,
+            received: false,
+            from: None,
         };
         let facts = Facts { submitted: Submitted::Found(paid), found: vec![], unknown: None, lapsed: false };
         Heard::Facts(*id, facts)

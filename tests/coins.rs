@@ -3,6 +3,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "coins/refunds.rs"]
+mod refunds;
+#[path = "coins/rounds.rs"]
+mod rounds;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::path::Path;
@@ -10,6 +15,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 
 use futures_util::future::BoxFuture;
+use mock_nano_rpc::Lie;
 use mock_nano_rpc::node::{Node, Settings as NodeSettings};
 use mock_nano_rpc::rpc::{self, Args};
 use mock_nano_rpc::tree::{Style, Tree};
@@ -18,9 +24,9 @@ use nano_worker::client::wire::{Request, Response, Wire as RelayWire};
 use nano_worker::config::Env;
 use nano_worker::edge::{Clock, Entropy, Tasks};
 use nano_worker::nano::block::Block;
-use nano_worker::nano::draft::AccountState;
+use nano_worker::nano::draft::{AccountState, Unsigned};
 use nano_worker::nano::rpc::{Reply, Wire as NodeWire};
-use nano_worker::nano::{Account, Amount, BlockHash, Seed, work};
+use nano_worker::nano::{Account, Amount, BlockHash, PrivateKey, Seed, work};
 use nano_worker::protocol::Timestamp;
 use nano_worker::store::{Batch, Disk};
 use nano_worker::worker::coins::{Errand, Purse};
@@ -62,6 +68,10 @@ struct Line {
     luck: Mutex<VecDeque<Luck>>,
     died: Notify,
     disk: Disk,
+    /// The addresses that were asked for work.
+    asked_for_work: Mutex<Vec<String>>,
+    /// Those of them that give none.
+    idle: Mutex<Vec<&'static str>>,
     /// The one block that was published for each place.
     published: Mutex<BTreeMap<(Account, BlockHash), BlockHash>>,
 }
@@ -111,9 +121,16 @@ impl Line {
 struct Way(Arc<Line>);
 
 impl NodeWire for Way {
-    fn call(&self, _: &str, body: String) -> Pin<Box<dyn Future<Output = Reply> + Send>> {
-        let line = Arc::clone(&self.0);
+    fn call(&self, url: &str, body: String) -> Pin<Box<dyn Future<Output = Reply> + Send>> {
+        let (line, url) = (Arc::clone(&self.0), url.to_owned());
         Box::pin(async move {
+            if body.contains("\"work_generate\"") {
+                let is_idle = line.idle.lock().unwrap().contains(&url.as_str());
+                line.asked_for_work.lock().unwrap().push(url);
+                if is_idle {
+                    return Some((200, br#"{"error":"Work generation is disabled"}"#.to_vec()));
+                }
+            }
             let luck = match body.contains("\"work_generate\"") {
                 // Work has no history.
                 true => Luck::Answered,
@@ -167,6 +184,8 @@ impl Bench {
             luck: Mutex::default(),
             died: Notify::new(),
             disk: disk.clone(),
+            asked_for_work: Mutex::default(),
+            idle: Mutex::default(),
             published: Mutex::default(),
         });
         let store = memory::open_in_memory(&disk).unwrap();
@@ -286,17 +305,7 @@ impl Bench {
                 representative: HOME,
             };
             let block = state.receive(*hash, send.amount).unwrap();
-            // The faucet's account was never upgraded, so a receive needs as much as a send.
-            let threshold = nano_worker::nano::Network::Dev.work().send;
-            let stop = std::sync::atomic::AtomicBool::new(false);
-            let found = work::solve(block.fields.work_root(), threshold, 1, &stop).unwrap();
-            let body = json!({
-                "action": "process",
-                "json_block": "true",
-                "block": Value::from(&block.sign(&key, found)),
-            });
-            let call = Tree::parse(body.to_string().as_bytes()).unwrap();
-            assert!(rpc::answer(node, "process", &Args(&call), now).is_ok());
+            process(node, now, &block, &key);
         });
     }
 
@@ -313,6 +322,22 @@ impl Bench {
             }
         });
     }
+}
+
+/// Signs a block, works for it and gives it to the node.
+fn process(node: &mut Node, now: u64, block: &Unsigned, key: &PrivateKey) -> BlockHash {
+    // The faucet's account was never upgraded, so a receive needs as much as a send.
+    let threshold = nano_worker::nano::Network::Dev.work().send;
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let found = work::solve(block.fields.work_root(), threshold, 1, &stop).unwrap();
+    let body = json!({
+        "action": "process",
+        "json_block": "true",
+        "block": Value::from(&block.sign(key, found)),
+    });
+    let call = Tree::parse(body.to_string().as_bytes()).unwrap();
+    assert!(rpc::answer(node, "process", &Args(&call), now).is_ok());
+    block.fields.hash()
 }
 
 fn luck() -> impl Strategy<Value = Luck> {
@@ -425,6 +450,27 @@ async fn a_thousand_invoices_are_swept_in_one_go() {
     assert_eq!(bench.sums(), (0, vec![COIN; 1_000]));
     let again = bench.sweep().await;
     assert_eq!(again["blocks"].as_array().unwrap().len(), 0, "{again}");
+}
+
+/// A receive on a balance that is too low sends the difference to an account that nobody has.
+#[tokio::test(start_paused = true)]
+async fn no_block_is_made_on_a_balance_that_the_newest_block_denies() {
+    let mut bench = Bench::new(1);
+    bench.fund(0, 2 * COIN);
+    bench.life(&Errand::Receive { dry_run: false }, Vec::new()).await.unwrap();
+    bench.fund(0, COIN);
+    let head = bench.line.with(|node, _| node.ledger.account(&bench.invoices[0]).unwrap().frontier);
+    for told in [0, COIN, 3 * COIN] {
+        let lie = Lie { head_balance: Some(Amount::from_raw(told)), ..Lie::default() };
+        bench.line.with(|node, _| node.lies.tell(head, lie));
+        let report = bench.sweep().await;
+        assert!(report["blocks"].as_array().is_none_or(Vec::is_empty), "{report}");
+    }
+    let journal = bench.life(&Errand::History, Vec::new()).await.unwrap();
+    assert_eq!(journal["blocks"].as_array().unwrap().len(), 1, "{journal}");
+    bench.line.with(|node, _| node.lies.clear());
+    bench.sweep().await;
+    assert_eq!(bench.sums(), (0, vec![3 * COIN]));
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,6 +9,7 @@ use std::fs;
 use std::path::Path;
 
 use nano_worker::protocol::{lifecycle, v0};
+use nano_worker::worker::oddity::{self, Oddity};
 
 #[test]
 fn the_lifecycle_is_the_table() {
@@ -30,6 +31,25 @@ fn the_lifecycle_of_v0_is_its_table() {
         &v0::lifecycle::markdown(),
     );
     check("docs/job-lifecycle-v0.md", &text);
+}
+
+/// What stands before the table of odd payments, and after it.
+const ODD_HEAD: &str = include_str!("fixtures/odd-payments-head.md");
+const ODD_TAIL: &str = include_str!("fixtures/odd-payments-tail.md");
+
+#[test]
+fn the_odd_payments_are_the_rules() {
+    check("docs/odd-payments.md", &format!("{ODD_HEAD}\n{}\n{ODD_TAIL}", oddity::markdown()));
+}
+
+#[test]
+fn every_odd_payment_has_a_test_of_its_name() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(root.join("tests/payments/odd.rs")).expect("the tests");
+    let tests: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("async fn ")).collect();
+    for oddity in Oddity::ALL {
+        assert!(tests.iter().any(|test| test.contains(oddity.name())), "{}", oddity.name());
+    }
 }
 
 fn table(title: &str, file: &str, mermaid: &str, markdown: &str) -> String {
@@ -61,7 +81,7 @@ fn the_edge_cases_are_the_tests() {
 }
 
 /// Flaws in `docs/known-flaws.md`: none is forgotten, and each has a test that is there.
-const KNOWN_FLAWS: usize = 19;
+const KNOWN_FLAWS: usize = 20;
 
 #[test]
 fn every_known_flaw_has_tests_that_exist() {

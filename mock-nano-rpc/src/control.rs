@@ -164,6 +164,7 @@ fn lie(node: &mut Node, call: &Call<'_>) -> Result<Tree, ControlError> {
         confirmed: call.0.get("confirmed").map(|_| call.flag("confirmed", true)).transpose()?,
         account: call.0.get("account").map(|_| call.account("account")).transpose()?,
         balance: call.0.get("balance_raw").map(|_| call.amount("balance_raw")).transpose()?,
+        head_balance: call.0.get("head_balance_raw").map(|_| call.amount("head_balance_raw")).transpose()?,
     };
     node.lies.tell(call.hash()?, lie);
     Ok(done())

@@ -147,6 +147,9 @@ pub struct Lie {
     pub account: Option<Account>,
     /// Another balance inside the block.
     pub balance: Option<Amount>,
+    /// Another balance of the account while the block is its newest; the block itself is shown
+    /// as it is.
+    pub head_balance: Option<Amount>,
 }
 
 /// All that the node does not tell as it is.

@@ -113,12 +113,13 @@ impl Buyer {
         Ok(Arc::clone(chain))
     }
 
-    /// The newest block: the one that we published last, or what a node says.
+    /// The newest block: the one that we published last, or what a node says and the block proves.
     pub(super) async fn head(&self, chain: &Chain, turn: &mut Turn<'_>) -> Result<Head, BuyError> {
         if let Some(head) = **turn {
             return Ok(head);
         }
-        let info = self.ask("look at the account", || self.rpc().account_info(&chain.account)).await?;
+        let rules = self.inner.parts.network.rules();
+        let info = self.ask("look at the account", || self.rpc().head(&chain.account, &rules)).await?;
         let head = match info {
             Some(info) => Head {
                 previous: info.frontier,

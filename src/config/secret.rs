@@ -3,6 +3,7 @@
 use std::fmt;
 use std::fs;
 use std::io::{self, Read as _};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -22,20 +23,30 @@ const NAMED_BY: &str = "nano.seed_passphrase = \"file:PATH\" or \"credential:NAM
 
 /// A text that must not be seen. Wiped when dropped.
 #[derive(Clone)]
-pub struct Secret(Zeroizing<String>);
+pub struct Secret {
+    text: Zeroizing<String>,
+    file: Option<PathBuf>,
+}
 
 impl Secret {
     /// Keeps `text`, without the white space around it.
     #[must_use]
     pub fn new(text: String) -> Self {
         let text = Zeroizing::new(text);
-        Self(Zeroizing::new(text.trim().to_owned()))
+        Self { text: Zeroizing::new(text.trim().to_owned()), file: None }
+    }
+
+    /// The file that it was read from, if it was one, under the name that the system knows it by:
+    /// whichever links led there, also if they lead elsewhere now.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
     }
 
     /// The text, for whoever must parse it.
     #[must_use]
     pub fn expose(&self) -> &str {
-        &self.0
+        &self.text
     }
 }
 
@@ -169,13 +180,13 @@ impl SecretRef {
     /// If it is not there, others may read it, or it does not open.
     pub fn unseal(&self, env: &Env, passphrase: Option<&Self>) -> Result<Secret, SecretError> {
         let secret = match self {
-            Self::File(path) => opened(path, read_file(path, Openness::Refused)?, env, passphrase)?,
+            Self::File(path) => read_secret(path, Openness::Refused, env, passphrase)?,
             Self::Env(name) => Secret::new(env.get(name).ok_or_else(|| SecretError::NotSet(name.clone()))?),
             Self::Credential(name) => {
                 let dir = env.get(CREDENTIALS_DIRECTORY);
                 let dir = dir.ok_or_else(|| SecretError::NoCredentials(name.clone()))?;
                 let path = Path::new(&dir).join(name);
-                opened(&path, read_file(&path, Openness::OfSystemd)?, env, passphrase)?
+                read_secret(&path, Openness::OfSystemd, env, passphrase)?
             }
         };
         if secret.expose().is_empty() {
@@ -213,6 +224,16 @@ pub fn from_env_value(
     }
 }
 
+fn read_secret(
+    path: &Path,
+    openness: Openness,
+    env: &Env,
+    passphrase: Option<&SecretRef>,
+) -> Result<Secret, SecretError> {
+    let (content, name) = read_file(path, openness)?;
+    Ok(Secret { file: Some(name), ..opened(path, content, env, passphrase)? })
+}
+
 /// What a file holds, once it is opened if it is sealed.
 fn opened(
     path: &Path,
@@ -248,7 +269,8 @@ enum Openness {
     OfSystemd,
 }
 
-fn read_file(path: &Path, openness: Openness) -> Result<Zeroizing<Vec<u8>>, SecretError> {
+/// The content, and the name of what was read.
+fn read_file(path: &Path, openness: Openness) -> Result<(Zeroizing<Vec<u8>>, PathBuf), SecretError> {
     let unreadable = |source| SecretError::Unreadable { path: path.to_owned(), source };
     let file = fs::File::open(path).map_err(unreadable)?;
     let mode = file.metadata().map_err(unreadable)?.permissions().mode() & 0o777;
@@ -257,11 +279,19 @@ fn read_file(path: &Path, openness: Openness) -> Result<Zeroizing<Vec<u8>>, Secr
     }
     // Room for all of it: a buffer that grows leaves copies behind.
     let mut content = Zeroizing::new(Vec::with_capacity(SECRET_BYTES_MAX as usize + 1));
+    let name = name_of(&file, path);
     let bytes = file.take(SECRET_BYTES_MAX + 1).read_to_end(&mut content).map_err(unreadable)?;
     if bytes as u64 > SECRET_BYTES_MAX {
         return Err(SecretError::NotASecret(path.to_owned()));
     }
-    Ok(content)
+    Ok((content, name))
+}
+
+/// What an open file is called. Asked of the system and not of the path, which may be a link that is
+/// turned elsewhere between two looks.
+fn name_of(file: &fs::File, path: &Path) -> PathBuf {
+    let open = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+    fs::read_link(open).or_else(|_| fs::canonicalize(path)).unwrap_or_else(|_| path.to_owned())
 }
 
 #[cfg(test)]
@@ -368,6 +398,22 @@ mod tests {
         assert_eq!(reference.resolve(&typed).unwrap().expose(), HEX);
         let in_environment = SecretRef::parse_passphrase("env:PASS", dir.path());
         assert!(matches!(in_environment, Err(SecretError::PassphraseInEnvironment)));
+    }
+
+    #[test]
+    fn a_secret_knows_its_file_whatever_led_there() {
+        let (dir, reference) = file(0o600, HEX);
+        let SecretRef::File(path) = &reference else { panic!("{reference}") };
+        let folder = dir.path().join("folder");
+        std::os::unix::fs::symlink(dir.path(), &folder).unwrap();
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(folder.join(path.file_name().unwrap()), &link).unwrap();
+        let real = fs::canonicalize(path).unwrap();
+        for path in [path.clone(), link] {
+            let secret = SecretRef::File(path).resolve(&none()).unwrap();
+            assert_eq!(secret.file(), Some(real.as_path()));
+        }
+        assert_eq!(Secret::new(HEX.to_owned()).file(), None);
     }
 
     proptest! {

@@ -289,6 +289,19 @@ pub fn wanted<'a>(
     missing.flatten().collect()
 }
 
+/// The balance of `account` after the block `hash` of its chain, from the blocks alone.
+///
+/// # Errors
+/// [`ProofError::Missing`] while blocks are missing; otherwise why there is no such balance.
+pub fn balance_after(
+    hash: BlockHash,
+    account: &Account,
+    evidence: &Evidence,
+    rules: &Rules,
+) -> Result<Amount, ProofError> {
+    walk::balance_of(hash, account, evidence, rules)
+}
+
 fn ensure_hash(claimed: BlockHash, block: &Block) -> Result<(), ProofError> {
     let found = block.hash();
     if found == claimed { Ok(()) } else { Err(ProofError::Hash { claimed, found }) }

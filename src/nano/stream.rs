@@ -271,6 +271,9 @@ type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 async fn connect(config: &StreamConfig) -> Result<Socket, StreamError> {
     crate::rpc::install_crypto();
     let request = config.url.as_str().into_client_request().map_err(|_| StreamError::Url)?;
+    if !matches!(request.uri().scheme_str(), Some("ws" | "wss")) {
+        return Err(StreamError::Url);
+    }
     let limits = WebSocketConfig::default()
         .max_message_size(Some(MESSAGE_BYTES_MAX))
         .max_frame_size(Some(MESSAGE_BYTES_MAX));
@@ -340,10 +343,11 @@ impl<'a> Session<'a> {
                         return Err(Ending::Done);
                     };
                     let change = accounts.obey(wish);
-                    self.update(&change.added, &change.removed).await?;
+                    // First, for the update may be the end of this connection.
                     for account in change.refused {
                         self.tell(Event::Full(account)).await?;
                     }
+                    self.update(&change.added, &change.removed).await?;
                 }
                 _ = greeting.tick() => self.greet().await?,
             }

@@ -43,6 +43,16 @@ pub struct Disk {
     spoil: Option<Arc<Spoil>>,
 }
 
+/// What a disk held at one moment.
+#[derive(Clone)]
+pub struct Image(Map);
+
+impl fmt::Debug for Image {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Image({} keys)", self.0.len())
+    }
+}
+
 #[derive(Default)]
 struct Inner {
     /// What has passed the barrier.
@@ -90,6 +100,19 @@ impl Disk {
         let mut inner = self.lock();
         inner.durable.retain(|key, _| !key.starts_with(prefix));
         inner.visible.retain(|key, _| !key.starts_with(prefix));
+    }
+
+    /// All that has passed the barrier, as a backup has it.
+    #[must_use]
+    pub fn image(&self) -> Image {
+        Image(self.lock().durable.clone())
+    }
+
+    /// Ends the store that is open, and puts an earlier image in its place.
+    pub fn restore(&self, image: &Image) {
+        let mut inner = self.lock();
+        let (durable, visible) = (image.0.clone(), image.0.clone());
+        *inner = Inner { life: inner.life + 1, durable, visible, ..Inner::default() };
     }
 
     /// Loses everything.

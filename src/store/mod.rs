@@ -32,7 +32,7 @@ use std::time::Duration;
 pub use blob::Blobs;
 pub use key::Key;
 pub use keyspace::{Keyspace, Scan};
-pub use memory::{Disk, Flushed, Writes};
+pub use memory::{Disk, Flushed, Image, Writes};
 pub use migrate::Migration;
 pub use room::{RESERVE_BYTES, free_bytes, is_short, probe};
 pub use transfer::{Filling, RECORD_BYTES_MAX, RawRecord, View};
@@ -56,8 +56,9 @@ pub const VALUE_BYTES_MAX: usize = 32 * 1_024;
 /// has 16; each doubling makes the file and the tail that is cleared at each start larger.
 const SEGMENT_BYTES: usize = 4 * 1_024 * 1_024;
 
-/// How often a directory that is in use is tried: half a second in all.
-const LOCK_TRIES_MAX: u32 = 10;
+/// How often a directory that is in use is tried: three seconds in all, in which a program that
+/// does one thing with it, or one that was just killed, lets go.
+const LOCK_TRIES_MAX: u32 = 60;
 /// The pause between two tries.
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
 

@@ -11,11 +11,23 @@
 
 pub mod journal;
 
+mod auto;
+
 mod books;
 
 mod chain;
 
+mod debts;
+
 mod desk;
+
+mod fates;
+
+mod leave;
+
+mod line;
+
+mod publish;
 
 mod round;
 
@@ -24,6 +36,7 @@ mod whose;
 use std::sync::Arc;
 use std::time::Duration;
 
+use nano_currency::amount::RAW_PER_XNO;
 use nano_currency::rpc::work::WorkError;
 use nano_currency::rpc::{Rpc, RpcConfig, RpcError, RpcSetupError, WorkSources};
 use nano_currency::seed::SeedError;
@@ -33,13 +46,12 @@ use tokio::sync::Mutex;
 use super::memory::{self, fact};
 use super::nodes::{Jury, NodesError};
 use super::parts::Parts;
-use super::settings::Settings;
+use super::settings::{OfferSettings, Settings};
 use crate::edge::{self, Clock, Entropy};
 use crate::protocol::JobId;
 use crate::store::{Store, StoreError};
 
-pub(super) use self::desk::on_schedule;
-pub use self::desk::{Errand, Tell};
+pub use self::desk::{Errand, Tell, on_schedule};
 
 /// Blocks in an hour unless it is said otherwise: a receive and a send for 2,500 invoices.
 const WORK_PER_HOUR: u32 = 5_000;
@@ -64,6 +76,29 @@ pub struct WalletSettings {
     pub work_servers: Vec<String>,
     /// Whether our own cores work if nobody else does.
     pub work_here: bool,
+    /// What is sent back without anybody's doing.
+    pub refunds: RefundSettings,
+}
+
+/// What is sent back without anybody's doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RefundSettings {
+    /// Whether anything is.
+    pub auto: bool,
+    /// The largest amount for one payment.
+    pub each_max: Amount,
+    /// The most in any 24 hours, what people had sent back included.
+    pub day_max: Amount,
+}
+
+impl Default for RefundSettings {
+    fn default() -> Self {
+        Self {
+            auto: false,
+            each_max: Amount::from_raw(RAW_PER_XNO),
+            day_max: Amount::from_raw(10 * RAW_PER_XNO),
+        }
+    }
 }
 
 impl Default for WalletSettings {
@@ -76,6 +111,7 @@ impl Default for WalletSettings {
             receive_min: RECEIVE_MIN,
             work_servers: Vec::new(),
             work_here: true,
+            refunds: RefundSettings::default(),
         }
     }
 }
@@ -169,7 +205,7 @@ pub struct Purse {
     jury: Jury,
     work: WorkSources,
     settings: WalletSettings,
-    index_start: u32,
+    offers: Vec<OfferSettings>,
     elsewhere: whose::Elsewhere,
     clock: Clock,
     entropy: Entropy,
@@ -201,7 +237,7 @@ impl Purse {
             rpc,
             work,
             settings: settings.wallet.clone(),
-            index_start: settings.account_index_start,
+            offers: settings.offers.clone(),
             elsewhere: whose::Elsewhere::new(settings.account_index_start, settings.index_gap),
             clock: parts.clock.clone(),
             entropy: parts.entropy.clone(),

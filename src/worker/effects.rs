@@ -233,18 +233,28 @@ impl Hands {
             payment_tx_hash: payment,
         };
         let client = line.named(job, Call::Lock);
-        let answer = line
-            .repeat(job, Call::Lock, || async {
-                // The lease is counted from before the request that wins it.
-                lock_map(&self.desk.lease_starts).insert(job, self.clock.uptime());
-                client.lock(&job, &wish).await
-            })
-            .await;
-        let input = match answer {
-            Ok(locked) => Input::Locked(self.lock_of(&locked)),
-            Err(why) => Input::Rejected(Call::Lock, why),
-        };
-        Some(Heard::Input(job, input))
+        loop {
+            let answer = line
+                .repeat(job, Call::Lock, || async {
+                    // The lease is counted from before the request that wins it.
+                    lock_map(&self.desk.lease_starts).insert(job, self.clock.uptime());
+                    client.lock(&job, &wish).await
+                })
+                .await;
+            let input = match answer {
+                Ok(locked) => {
+                    let lock = self.lock_of(&locked);
+                    // The answer may have been under way, or we asleep, until another could win it.
+                    if self.lease_of(job, lock).is_lost(self.clock.uptime()) {
+                        tracing::warn!(job_id = %job, "the lock was won, and lost before we heard of it");
+                        continue;
+                    }
+                    Input::Locked(lock)
+                }
+                Err(why) => Input::Rejected(Call::Lock, why),
+            };
+            return Some(Heard::Input(job, input));
+        }
     }
 
     fn lock_of(&self, job: &Job) -> Lock {
@@ -254,13 +264,17 @@ impl Hands {
         }
     }
 
-    async fn hold(&self, job: JobId, lock: Lock) {
+    fn lease_of(&self, job: JobId, lock: Lock) -> Lease {
         // A relay without tokens grants what it always grants.
         let ttl = if lock.token.is_some() { self.lock_ttl } else { LOCK_TTL };
         let since = lock_map(&self.desk.lease_starts).get(&job).copied();
         // From an earlier life: renewed at once.
         let since = since.unwrap_or_else(|| self.clock.uptime().saturating_sub(ttl / 3));
-        self.wish_keeper(keeper::Wish::Hold(job, Lease { since, ttl }, lock.token)).await;
+        Lease { since, ttl }
+    }
+
+    async fn hold(&self, job: JobId, lock: Lock) {
+        self.wish_keeper(keeper::Wish::Hold(job, self.lease_of(job, lock), lock.token)).await;
     }
 
     async fn deliver(&self, job: JobId, lock: Lock, round: u32) -> Option<Heard> {

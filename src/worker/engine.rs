@@ -3,6 +3,8 @@
 //! One loop owns it. It takes many inputs at once, so that a busy worker pays for one flush of the
 //! disk where a naive one would pay for hundreds.
 
+mod money;
+
 mod tickets;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -11,11 +13,13 @@ use std::time::Duration;
 
 use nano_currency::{Account, Amount, BlockHash};
 
+use self::money::{After, Tally};
 use super::input::{Context, Effect, Input, Sighting};
 use super::look::Looked;
 use super::machine::{self, Step};
 use super::memory::{self, CLAIMS, Entry, HISTORY, JOBS, OPEN, RECENT, REQUESTS, Record, fact};
-use super::payment::{Facts, Invoice, Submitted, judge};
+use super::money::Piece;
+use super::payment::{Facts, Invoice};
 use super::stage::Stage;
 use super::terms::Terms;
 use super::v0::{Shown, Ticket};
@@ -102,6 +106,10 @@ pub struct Engine {
     /// Of open jobs of /v0.
     tickets: BTreeMap<JobId, Ticket>,
     deadlines: Deadlines,
+    /// Jobs that are over and may still be paid for.
+    after: After,
+    /// How many payments were odd.
+    tally: Tally,
     /// Quotes that wait for their index until the used ones are known. A life that ends before that
     /// finds their stages.
     unindexed: Vec<(JobId, Amount)>,
@@ -141,6 +149,9 @@ struct Turn {
     now: Timestamp,
     batch: Batch,
     claims: HashMap<BlockHash, JobId>,
+    pieces: BTreeMap<(JobId, BlockHash), Piece>,
+    /// Jobs whose time to be paid for late is over.
+    lapsed: BTreeSet<JobId>,
     inputs: VecDeque<(JobId, Input)>,
     effects: Effects,
 }
@@ -157,8 +168,11 @@ impl Engine {
         holder: String,
     ) -> Result<Self, EngineError> {
         let open = memory::open_jobs(&store)?;
+        let (after, tally) = (After::open(&store)?, money::tally(&store)?);
         let tickets = tickets::of_open(&store, &open)?;
         let mut engine = Self {
+            after,
+            tally,
             store,
             wallet,
             terms,
@@ -194,7 +208,8 @@ impl Engine {
     /// When the next job wants to be woken.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Timestamp> {
-        self.deadlines.by_time.first().map(|(at, _)| *at)
+        let first = self.deadlines.by_time.first().map(|(at, _)| *at);
+        [first, self.after.next_end()].into_iter().flatten().min()
     }
 
     /// Goes on with every open job, as after a crash.
@@ -203,7 +218,9 @@ impl Engine {
     /// If the store fails.
     pub fn resume(&mut self, now: Timestamp) -> Result<Effects, EngineError> {
         let resumed = self.open.keys().map(|job| Heard::Input(*job, Input::Resumed)).collect();
-        self.take(resumed, now)
+        let mut effects = self.take(resumed, now)?;
+        self.resume_after(&mut effects);
+        Ok(effects)
     }
 
     /// Decides about everything that was heard and commits the decisions, whole or not at all.
@@ -213,10 +230,15 @@ impl Engine {
     /// # Errors
     /// If the store fails; then nothing was decided, and the worker must stop.
     pub fn take(&mut self, heard: Vec<Heard>, now: Timestamp) -> Result<Effects, EngineError> {
+        // What is sent back is written down by the purse, beside this.
+        let store = Arc::clone(&self.store);
+        let _turn = store.writer();
         let mut turn = Turn {
             now,
             batch: Batch::default(),
             claims: HashMap::new(),
+            pieces: BTreeMap::new(),
+            lapsed: BTreeSet::new(),
             inputs: VecDeque::new(),
             effects: Vec::new(),
         };
@@ -234,6 +256,7 @@ impl Engine {
     }
 
     fn wake_due(&mut self, turn: &mut Turn) {
+        self.end_after(turn);
         for job in self.deadlines.take_due(turn.now) {
             turn.inputs.push_back((job, Input::Due));
         }
@@ -304,6 +327,10 @@ impl Engine {
         let sighting = self.sighting(job, turn)?;
         if let Some(record) = self.open.get_mut(&job.job_id) {
             record.status = job.status;
+            // Of a job that this state never quoted, and that others serve to its end.
+            if !job.status.is_final() {
+                record.invoice = record.invoice.or(sighting.invoice);
+            }
         }
         turn.inputs.push_back((job.job_id, Input::Seen(sighting)));
         Ok(())
@@ -319,6 +346,8 @@ impl Engine {
             changed_at: turn.now,
             lines: 0,
             outcomes: 0,
+            invoice: None,
+            oddities: Vec::new(),
         };
         // A `Value` always has a JSON form.
         let request = serde_json::to_vec(&job.request_payload).unwrap_or_default();
@@ -348,21 +377,6 @@ impl Engine {
         let (Some(account), Some(price)) = (account, price) else { return Ok(None) };
         let index = self.wallet.recognise(&self.store, &mut turn.batch, &account, job.job_id)?;
         Ok(index.map(|index| Invoice { index, account, price }))
-    }
-
-    fn hear_facts(&mut self, job: JobId, mut facts: Facts, turn: &mut Turn) -> Result<(), EngineError> {
-        let Some(invoice) = self.open.get(&job).and_then(|record| record.stage.invoice()).copied() else {
-            return Ok(());
-        };
-        facts.unknown = facts.unknown.map(|reason| bounded(&reason, LINE_CHARS_MAX));
-        if let Submitted::Found(block) = &mut facts.submitted {
-            block.claimed_elsewhere = self.claimant(&block.hash, turn)?.is_some_and(|other| other != job);
-        }
-        for block in &mut facts.found {
-            block.claimed_elsewhere = self.claimant(&block.hash, turn)?.is_some_and(|other| other != job);
-        }
-        turn.inputs.push_back((job, Input::Judged(judge(&invoice, &facts))));
-        Ok(())
     }
 
     fn claimant(&self, block: &BlockHash, turn: &Turn) -> Result<Option<JobId>, StoreError> {
@@ -406,6 +420,10 @@ impl Engine {
 
     fn change(&mut self, job: JobId, stage: Stage, what: &str, turn: &mut Turn) -> Result<(), EngineError> {
         let Some(record) = self.open.get_mut(&job) else { return Ok(()) };
+        if matches!(record.stage, Stage::Lapsed { .. }) && what == "deadline" {
+            turn.lapsed.insert(job);
+        }
+        record.invoice = stage.invoice().copied().or(record.invoice);
         record.stage = stage;
         record.changed_at = turn.now;
         if record.lines < LINES_MAX {
@@ -420,10 +438,13 @@ impl Engine {
     fn finish_change(&mut self, job: JobId, turn: &mut Turn) -> Result<(), EngineError> {
         let Some(record) = self.open.get(&job) else { return Ok(()) };
         JOBS.put(&mut turn.batch, &job, record)?;
-        if record.stage.is_ended() {
+        self.settle(job, turn)?;
+        if self.open.get(&job).is_some_and(|record| record.stage.is_ended())
+            && let Some(record) = self.open.remove(&job)
+        {
             OPEN.remove(&mut turn.batch, &job);
-            self.open.remove(&job);
             self.tickets.remove(&job);
+            self.begin_after(job, record, turn)?;
         }
         self.note_deadline(job, turn.now);
         Ok(())
@@ -440,6 +461,9 @@ impl Engine {
             }
             Effect::Claim { blocks } => {
                 let input = self.claim(job, &blocks, turn)?;
+                if input == Input::Claimed {
+                    self.note_claim(job, turn)?;
+                }
                 turn.inputs.push_front((job, input));
             }
             Effect::Keep(outcome) => {

@@ -21,8 +21,8 @@ use super::payment::{Invoice, PaymentError, Verdict};
 use super::stage::{Ending, Lock, Paid, Plan, Stage};
 use crate::protocol::Timestamp;
 use crate::protocol::job::JobError;
-use crate::protocol::limits::REASON_CHARS_MAX;
-use serde_json::Value;
+use crate::protocol::limits::{LOCK_TTL, REASON_CHARS_MAX};
+use serde_json::{Value, json};
 use std::time::Duration;
 
 /// Address indices tried for one quote: more means that the relay is wrong, not that we are unlucky.
@@ -30,6 +30,9 @@ const INDEX_TRIES_MAX: u8 = 32;
 
 /// How long to wait before a refused call is tried again: the other side has to change its mind.
 const RECONSIDER: Duration = Duration::from_secs(30);
+
+/// Longer than a worker that was killed or cut off needs to be back: as long as the usual lock.
+const PATIENCE: Duration = LOCK_TTL;
 
 /// What one input led to.
 #[derive(Debug, Clone, PartialEq)]
@@ -347,7 +350,10 @@ fn lock_rejected(plan: Plan, why: &Rejection, context: &Context) -> Step {
     let (plan, until) = match (plan, why) {
         (Plan::Run { paid, .. }, Rejection::LockConflict(until)) => (rerun_or_fail(paid, context), *until),
         (Plan::Run { paid, .. }, _) => (Plan::Run { paid, placed: false }, None),
-        (plan, Rejection::LockConflict(until)) => (plan, *until),
+        (plan, Rejection::LockConflict(until)) => {
+            let patience = patience(&plan, context);
+            (plan, until.map(|until| until.plus(patience)))
+        }
         (plan, _) => (plan, None),
     };
     let soonest = context.now.plus(Duration::from_secs(1));
@@ -385,6 +391,16 @@ fn hand_over(outcome: Outcome, lock: Lock) -> Step {
     )
 }
 
+/// How long after its lock has run out a job is left to whoever held it. Who was paid for a job that
+/// may be repeated comes back for it, and must not find it failed by another worker of the same
+/// seller that does not know the invoice.
+fn patience(plan: &Plan, context: &Context) -> Duration {
+    match plan {
+        Plan::Fail { .. } if context.idempotent => PATIENCE,
+        _ => Duration::ZERO,
+    }
+}
+
 /// What to do with a handler that may have run.
 fn rerun_or_fail(paid: Paid, context: &Context) -> Plan {
     if context.idempotent { Plan::Run { paid, placed: false } } else { interrupted() }
@@ -403,7 +419,14 @@ fn interrupted_error() -> JobError {
 }
 
 fn unpaid_error(reason: &PaymentError) -> JobError {
-    JobError { code: reason.code().to_owned(), message: reason.to_string(), details: Value::Null }
+    let details = match (reason.oddity(), reason) {
+        (Some(oddity), PaymentError::AmountMismatch { paid, price }) => {
+            json!({ "outcome": oddity, "paid_raw": paid, "price_raw": price })
+        }
+        (Some(oddity), _) => json!({ "outcome": oddity }),
+        (None, _) => Value::Null,
+    };
+    JobError { code: reason.code().to_owned(), message: reason.to_string(), details }
 }
 
 /// A handler may say a lot, or nothing; what the relay takes is what is kept.

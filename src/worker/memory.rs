@@ -10,8 +10,11 @@ use nano_currency::{Account, BlockHash};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::coins::journal::{OwnBlock, Place};
+use super::coins::journal::{Aside, OwnBlock, Place};
 use super::input::Outcome;
+use super::money::Piece;
+use super::oddity::Oddity;
+use super::payment::Invoice;
 use super::stage::Stage;
 use super::v0::{Stall, Ticket};
 use crate::protocol::job::JobError;
@@ -51,11 +54,19 @@ pub(super) const INVOICES: Keyspace<[u8; 32], IssuedInvoice> = Keyspace::new(9, 
 pub(super) const OFFERS: Keyspace<String, RegisteredOffer> = Keyspace::new(10, "offers", 1);
 /// The one block of ours that was signed for each place in an invoice account's chain.
 pub(super) const COINS: Keyspace<Place, OwnBlock> = Keyspace::new(11, "coins", 1);
+/// Each confirmed block that paid an invoice: inserted once, never removed.
+pub(super) const MONEY: Keyspace<(JobId, BlockHash), Piece> = Keyspace::new(12, "money", 1);
+/// Those of them of which something is owed back and was not sent back yet.
+pub(super) const OWED: Keyspace<(JobId, BlockHash), ()> = Keyspace::new(13, "owed", 1);
+/// The jobs that are over and whose address is still looked at, and until when.
+pub(super) const AFTER: Keyspace<JobId, Timestamp> = Keyspace::new(14, "after", 1);
+/// Blocks of ours that were refused for good: what the place is given to afterwards is another one.
+pub(super) const ASIDE: Keyspace<([u8; 32], BlockHash), Aside> = Keyspace::new(15, "aside", 1);
 
 /// What a relay of /v0 calls each job, and what only it says of it.
-pub(super) const TICKETS: Keyspace<JobId, Ticket> = Keyspace::new(12, "tickets", 1);
+pub(super) const TICKETS: Keyspace<JobId, Ticket> = Keyspace::new(16, "tickets", 1);
 /// Which offers on a relay of /v0 each offer of the configuration is, and was.
-pub(super) const STALLS: Keyspace<String, Stall> = Keyspace::new(13, "stalls", 1);
+pub(super) const STALLS: Keyspace<String, Stall> = Keyspace::new(17, "stalls", 1);
 
 /// Opens the worker's store.
 ///
@@ -100,7 +111,7 @@ pub(super) enum Form {
 }
 
 /// All keyspaces: number, name, form.
-pub(super) const KEYSPACES: [(u8, &str, Form); 13] = [
+pub(super) const KEYSPACES: [(u8, &str, Form); 17] = [
     (FACTS.id(), "facts", Form::Json),
     (JOBS.id(), "jobs", Form::Json),
     (OPEN.id(), "open", Form::Json),
@@ -112,6 +123,10 @@ pub(super) const KEYSPACES: [(u8, &str, Form); 13] = [
     (INVOICES.id(), "invoices", Form::Json),
     (OFFERS.id(), "offers", Form::Json),
     (COINS.id(), "coins", Form::Json),
+    (MONEY.id(), "money", Form::Json),
+    (OWED.id(), "owed", Form::Json),
+    (AFTER.id(), "after", Form::Json),
+    (ASIDE.id(), "aside", Form::Json),
     (TICKETS.id(), "tickets", Form::Json),
     (STALLS.id(), "stalls", Form::Json),
 ];
@@ -128,6 +143,10 @@ pub(super) fn read_all(store: &Store) -> Result<(), StoreError> {
     read_keyspace(store, &INVOICES)?;
     read_keyspace(store, &OFFERS)?;
     read_keyspace(store, &COINS)?;
+    read_keyspace(store, &MONEY)?;
+    read_keyspace(store, &OWED)?;
+    read_keyspace(store, &ASIDE)?;
+    after(store)?;
     read_keyspace(store, &TICKETS)?;
     read_keyspace(store, &STALLS)?;
     open_jobs(store)?;
@@ -175,6 +194,12 @@ pub struct Record {
     pub lines: u32,
     /// Outcomes stored for it; the last one counts.
     pub outcomes: u32,
+    /// What the buyer was asked, once that is decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub invoice: Option<Invoice>,
+    /// How its payment was odd.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub oddities: Vec<Oddity>,
 }
 
 /// One line of a job's history.
@@ -242,6 +267,8 @@ pub(super) mod fact {
     pub(crate) const RESTORED: &str = "restored";
     /// The last backup, as JSON.
     pub(crate) const BACKUP: &str = "backup";
+    /// How many payments were odd in which way, as JSON.
+    pub(crate) const ODDITIES: &str = "oddities";
     /// When coins were last brought home on the schedule.
     pub(crate) const BROUGHT: &str = "brought";
     /// Where the money is.
@@ -283,6 +310,24 @@ pub(super) fn open_jobs(store: &Store) -> Result<BTreeMap<JobId, Record>, StoreE
                 reason: format!("the open job {job} has no record"),
             })?;
             Ok((job, record))
+        })
+        .collect()
+}
+
+/// The jobs that are over and whose address is still looked at.
+///
+/// # Errors
+/// If the store fails.
+pub(super) fn after(store: &Store) -> Result<BTreeMap<JobId, (Record, Timestamp)>, StoreError> {
+    AFTER
+        .all(store)
+        .map(|entry| {
+            let (job, until) = entry?;
+            let record = JOBS.get(store, &job)?.ok_or_else(|| StoreError::Record {
+                keyspace: "jobs",
+                reason: format!("the watched job {job} has no record"),
+            })?;
+            Ok((job, (record, until)))
         })
         .collect()
 }

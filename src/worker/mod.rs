@@ -1,7 +1,8 @@
 //! The seller's daemon: outbound only, durable before it acts, at home in systemd.
 //!
 //! Reading order: [`stage`], [`input`] and [`machine`] are the lifecycle of one job, pure.
-//! [`payment`] and [`lease`] are its two hard questions, pure too. [`engine`] drives the machine
+//! [`payment`] and [`lease`] are its two hard questions, pure too; [`oddity`] and [`money`] say what
+//! becomes of money that came otherwise than it should. [`engine`] drives the machine
 //! for all jobs, one commit for many inputs. Around it stand the tasks that wait: `ingest` for
 //! news, [`watch`] for payments, [`keeper`] for locks, [`executor`] for handlers, `effects` for
 //! everything that is sent. [`coins`] brings home what was paid. [`report`] and [`control`] answer questions; [`recover`] and [`poll`]
@@ -17,6 +18,10 @@ pub mod input;
 pub mod machine;
 
 pub mod payment;
+
+pub mod oddity;
+
+pub mod money;
 
 pub mod explain;
 

@@ -5,6 +5,8 @@ use std::fmt;
 use nano_currency::{Account, Amount, BlockHash};
 use serde::{Deserialize, Serialize};
 
+use super::oddity::Oddity;
+
 /// What a buyer was asked to pay, and where. The worker's own record, not the relay's word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Invoice {
@@ -21,12 +23,16 @@ pub struct Invoice {
 pub struct BlockFact {
     /// Its hash.
     pub hash: BlockHash,
+    /// Who made it, if it is a send at all.
+    pub from: Option<Account>,
     /// Whom it pays and how much, if it is a send at all.
     pub send: Option<(Account, Amount)>,
     /// Whether the network has settled it for good.
     pub confirmed: bool,
     /// Whether it was counted for another job.
     pub claimed_elsewhere: bool,
+    /// Whether somebody with our seed has received it, as far as a node says.
+    pub received: bool,
 }
 
 /// What became of the hash that the buyer submitted.
@@ -53,6 +59,17 @@ pub struct Facts {
     pub unknown: Option<String>,
     /// Whether the job had already ended, unpaid, when this was gathered.
     pub lapsed: bool,
+}
+
+impl Facts {
+    /// All blocks that the node described.
+    pub fn blocks(&self) -> impl Iterator<Item = &BlockFact> {
+        let submitted = match &self.submitted {
+            Submitted::Found(block) => Some(block),
+            Submitted::None | Submitted::Malformed | Submitted::NotFound => None,
+        };
+        submitted.into_iter().chain(&self.found)
+    }
 }
 
 /// What the facts amount to.
@@ -86,6 +103,9 @@ pub enum PaymentError {
     /// The block pays somebody else.
     #[error("the block pays {0}, not the invoice")]
     AddressMismatch(Account),
+    /// The block pays another invoice of this worker's.
+    #[error("the block pays another invoice of this seller, {0}")]
+    OtherInvoice(Account),
     /// The block was counted for another job.
     #[error("the block has paid for another job")]
     HashReused,
@@ -110,10 +130,28 @@ impl PaymentError {
             Self::NotFound => "payment.not_found",
             Self::Unconfirmed => "payment.unconfirmed",
             Self::NotSend => "payment.not_send",
-            Self::AddressMismatch(_) => "payment.address_mismatch",
+            Self::AddressMismatch(_) | Self::OtherInvoice(_) => "payment.address_mismatch",
             Self::HashReused => "payment.hash_reused",
             Self::AmountMismatch { .. } => "payment.amount_mismatch",
             Self::Late => "payment.late",
+        }
+    }
+}
+
+impl PaymentError {
+    /// How the payment is odd, for the buyer to be told.
+    #[must_use]
+    pub const fn oddity(&self) -> Option<Oddity> {
+        match self {
+            Self::AmountMismatch { paid, .. } if !paid.is_zero() => Some(Oddity::Underpaid),
+            Self::OtherInvoice(_) => Some(Oddity::HashOfOtherInvoice),
+            Self::Late => Some(Oddity::PaidLate),
+            Self::NotFound
+            | Self::Unconfirmed
+            | Self::NotSend
+            | Self::AddressMismatch(_)
+            | Self::HashReused
+            | Self::AmountMismatch { .. } => None,
         }
     }
 }
@@ -135,12 +173,14 @@ impl fmt::Display for Verdict {
 /// whatever else could not be asked.
 #[must_use]
 pub fn judge(invoice: &Invoice, facts: &Facts) -> Verdict {
-    let submitted = match &facts.submitted {
-        Submitted::Found(block) => Some(block),
-        Submitted::None | Submitted::Malformed | Submitted::NotFound => None,
-    };
+    judge_by(invoice, invoice.price, facts)
+}
+
+/// [`judge`], where less than the price is enough.
+#[must_use]
+pub fn judge_by(invoice: &Invoice, least: Amount, facts: &Facts) -> Verdict {
     let mut counted: Vec<(BlockHash, Amount)> = Vec::new();
-    for block in submitted.into_iter().chain(&facts.found) {
+    for block in facts.blocks() {
         if let Ok(amount) = count(invoice, block)
             && !counted.iter().any(|(hash, _)| *hash == block.hash)
         {
@@ -148,7 +188,7 @@ pub fn judge(invoice: &Invoice, facts: &Facts) -> Verdict {
         }
     }
     let total = counted.iter().map(|(_, amount)| *amount).sum();
-    if let Err(error) = ensure_amount(invoice, total) {
+    if let Err(error) = ensure_amount(invoice, least, total) {
         return unpaid(invoice, facts, error);
     }
     if let Err(error) = ensure_in_time(facts) {
@@ -182,9 +222,9 @@ fn ensure_confirmed(block: &BlockFact) -> Result<(), PaymentError> {
     if block.confirmed { Ok(()) } else { Err(PaymentError::Unconfirmed) }
 }
 
-fn ensure_amount(invoice: &Invoice, total: Amount) -> Result<(), PaymentError> {
+fn ensure_amount(invoice: &Invoice, least: Amount, total: Amount) -> Result<(), PaymentError> {
     // An invoice over nothing, which we never write, must not be paid by nothing.
-    if total >= invoice.price && !total.is_zero() {
+    if total >= least && !total.is_zero() {
         return Ok(());
     }
     Err(PaymentError::AmountMismatch { paid: total, price: invoice.price })

@@ -11,10 +11,10 @@ use super::counterpart;
 use super::engine::Engine;
 use super::input::{Context, Effect, Input};
 use super::machine::{self, Step};
-use super::memory::{self, JOBS, Record};
+use super::memory::{self, JOBS, MONEY, OWED, Record};
 use super::offers;
 use super::settings::Settings;
-use super::stage::{Plan, Stage};
+use super::stage::{Ending, Plan, Stage};
 use super::terms::Terms;
 use crate::protocol::{JobId, Timestamp};
 use crate::store::{Store, StoreError};
@@ -74,19 +74,29 @@ pub fn debts(store: &Store) -> Result<Vec<Decision>, StoreError> {
     let mut debts = Vec::new();
     for entry in JOBS.all(store) {
         let (job, record) = entry?;
-        if let Stage::Ended { ending } = &record.stage
-            && ending.owes_money_back()
-        {
+        let owes = match &record.stage {
+            Stage::Ended { ending } | Stage::Lapsed { ending, .. } => owes(store, job, ending)?,
+            _ => false,
+        };
+        if owes {
             debts.push(Decision {
                 job,
                 stage: record.stage.to_string(),
-                why: "it ended without a result although the buyer has paid".to_owned(),
+                why: "it is over, and what came for it was not earned".to_owned(),
                 does: Vec::new(),
                 person: Some("the buyer's money is owed back".to_owned()),
             });
         }
     }
     Ok(debts)
+}
+
+/// By its blocks; a job that an earlier version ended has none in the books, so its ending says it.
+fn owes(store: &Store, job: JobId, ending: &Ending) -> Result<bool, StoreError> {
+    if OWED.prefix(store, &job).next().transpose()?.is_some() {
+        return Ok(true);
+    }
+    Ok(ending.owes_money_back() && MONEY.prefix(store, &job).next().transpose()?.is_none())
 }
 
 /// Where a job is now.

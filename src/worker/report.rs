@@ -9,12 +9,14 @@ use super::coins::Errand;
 use super::look;
 use super::memory::{self, Record};
 use super::memory::{
-    CLAIMS, HISTORY, INVOICES, JOBS, OFFERS, OPEN, OUTCOMES, RECENT, REQUESTS, STALLS, TICKETS, fact,
+    CLAIMS, HISTORY, INVOICES, JOBS, MONEY, OFFERS, OPEN, OUTCOMES, OWED, RECENT, REQUESTS, STALLS, TICKETS,
+    fact,
 };
+use super::money::Piece;
 use super::payment::Verdict;
 use super::stage::Stage;
-use crate::nano::{Account, BlockHash};
-use crate::protocol::JobId;
+use crate::nano::{Account, Amount, BlockHash};
+use crate::protocol::{JobId, OfferId};
 use crate::store::{Store, StoreError};
 
 /// Jobs in one list: what a person reads.
@@ -22,6 +24,9 @@ const JOBS_MAX: usize = 1_000;
 
 /// Payments that nobody can tell of which `status` names one by one.
 const UNKNOWN_MAX: usize = 10;
+
+/// Debts that `status` names one by one; `wallet balance` names all.
+const OWED_SHOWN_MAX: usize = 10;
 
 /// A question about the state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,6 +99,8 @@ fn status(store: &Store) -> Result<Value, StoreError> {
         "short_of_room": crate::store::is_short(store.dir()),
         "stages": stages,
         "unknown_payments": unknown_payments(&open),
+        "payment_outcomes": noted(store, fact::ODDITIES)?,
+        "owed_back": owed_back(store)?,
         "nodes": noted(store, fact::NODES)?,
         "offers": offers,
         "seller_pubkey": memory::fact(store, fact::SELLER)?,
@@ -120,6 +127,38 @@ fn unknown_payments(open: &BTreeMap<JobId, Record>) -> Value {
         })
         .collect();
     json!({ "count": unknown.len(), "first": unknown.into_iter().take(UNKNOWN_MAX).collect::<Vec<_>>() })
+}
+
+/// What is owed back, block by block.
+fn owed_back(store: &Store) -> Result<Value, StoreError> {
+    let (mut total, mut count, mut first) = (Amount::ZERO, 0_u64, Vec::new());
+    for entry in OWED.all(store) {
+        let ((job, hash), ()) = entry?;
+        let Some(piece) = MONEY.get(store, &(job, hash))? else { continue };
+        total = total.saturating_add(piece.due());
+        count += 1;
+        if first.len() < OWED_SHOWN_MAX {
+            first.push(debt(job, hash, &piece));
+        }
+    }
+    Ok(json!({ "count": count, "raw": total, "xno": total.to_xno(), "first": first }))
+}
+
+/// A block that came, and what is owed back of it.
+pub(super) fn debt(job: JobId, hash: BlockHash, piece: &Piece) -> Value {
+    json!({
+        "job_id": job,
+        "block": hash,
+        "amount_raw": piece.amount,
+        "from": piece.from,
+        "account": piece.account,
+        "at": piece.at,
+        "owed_raw": piece.owed.map(|owed| owed.amount),
+        "why": piece.owed.map(|owed| owed.why),
+        "due_raw": piece.due(),
+        "returned_raw": piece.returned,
+        "sent_back_by": piece.back,
+    })
 }
 
 /// A fact that is JSON; null if there is none.
@@ -157,6 +196,7 @@ fn summary(store: &Store, id: JobId, record: &Record) -> Result<Value, StoreErro
         "status": record.status,
         "stage": record.stage.name(),
         "ending": ending,
+        "payment_outcomes": record.oddities,
         "first_seen_at": record.first_seen_at,
         "changed_at": record.changed_at,
     });
@@ -178,7 +218,16 @@ fn job(store: &Store, id: JobId) -> Result<Value, StoreError> {
     answer["outcome"] = json!(OUTCOMES.get(store, &(id, record.outcomes))?.and_then(parse));
     answer["history"] = json!(history);
     answer["claimed_blocks"] = json!(claims_of(store, id)?);
+    answer["money"] = money(store, id)?;
     Ok(answer)
+}
+
+fn money(store: &Store, id: JobId) -> Result<Value, StoreError> {
+    let blocks = MONEY
+        .prefix(store, &id)
+        .map(|entry| entry.map(|((job, hash), piece)| debt(job, hash, &piece)))
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(json!(blocks))
 }
 
 /// Few people ask, so the claims of one job are found by looking at all.
@@ -219,7 +268,7 @@ fn payment(
         claims.extend(claims_of(store, id)?.into_iter().map(|block| (block, json!(id))));
     }
     let mut answer = summary(store, id, &record)?;
-    let invoice = record.stage.invoice();
+    let invoice = record.stage.invoice().or(record.invoice.as_ref());
     answer["account"] = json!(match invoice {
         Some(invoice) => Some(invoice.account),
         None => account_of(store, id)?,
@@ -233,7 +282,20 @@ fn payment(
         _ => (None, None),
     };
     (answer["submitted"], answer["believed"]) = (json!(submitted), json!(believed));
+    answer["offer"] = json!(offer_name(store, record.offer_id)?);
+    answer["money"] = money(store, id)?;
     Ok(json!({ "job": answer, "claims": claims }))
+}
+
+/// What the configuration calls an offer; none if it has it no longer.
+fn offer_name(store: &Store, id: OfferId) -> Result<Option<String>, StoreError> {
+    for entry in OFFERS.all(store) {
+        let (name, offer) = entry?;
+        if offer.offer_id == Some(id) {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
 }
 
 /// Few people ask, so the address of a job that no longer needs it is found by looking at all.

@@ -2,6 +2,8 @@
 
 mod nano;
 
+mod payment;
+
 mod raw;
 
 mod secrets;
@@ -22,6 +24,7 @@ use super::coins::WalletSettings;
 use super::executor::{Handler, HandlerKind, Limits};
 use super::input::Pricing;
 use super::nodes::Certainty;
+use super::oddity::Policy;
 use super::terms::Terms;
 use crate::config::{Document, Env, Field, Problems};
 use crate::protocol::limits::{
@@ -166,7 +169,7 @@ impl Resolver<'_> {
         let state_dir = self.problems.take("state.dir", raw.state.dir);
         let state_dir = self.base.join(state_dir.unwrap_or_else(|| "state".to_owned()));
         let backup = self.backup(raw.backup, &state_dir);
-        let wallet = self.wallet(raw.wallet);
+        let mut wallet = self.wallet(raw.wallet);
         let min_ms = self.env_number("POLL_INTERVAL_MS", raw.polling.min_ms);
         let min_ms = self.problems.number("polling.min_ms", min_ms, 500, 10..=3_600_000);
         let max_ms =
@@ -190,7 +193,10 @@ impl Resolver<'_> {
             1..=86_400,
         );
         let drain = self.problems.number("shutdown.drain_seconds", raw.shutdown.drain_seconds, 60, 0..=3_600);
-        let offers = self.offers(raw.offers, Duration::from_secs(window), in_v0);
+        let window = Duration::from_secs(window);
+        let (policy, refunds) = self.payment(raw.payment, window);
+        wallet.refunds = refunds;
+        let offers = self.offers(raw.offers, window, policy, in_v0);
         let settings = (|| {
             Some(Settings {
                 relay_url: relay_url?,
@@ -292,7 +298,13 @@ impl Resolver<'_> {
 
     /// `SELLER_OFFERS_JSON` holds the same fields as `[[offers]]`, `SELLER_OFFERS_PATH` names a file
     /// of them.
-    fn offers(&mut self, raw: Vec<RawOffer>, window: Duration, in_v0: bool) -> Option<Vec<OfferSettings>> {
+    fn offers(
+        &mut self,
+        raw: Vec<RawOffer>,
+        window: Duration,
+        policy: Policy,
+        in_v0: bool,
+    ) -> Option<Vec<OfferSettings>> {
         let raw = match (self.env.get("SELLER_OFFERS_JSON"), self.env.get("SELLER_OFFERS_PATH")) {
             (Some(text), _) => self.json_offers("SELLER_OFFERS_JSON", &text)?,
             (None, Some(path)) => {
@@ -312,7 +324,7 @@ impl Resolver<'_> {
         let offers: Vec<OfferSettings> = raw
             .into_iter()
             .enumerate()
-            .filter_map(|(place, raw)| self.offer(&format!("offers[{place}]"), raw, window, in_v0))
+            .filter_map(|(place, raw)| self.offer(&format!("offers[{place}]"), raw, window, policy, in_v0))
             .collect();
         for (place, offer) in offers.iter().enumerate() {
             if offers[..place].iter().any(|other| other.name == offer.name) {
@@ -334,7 +346,14 @@ impl Resolver<'_> {
         self.problems.check(path, offers)
     }
 
-    fn offer(&mut self, path: &str, raw: RawOffer, window: Duration, in_v0: bool) -> Option<OfferSettings> {
+    fn offer(
+        &mut self,
+        path: &str,
+        raw: RawOffer,
+        window: Duration,
+        policy: Policy,
+        in_v0: bool,
+    ) -> Option<OfferSettings> {
         let at = |name: &str| format!("{path}.{name}");
         let title = self.problems.require(&at("title"), raw.title, "title = \"Word count\"");
         let description = self.problems.take(&at("description"), raw.description);
@@ -354,6 +373,7 @@ impl Resolver<'_> {
             1..=PARALLEL_MAX,
         );
         let idempotent = self.problems.take(&at("handler.idempotent"), raw.handler.idempotent.clone());
+        let payment = self.odd_rules(&at("payment"), raw.payment, policy);
         let handler = self.handler(path, raw.handler);
         let promise = v0::Promise::of(raw.turnaround_seconds, raw.request_hint);
         let (title, price, handler) = (title?, price?, handler?);
@@ -378,6 +398,7 @@ impl Resolver<'_> {
             accepts,
             request_bytes_max: usize::try_from(bytes).unwrap_or(REQUEST_PAYLOAD_BYTES_MAX),
             payment_window: window,
+            payment,
             revives: in_v0,
         };
         let max_parallel = usize::try_from(parallel).unwrap_or(1);

@@ -7,11 +7,9 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::input::{Context, Pricing};
+use super::oddity::Policy;
 use crate::protocol::Timestamp;
 use crate::protocol::limits::{ACCEPT_TTL, REQUEST_PAYLOAD_BYTES_MAX};
-
-/// How long a job that ended unpaid is watched for late payments: a day, as slow exchanges take.
-const LAPSED_WATCH: Duration = Duration::from_secs(86_400);
 
 /// The rules of one offer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +24,8 @@ pub struct Terms {
     pub request_bytes_max: usize,
     /// How long a submitted hash may fail to pay before the job fails.
     pub payment_window: Duration,
+    /// What becomes of a payment that is odd.
+    pub payment: Policy,
     /// Whether a job that expired unpaid can be given another quote, as in /v0.
     pub revives: bool,
 }
@@ -53,6 +53,7 @@ impl Terms {
             accepts: Accepts::Any,
             request_bytes_max: REQUEST_PAYLOAD_BYTES_MAX,
             payment_window: ACCEPT_TTL,
+            payment: Policy::withdrawn(),
             revives: false,
         }
     }
@@ -64,8 +65,8 @@ impl Terms {
             now,
             pricing: self.pricing,
             idempotent: self.idempotent,
-            payment_window: self.payment_window,
-            lapsed_watch: LAPSED_WATCH,
+            payment_window: self.payment_window.saturating_add(self.payment.grace),
+            lapsed_watch: self.payment.late_watch,
             revives: self.revives,
         }
     }

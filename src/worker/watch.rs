@@ -15,7 +15,7 @@ use self::ask::ask;
 use super::ears::Ears;
 use super::engine::Heard;
 use super::nodes::Jury;
-use super::payment::Invoice;
+use super::payment::{Facts, Invoice};
 use crate::edge::Clock;
 use crate::protocol::{JobId, Timestamp};
 
@@ -24,6 +24,10 @@ const JOBS_PER_ROUND: usize = 1_000;
 
 /// Rounds at a time, so that one call that hangs does not keep the other jobs waiting.
 const ROUNDS_MAX: usize = 4;
+
+/// Blocks of one job that is over which are remembered as told: an honest payer makes a few, and who
+/// sends more dust has the same blocks asked about again.
+const KNOWN_MAX: usize = 4_096;
 
 /// Delays between looks at one invoice: soon after the buyer acted, then ever more rarely.
 const OPEN_DELAYS: Delays = Delays { first: Duration::from_millis(250), last: Duration::from_secs(30) };
@@ -72,6 +76,8 @@ struct Watched {
     looked: Option<Timestamp>,
     /// Whether something has happened since.
     hinted: bool,
+    /// Blocks that were reported for a job that is over: each is told once.
+    known: BTreeSet<BlockHash>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,12 +88,22 @@ enum Hash {
 }
 
 /// One job's question to a round.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Question {
     job: JobId,
     invoice: Invoice,
     submitted: Hash,
     lapsed: bool,
+    known: BTreeSet<BlockHash>,
+}
+
+impl Question {
+    const fn hash(&self) -> Option<BlockHash> {
+        match self.submitted {
+            Hash::Some(hash) => Some(hash),
+            Hash::None | Hash::Malformed => None,
+        }
+    }
 }
 
 /// Watches until `shutdown`; facts go to `heard`. Nothing is believed while a node that answers is
@@ -133,6 +149,7 @@ pub async fn run(
                     continue;
                 };
                 for (job, facts) in round {
+                    list.told(job, &facts);
                     list.answered(job, clock.now());
                     unheard.push_back(Heard::Facts(job, facts));
                 }
@@ -192,6 +209,7 @@ impl List {
                     asked: false,
                     looked: None,
                     hinted: false,
+                    known: BTreeSet::new(),
                 };
                 self.jobs.insert(job, watched);
             }
@@ -234,10 +252,20 @@ impl List {
             if !std::mem::replace(&mut watched.asked, true) {
                 watched.looked = Some(now);
                 let Watched { invoice, submitted, lapsed, .. } = *watched;
-                questions.push(Question { job, invoice, submitted, lapsed });
+                questions.push(Question { job, invoice, submitted, lapsed, known: watched.known.clone() });
             }
         }
         (!questions.is_empty()).then_some(questions)
+    }
+
+    /// What waits for a job that is over waits for long, and is not asked about with every look.
+    fn told(&mut self, job: JobId, facts: &Facts) {
+        let Some(watched) = self.jobs.get_mut(&job).filter(|watched| watched.lapsed && facts.lapsed) else {
+            return;
+        };
+        let room = KNOWN_MAX.saturating_sub(watched.known.len());
+        let found = facts.found.iter().filter(|block| block.confirmed).map(|block| block.hash);
+        watched.known.extend(found.take(room));
     }
 
     fn answered(&mut self, job: JobId, now: Timestamp) {

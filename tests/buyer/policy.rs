@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use mock_nano_rpc::FaultKind;
+use mock_nano_rpc::{FaultKind, Lie};
 use nano_worker::buyer::policy::{Forbidden, Policy};
 use nano_worker::buyer::progress::unwatched;
 use nano_worker::buyer::{BuyError, Buyer, Guard, Person};
@@ -14,7 +14,7 @@ use nano_worker::protocol::{Job, PublicKey, Status};
 use serde_json::json;
 
 use super::command::{BUY, json, program};
-use super::scene::Scene;
+use super::scene::{Scene, payer};
 use super::shop::{Manner, OFFER};
 use super::{MAX, buy, resume};
 
@@ -167,6 +167,24 @@ async fn an_expired_quote_is_not_paid_whatever_the_relay_says() {
     assert_eq!(scene.paid_jobs(), 0);
 }
 
+/// What a block pays is the difference between two balances, and no policy sees more than one.
+#[tokio::test]
+async fn a_node_that_understates_what_we_have_gets_no_block_of_ours() {
+    let scene = Scene::set(10_000).await;
+    let buyer = under(&scene, two_a_day());
+    assert_eq!(buyer.receive_all(0, &unwatched).await.unwrap().len(), 1);
+    drop(buyer);
+    let head = scene.mock.with(|node, _| node.ledger.account(&payer()).unwrap().frontier);
+    scene.mock.lie(head, Lie { head_balance: raw(1_000), ..Lie::default() });
+    let buyer = under(&scene, two_a_day());
+    let ended = buy(&buyer).await;
+    assert!(matches!(ended, Err(BuyError::Node { .. })), "{ended:?}");
+    assert_eq!(scene.mock.with(|node, _| node.ledger.balance(&payer()).raw()), 10_000);
+    scene.mock.clear();
+    assert_eq!(resume(&buyer).await.unwrap().unwrap().status, Status::Delivered);
+    assert_eq!(scene.mock.with(|node, _| node.ledger.balance(&payer()).raw()), 9_000);
+}
+
 const HOME: &str = "nano_1111111111111111111111111111111111111111111111111111hifc8npp";
 
 fn write_policy(scene: &Scene, text: &str) {
@@ -201,6 +219,61 @@ async fn no_flag_and_no_other_file_lifts_the_policy_beside_the_seed() {
     assert_eq!(coded(&["account"]).await.0, 0);
     assert_eq!(scene.paid_jobs(), 0);
     assert!(scene.sent_to(&HOME.parse::<Account>().unwrap()).is_empty());
+}
+
+/// No link, no copy: the seed is the policy's wherever it is called from.
+#[tokio::test]
+async fn no_other_name_of_the_seed_lifts_its_policy() {
+    let scene = Scene::set(10_000).await;
+    std::fs::create_dir(scene.dir.path().join("vault")).unwrap();
+    write_policy(&scene, "journal = 'counted'\nmax_per_job_xno = '0'");
+    for name in ["seed", "seed.policy.toml"] {
+        std::fs::rename(scene.dir.path().join(name), scene.dir.path().join("vault").join(name)).unwrap();
+    }
+    std::os::unix::fs::symlink("vault/seed", scene.dir.path().join("link")).unwrap();
+    std::os::unix::fs::symlink("vault", scene.dir.path().join("folder")).unwrap();
+    let coded = async |arguments: &[&str]| {
+        let (code, value) = json(&scene, arguments).await;
+        (code, value["error"]["code"].as_str().unwrap_or_default().to_owned())
+    };
+    let forbidden = |name: &str| (11, name.to_owned());
+    for seed in ["file:vault/seed", "file:link", "file:folder/seed", "file:folder/../vault/./seed"] {
+        let ended = coded(&[&BUY[..], &["--seed", seed]].concat()).await;
+        assert_eq!(ended, forbidden("policy.per_job"), "{seed}");
+        let export = ["wallet", "export", "--secret", "--out", "copy", "--seed", seed];
+        assert_eq!(coded(&export).await, forbidden("policy.secret"), "{seed}");
+        let from = seed.strip_prefix("file:").unwrap();
+        let import = ["wallet", "import", from, "--out", "copy"];
+        assert_eq!(coded(&import).await, forbidden("policy.secret"), "{seed}");
+    }
+    assert!(!scene.dir.path().join("copy").exists());
+    assert_eq!(scene.paid_jobs(), 0);
+}
+
+/// What the policy says now is what counts, and one that cannot be read pays nothing.
+#[tokio::test]
+async fn a_policy_that_changes_counts_from_then_on() {
+    let scene = Scene::set(10_000).await;
+    let file = scene.dir.path().join("seed.policy.toml");
+    let coded = async || json(&scene, &[&BUY[..], &["--seed", "file:seed"]].concat()).await.0;
+    let day = |raw: u32| format!("journal = 'counted'\nmax_per_day_xno = '0.{raw:030}'");
+    write_policy(&scene, &day(1_000));
+    assert_eq!((coded().await, coded().await), (0, 11));
+    write_policy(&scene, &day(2_000));
+    assert_eq!((coded().await, coded().await), (0, 11), "what was spent before counts");
+    write_policy(&scene, &day(9_000));
+    std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o646)).unwrap();
+    assert_eq!(coded().await, 2, "anybody could have written it");
+    for broken in
+        ["", "journal = 'counted'\nmax_per_day_xno = 'all'", "journal = 'counted'\nmax = 1", "\u{0}"]
+    {
+        write_policy(&scene, broken);
+        assert_eq!(coded().await, 2, "{broken}");
+    }
+    std::fs::remove_file(&file).unwrap();
+    std::fs::create_dir(&file).unwrap();
+    assert_eq!(coded().await, 2, "what is there and cannot be read is no permission");
+    assert_eq!(scene.paid_jobs(), 2);
 }
 
 /// Many processes that are started at once, and killed and started again: never more than allowed.

@@ -40,6 +40,29 @@ fn wrong_use_is_refused_before_anything_is_opened() {
     assert!(ended.code == 3 && ended.err.contains("wallet.sweep_to: "), "{ended:?}");
 }
 
+/// A new machine with an old seed: the chain says which addresses were used, as far as it is looked.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rescan_finds_what_the_seed_has_used_within_the_gap() {
+    let bench = Bench::new();
+    let node = MockNode::start(Config::default()).await.unwrap();
+    let (_relay, url) = relay(&bench);
+    bench.set_up(&url, &node.rpc_url());
+    for index in ["3", "90", "250"] {
+        let account = bench.worker(&["wallet", "address", index]).out;
+        node.fund(&account.trim().parse::<Account>().unwrap(), Amount::from_raw(7)).unwrap();
+    }
+    for (gap, used, last) in [("100", 2, 90_u64), ("200", 3, 250), ("100", 2, 250)] {
+        let found = bench.worker(&["wallet", "rescan", "--gap", gap, "--json"]).json();
+        assert_eq!(found["used"], used, "{found}");
+        assert!(found["next_index"].as_u64().unwrap() > last, "what is known is not forgotten: {found}");
+        assert!(found["next_index"].as_u64().unwrap() <= last + 101, "{found}");
+    }
+    let list = bench.worker(&["wallet", "list", "--json"]).json();
+    let indices: Vec<u64> =
+        list["invoices"].as_array().unwrap().iter().map(|entry| entry["index"].as_u64().unwrap()).collect();
+    assert_eq!(indices, [3, 90, 250], "{list}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_earned_is_brought_home_and_is_in_the_books() {
     let bench = Bench::new();

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use nano_worker::nano::Seed;
 
-use super::bench::{Bench, KEY, SEED};
+use super::bench::{Bench, Daemon, KEY, SEED};
 
 #[test]
 fn new_secrets_are_their_owners_and_shown_only_on_demand() {
@@ -145,6 +145,32 @@ fn a_seed_at_rest_is_opened_by_its_passphrase_and_nothing_else() {
     let refused = super::bench::ended(command.env("PASSPHRASE", PASSPHRASE));
     assert!(refused.code == 3 && refused.err.contains("never by the environment"), "{refused:?}");
     assert!(!format!("{refused:?}{opened:?}{closed:?}{asked:?}{imported:?}").contains(PASSPHRASE));
+}
+
+#[test]
+fn a_state_is_not_another_seeds_and_nothing_is_offered_on_it() {
+    let bench = Bench::new();
+    bench.set_up("http://127.0.0.1:1", "http://127.0.0.1:1");
+    bench.daemon().stop();
+    fs::rename(bench.path("seed"), bench.path("right")).unwrap();
+    bench.secret("seed", &"11".repeat(32));
+    let log = fs::File::create(bench.path("refused.log")).unwrap();
+    let mut command = bench.command(&["run"]);
+    let refused = Daemon(command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap());
+    let refused = std::cell::RefCell::new(refused);
+    let end = || refused.borrow_mut().0.try_wait().unwrap();
+    bench.eventually("an end", || end().is_some());
+    let said = fs::read_to_string(bench.path("refused.log")).unwrap();
+    let ours = Seed::parse(SEED).unwrap().account(0).unwrap().to_string();
+    assert!(
+        end().unwrap().code() != Some(0) && said.contains("another seed") && said.contains(&ours),
+        "{said}"
+    );
+    assert!(!said.contains("worker ready") && !said.contains("1111"), "{said}");
+    let listed = bench.worker(&["wallet", "sweep", "--dry-run", "--to", &ours]);
+    assert!(listed.code != 0 && format!("{listed:?}").contains("another seed"), "{listed:?}");
+    fs::rename(bench.path("right"), bench.path("seed")).unwrap();
+    bench.daemon().stop();
 }
 
 #[test]

@@ -22,6 +22,7 @@ mod lane;
 mod oracle;
 #[path = "../common/process.rs"]
 mod process;
+mod refunds;
 mod relays;
 mod seller;
 mod stories;

@@ -1,6 +1,7 @@
 //! A seller whose worker dies at a point, and is brought back along a path.
 
 use std::fs;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -176,8 +177,10 @@ impl Seller {
         life.phase = Phase::Armed;
     }
 
-    /// What a verb of the worker's prints, if it ends well.
+    /// What a verb of the worker's prints, if it ends well. Nobody opens the state of a worker that is
+    /// about to start.
     pub(crate) fn ask(&self, verb: &[&str]) -> Option<String> {
+        UnixStream::connect(self.home.join("state/worker.sock")).ok()?;
         let mut command = self.lane.program(env!("CARGO_BIN_EXE_worker"));
         let ended = command.args(verb).arg("--config").arg(self.home.join("worker.toml")).output().unwrap();
         ended.status.success().then(|| String::from_utf8(ended.stdout).unwrap())

@@ -52,6 +52,12 @@ pub(crate) enum Shape {
     Recovering,
     /// It is `worker wallet sweep` that dies.
     Sweeping,
+    /// It is `worker refund` that dies.
+    Refunding,
+    /// The worker sends back by itself.
+    Returning,
+    /// Too little was paid when the buyer gives the job up.
+    Owing,
 }
 
 /// How a job has to end.
@@ -121,12 +127,18 @@ impl<'a> Story<'a> {
             Shape::Stopped => self.stopped().await,
             Shape::Recovering => self.recovering().await,
             Shape::Sweeping => self.sweeping().await,
+            Shape::Refunding => self.refunding().await,
+            Shape::Returning => self.returning().await,
+            Shape::Owing => self.owing().await,
         };
         let recovery = self.seller.since_death();
         self.eventually("death at the point", async || self.seller.has_died().then_some(())).await;
         self.eventually("return", async || self.seller.is_back().then_some(())).await;
         if shape == Shape::Sweeping {
             self.swept().await;
+        }
+        if matches!(shape, Shape::Refunding | Shape::Returning | Shape::Owing) {
+            self.refunded(told[0].job).await;
         }
         if shape == Shape::Refused {
             // It names no price for anybody.

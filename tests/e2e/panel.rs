@@ -5,6 +5,7 @@ use std::time::Duration;
 use mock_nano_rpc::{Lie, MockNode};
 use nano_worker::nano::BlockHash;
 use nano_worker::protocol::{Job, Status};
+use serde_json::json;
 
 use crate::world::{OfferText, PRICE, Process, World, invoice, raw, text, twin};
 
@@ -141,6 +142,20 @@ async fn what_is_believed_of_a_payment_is_explained_rule_by_rule() {
     assert!(world.node.confirm(&half));
     world.pay(&job, PRICE);
     world.wait(job.job_id, Status::Delivered).await;
+    let answer = explained(&world, &id);
+    let job = &answer["job"];
+    assert_eq!(job["payment_outcomes"], json!(["paid_in_parts", "overpaid"]), "{answer}");
+    let debts = job["money"].as_array().unwrap().iter().filter(|block| block["why"] == "overpaid");
+    let owed: Vec<&str> = debts.map(|block| block["due_raw"].as_str().unwrap()).collect();
+    assert_eq!(owed, [(PRICE.raw() / 2).to_string()], "{answer}");
+    let policy = &answer["policy"];
+    assert_eq!((&policy["overpaid"], &policy["failed"]), (&json!("owe"), &json!("ask")), "{answer}");
+    assert_eq!(policy["least_raw"], json!(PRICE), "{answer}");
+    let text = world.ask_worker("one", &["check-payment", &id]).1;
+    assert!(text.contains("was overpaid") && text.contains("owed back"), "{text}");
+    let measures = world.ask_worker("one", &["metrics"]).1;
+    assert!(measures.contains("worker_payment_outcomes_total{outcome=\"overpaid\"} 1\n"), "{measures}");
+    assert!(measures.contains("worker_owed_back_blocks 1\n"), "{measures}");
     let stranger = world.node.fund(&nano_worker::nano::Account::from_bytes([9; 32]), PRICE).unwrap();
     let answer = explained(&world, &stranger.to_string());
     assert_eq!(broken(&answer), ["destination"], "{answer}");

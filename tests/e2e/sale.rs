@@ -112,10 +112,15 @@ async fn the_state_is_its_owners_and_can_be_asked_while_it_runs() {
         assert_eq!(mode, private, "{}", entry.path().display());
     }
     let id = job.job_id.to_string();
-    let (code, running) = world.ask_worker("one", &["jobs", "show", &id, "--json"]);
-    assert_eq!(code, Some(0));
-    let running: serde_json::Value = serde_json::from_str(&running).unwrap();
-    assert_eq!(running["ending"], "delivered");
+    // The buyer may hear of it before the worker does.
+    let running = world
+        .eventually("the end of the job here", async || {
+            let (code, running) = world.ask_worker("one", &["jobs", "show", &id, "--json"]);
+            assert_eq!(code, Some(0));
+            let running: serde_json::Value = serde_json::from_str(&running).unwrap();
+            (running["ending"] == "delivered").then_some(running)
+        })
+        .await;
     assert!(running["history"].as_array().unwrap().len() >= 6, "{running}");
     worker.signal(rustix::process::Signal::TERM);
     assert!(worker.wait().success());

@@ -74,7 +74,7 @@ pub(crate) enum Wrong {
     WorkerCursor,
     /// Jobs that were canceled were delivered.
     WorkerEarns,
-    /// Jobs that were delivered were canceled.
+    /// All that comes is owed back.
     WorkerOwes,
     /// Jobs have ended as soon as they are paid for.
     WorkerEnds,
@@ -122,6 +122,13 @@ fn spoil_worker(wrong: Wrong, writes: &mut Writes) {
         Wrong::WorkerCursor => writes.retain(|(key, _)| key != b"\x01cursor"),
         _ => {}
     }
+    if wrong == Wrong::WorkerOwes {
+        for (_, value) in writes.iter_mut().filter(|(key, _)| key[0] == 12) {
+            change(value, |piece| {
+                piece["owed"] = json!({ "amount": piece["amount"], "why": "paid_for_nothing" });
+            });
+        }
+    }
     for (_, value) in writes.iter_mut().filter(|(key, _)| key[0] == 2) {
         let stage = value.as_deref().map(|bytes| read(bytes)["stage"].clone()).unwrap_or_default();
         let ending = stage["ending"]["ending"].as_str();
@@ -134,9 +141,6 @@ fn spoil_worker(wrong: Wrong, writes: &mut Writes) {
             }),
             (Wrong::WorkerEarns, "ended" | "lapsed", "canceled" | "expired") => change(value, |record| {
                 record["stage"] = json!({ "stage": "ended", "ending": { "ending": "delivered" } });
-            }),
-            (Wrong::WorkerOwes, "ended", "delivered") => change(value, |record| {
-                record["stage"]["ending"] = json!({ "ending": "canceled", "paid": true });
             }),
             (Wrong::WorkerEnds, "running", _) => change(value, |record| {
                 record["stage"] = json!({ "stage": "ended", "ending": { "ending": "delivered" } });

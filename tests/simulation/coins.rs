@@ -10,7 +10,7 @@ use nano_worker::nano::{Account, Amount, BlockHash};
 use nano_worker::protocol::{JobId, Status};
 use nano_worker::store::Disk;
 use nano_worker::worker::Settings;
-use nano_worker::worker::coins::{Errand, Purse, WalletSettings};
+use nano_worker::worker::coins::{Errand, Purse, RefundSettings, WalletSettings};
 use serde_json::Value;
 
 use crate::bugs::Bug;
@@ -52,6 +52,7 @@ pub(crate) fn settings(coins: Option<Coins>, life: u64, bug: Option<Bug>) -> Wal
         every: Some(Duration::from_secs(coins.every_s)),
         receive_min: Amount::from_raw(if bug == Some(Bug::ReceivesNothing) { u128::MAX } else { 1 }),
         work_here: false,
+        refunds: RefundSettings { auto: coins.auto, each_max: Amount::MAX, day_max: Amount::MAX },
         ..WalletSettings::default()
     }
 }
@@ -62,8 +63,15 @@ fn are_the_buyers(stage: &Stage) -> bool {
 }
 
 impl Oracle {
-    /// A block leaves a worker.
-    fn publishes(&mut self, index: usize, block: &StateBlock, sends: bool, disk: &Disk) -> Option<String> {
+    /// A block leaves a worker; `rest` is what stays of all that came to its account if it goes back.
+    fn publishes(
+        &mut self,
+        index: usize,
+        block: &StateBlock,
+        sends: bool,
+        rest: Amount,
+        disk: &Disk,
+    ) -> Option<String> {
         let (account, previous) = (block.fields.account, block.fields.previous);
         let hash = block.hash();
         let what = format!("worker {index} publishes {hash} on {account}");
@@ -83,22 +91,23 @@ impl Oracle {
         }
         let to = Account::from_bytes(block.fields.link);
         let (away, back) = (to == HOME, to == dev_genesis_key().account());
-        let status = self.jobs.get(&job).map(|job| job.status)?;
+        let (status, price) = self.jobs.get(&job).map(|job| (job.status, job.quote_amount_raw.clone()))?;
+        let price = price.and_then(|raw| Amount::parse_raw(&raw).ok()).unwrap_or(Amount::ZERO);
         let got_nothing = matches!(status, Status::Canceled | Status::Expired);
         match sends {
             true if !away && !back => Some(format!("{what}, which sends to {to}")),
             true if away && got_nothing => Some(format!("{what}, which takes what is {job}'s buyer's")),
-            true if back && status == Status::Delivered => {
+            true if back && status == Status::Delivered && rest < price => {
                 Some(format!("{what}, which gives away what was earned with {job}"))
             }
             _ => None,
         }
     }
 
-    /// The jobs of a worker whose coins may be sent back.
-    fn refundable(&self, index: usize) -> Vec<JobId> {
+    /// The jobs of a worker whose coins may be sent back: all of them, or what was not needed.
+    fn refundable(&self, index: usize, with_rest: bool) -> Vec<JobId> {
         let ended = self.stages[&index].iter();
-        let ended = ended.filter(|(_, stage)| stage.name == "ended" && are_the_buyers(stage));
+        let ended = ended.filter(|(_, stage)| stage.name == "ended" && (with_rest || are_the_buyers(stage)));
         ended.map(|(job, _)| *job).collect()
     }
 
@@ -142,22 +151,36 @@ impl World {
         let sends = call["subtype"] == "send";
         self.count(if sends { "blocks sent" } else { "blocks received" });
         self.say(|| format!("worker {index} publishes {} on {}", block.hash(), block.fields.account));
-        let found = self.lock_oracle().publishes(index, &block, sends, self.worker_disk(index));
+        if sends && Account::from_bytes(block.fields.link) == dev_genesis_key().account() {
+            self.count("blocks sent back");
+        }
+        let rest = self.rest_after(&block);
+        let found = self.lock_oracle().publishes(index, &block, sends, rest, self.worker_disk(index));
         if let Some(what) = found {
             self.violation(what);
         }
     }
 
-    /// Somebody sends back what is the buyers', again and again.
+    /// What is on an account once a block is there, and what has come home from it.
+    fn rest_after(&self, block: &StateBlock) -> Amount {
+        self.with_node(|node, _| {
+            let account = block.fields.account;
+            let waits = node.ledger.receivables(&account).map(|(_, send)| send.amount);
+            let home = node.ledger.receivables(&HOME).filter(|(_, send)| send.source == account);
+            waits.chain(home.map(|(_, send)| send.amount)).chain([block.fields.balance]).sum()
+        })
+    }
+
+    /// Somebody sends back what is the buyers', again and again, unless the workers do.
     pub(crate) fn start_refunding(self: &Arc<Self>) {
-        let Some(coins) = self.plan.coins.filter(|coins| coins.refunds) else { return };
+        let Some(coins) = self.plan.coins.filter(|coins| coins.refunds && !coins.auto) else { return };
         let me = self.me();
         tokio::spawn(async move {
             loop {
                 tokio::time::sleep(Duration::from_secs(coins.every_s)).await;
                 let Some(world) = me.upgrade().filter(|world| !world.lock_troubles().healed) else { return };
                 for index in 0..world.plan.workers {
-                    let jobs = world.lock_oracle().refundable(index);
+                    let jobs = world.lock_oracle().refundable(index, false);
                     let Some((life, purse)) = world.hand(index).filter(|_| !jobs.is_empty()) else {
                         continue;
                     };
@@ -190,9 +213,12 @@ impl World {
             for index in 0..self.plan.workers {
                 let Some((_, purse)) = self.hand(index) else { continue };
                 let mut errands = vec![Errand::Sweep { to: None, owed: false, dry_run: false }];
-                if coins.refunds {
-                    let refund = |job| Errand::Refund { job, to: None, dry_run: false };
-                    errands.extend(self.lock_oracle().refundable(index).into_iter().map(refund));
+                let refund = |job| Errand::Refund { job, to: None, dry_run: false };
+                let jobs = self.lock_oracle().refundable(index, true);
+                let jobs = jobs.into_iter().filter(|job| coins.refunds || !self.is_the_buyers(index, job));
+                // By themselves they need a minute.
+                if !coins.auto || self.elapsed() + HOMEWARD / 2 > end {
+                    errands.extend(jobs.map(refund));
                 }
                 for errand in errands {
                     let done = tokio::time::timeout(ERRAND, purse.run(&errand, &|_| ())).await;
@@ -204,6 +230,10 @@ impl World {
         for what in self.astray(coins) {
             self.violation(what);
         }
+    }
+
+    fn is_the_buyers(&self, index: usize, job: &JobId) -> bool {
+        self.lock_oracle().stages[&index].get(job).is_some_and(are_the_buyers)
     }
 
     /// The coins of jobs that are over which are not where they belong.

@@ -68,6 +68,8 @@ pub(crate) struct Coins {
     pub(crate) every_s: u64,
     /// Whether what is the buyers' is sent back.
     pub(crate) refunds: bool,
+    /// Whether the workers do so by themselves.
+    pub(crate) auto: bool,
 }
 
 /// What is offered.
@@ -317,8 +319,10 @@ impl Plan {
 /// A stream of its own: the rest of a seed's story is as it was before there were coins in it.
 fn coins(seed: u64) -> Option<Coins> {
     let rng = &mut Rng::named(seed, "coins");
-    let coins = Coins { every_s: rng.pick(&[5, 20, 60]), refunds: rng.chance(500) };
-    rng.chance(COINS).then_some(coins)
+    let (every_s, refunds) = (rng.pick(&[5, 20, 60]), rng.chance(500));
+    // Of these in half. A stream of its own for the same reason.
+    let auto = refunds && Rng::named(seed, "refunds by themselves").chance(500);
+    rng.chance(COINS).then_some(Coins { every_s, refunds, auto })
 }
 
 fn job(rng: &mut Rng, number: usize, heal_ms: u64) -> Job {

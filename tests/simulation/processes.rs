@@ -389,6 +389,7 @@ impl World {
                 accepts: Accepts::Any,
                 request_bytes_max: 65_536,
                 payment_window: Duration::from_secs(self.plan.payment_window_s),
+                payment: nano_worker::worker::oddity::Policy::default(),
             },
             handler: Handler {
                 kind: HandlerKind::Function(function),

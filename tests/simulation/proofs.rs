@@ -154,7 +154,7 @@ fn what_stays_broken_is_found() {
 
 /// Coins are brought home, and those of the second job are the buyer's.
 fn bring_home(plan: &mut Plan) {
-    plan.coins = Some(Coins { every_s: 5, refunds: true });
+    plan.coins = Some(Coins { every_s: 5, refunds: true, auto: false });
     plan.jobs[1].manner = Manner::CancelsLate;
     plan.jobs[1].work_ms = 30_000;
 }
@@ -170,6 +170,17 @@ fn coins_come_home_in_a_quiet_world() {
         "{:?}",
         report.counts
     );
+}
+
+/// Nobody asks for the refund of what was paid twice.
+#[test]
+fn what_is_owed_goes_back_by_itself_in_a_quiet_world() {
+    let mut plan = quiet(1);
+    plan.coins = Some(Coins { every_s: 5, refunds: true, auto: true });
+    plan.jobs[0].manner = Manner::PaysTwice;
+    let report = run(&plan, false);
+    assert_eq!(report.violations, Vec::<String>::new());
+    assert_eq!(report.counts.get("blocks sent back"), Some(&1), "{:?}", report.counts);
 }
 
 #[test]

@@ -15,11 +15,12 @@ pub(super) fn account_info(node: &Node, args: &Args<'_>) -> Answer {
     let head = node.ledger.head(&account).ok_or(RpcError::ACCOUNT_NOT_FOUND)?;
     let confirmed = node.ledger.confirmed_head(&account);
     let include_confirmed = args.flag("include_confirmed");
+    let lie = node.lies.about(&state.frontier).and_then(|lie| lie.head_balance);
     let mut info = Tree::object()
         .with("frontier", Tree::text(state.frontier))
         .with("open_block", Tree::text(state.open))
         .with("representative_block", Tree::text(representative_block(node, head)))
-        .with("balance", Tree::text(head.balance));
+        .with("balance", Tree::text(lie.unwrap_or(head.balance)));
     if include_confirmed {
         info.push("confirmed_balance", Tree::text(balance_of(confirmed)));
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use mock_nano_rpc::ledger::dev_genesis_key;
 use mock_nano_rpc::{Config, Fault, FaultKind, Lie, MockNode, Mode};
 use nano_currency::quorum::{Verdict, Word};
 use nano_currency::rpc::panel::{QuorumError, Trust};
@@ -197,10 +198,12 @@ async fn a_node_that_is_behind_the_others_is_not_asked() {
 /// Or one liar could make all honest nodes look late.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_node_far_ahead_does_not_make_the_others_late() {
-    let nodes = nodes(3, 2).await;
-    nodes.mocks[0].dust(&stranger(), raw(1), 300).unwrap();
-    nodes.panel.blocks(&[BlockHash::ZERO]).await;
-    assert!(nodes.panel.unfit().is_empty());
+    for (count, quorum) in [(3, 2), (3, 1), (2, 1)] {
+        let nodes = nodes(count, quorum).await;
+        nodes.mocks[0].dust(&stranger(), raw(1), 300).unwrap();
+        nodes.panel.blocks(&[BlockHash::ZERO]).await;
+        assert!(nodes.panel.unfit().is_empty(), "{count} {quorum}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -315,4 +318,31 @@ async fn a_node_is_asked_no_more_often_than_it_may_be() {
     assert_eq!((answered, mock.stats().of("block_count")), (15, 15));
     let refused = asked.into_iter().find_map(Result::err).expect("not all were let through");
     assert!(refused.failure.wait().is_some_and(|wait| wait > Duration::from_secs(2)), "{refused}");
+}
+
+/// Whoever signs on a balance that is too low signs the difference away.
+#[tokio::test]
+async fn what_an_account_holds_is_what_its_newest_block_says() {
+    let nodes = nodes(2, 1).await;
+    let (genesis, rules) = (dev_genesis_key().account(), Network::Dev.rules());
+    let client = |mocks: &[MockNode]| {
+        let config = RpcConfig::new(mocks.iter().map(MockNode::rpc_url), || Duration::ZERO);
+        Rpc::new(&config).unwrap()
+    };
+    let (both, liar) = (client(&nodes.mocks), client(&nodes.mocks[..1]));
+    // An epoch's block is its newest, which the network signed.
+    assert_eq!(liar.head(&genesis, &rules).await.unwrap().unwrap().balance, Amount::MAX);
+    assert_eq!(liar.head(&stranger(), &rules).await.unwrap(), None);
+    nodes.pay(700);
+    let head = liar.head(&genesis, &rules).await.unwrap().unwrap();
+    assert_eq!(head.balance, Amount::from_raw(u128::MAX - 700));
+    for balance in [raw(0), raw(1), Amount::MAX] {
+        nodes.mocks[0].lie(head.frontier, Lie { head_balance: Some(balance), ..Lie::default() });
+        let error = liar.head(&genesis, &rules).await.unwrap_err();
+        assert!(error.to_string().contains("newest block has another"), "{error}");
+        assert_eq!(both.head(&genesis, &rules).await.unwrap(), Some(head), "the next node is asked");
+    }
+    let forged = Lie { head_balance: Some(raw(1)), balance: Some(raw(1)), ..Lie::default() };
+    nodes.mocks[0].lie(head.frontier, forged);
+    assert!(liar.head(&genesis, &rules).await.is_err(), "a block that says so too is another block");
 }

@@ -1,7 +1,8 @@
 //! The spending policy as it is written, and the person who is asked.
 //!
 //! A policy stands in the configuration, or beside the seed, where no flag and no other configuration
-//! leads around it: whoever pays with the file `seed` keeps to `seed.policy.toml`. Each names the
+//! leads around it: whoever pays with the file `seed` keeps to `seed.policy.toml`, also through a
+//! link of another name, and cannot have the seed copied to where no policy is. Each names the
 //! journal in which is counted, so that no flag leads to an empty one.
 
 use std::fs;
@@ -15,7 +16,7 @@ use serde::Deserialize;
 
 use crate::buyer::Person;
 use crate::buyer::policy::{Policy, Spend};
-use crate::config::{Document, Field, Problems};
+use crate::config::{Document, Field, Problems, Secret};
 
 /// What the name of a seed's file becomes that of its policy by.
 const BESIDE: &str = ".policy.toml";
@@ -42,43 +43,41 @@ pub(super) struct Found {
     pub(super) journal: Option<PathBuf>,
 }
 
-/// All policies: that of the configuration, and that beside the seed. `wanted` is the journal that
-/// somebody asked for.
+/// All policies: that of the configuration, and that beside the seed, under each of its `seeds`
+/// names. `wanted` is the journal that somebody asked for.
 pub(super) fn collect(
     problems: &mut Problems,
     configured: Option<RawPolicy>,
     base: &Path,
-    seed: Option<&Path>,
+    seeds: &[&Path],
     wanted: Option<&Path>,
 ) -> Found {
     let mut found = Found::default();
     if let Some(raw) = configured {
         found.add(problems, raw, "policy", "[policy] of the configuration", base, wanted);
     }
-    let Some(seed) = seed else { return found };
-    let mut name = seed.as_os_str().to_owned();
-    name.push(BESIDE);
-    let file = PathBuf::from(name);
-    let place = file.display().to_string();
-    match read(&file) {
-        Ok(None) => {}
-        Ok(Some(text)) => match Document::<RawPolicy>::parse(&text) {
-            Ok(Document { raw, problems: unknown }) => {
-                for problem in unknown.list() {
-                    problems.add(format!("{place}: {}", problem.path), &problem.message);
-                }
-                let base = file.parent().unwrap_or(Path::new("")).to_owned();
-                found.add(problems, raw, &place, &place, &base, wanted);
-            }
-            Err(wrong) => {
-                for problem in wrong.list() {
-                    problems.add(format!("{place}: {}", problem.path), &problem.message);
-                }
-            }
-        },
-        Err(why) => problems.add(place, why),
+    let mut files: Vec<PathBuf> = Vec::new();
+    for file in seeds.iter().map(|seed| beside(seed)) {
+        if !files.iter().any(|other| same(&file, other)) {
+            files.push(file);
+        }
+    }
+    for file in files {
+        found.add_file(problems, &file, wanted);
     }
     found
+}
+
+/// Where the policy of a seed is, if it has one.
+fn beside(seed: &Path) -> PathBuf {
+    let mut name = seed.as_os_str().to_owned();
+    name.push(BESIDE);
+    PathBuf::from(name)
+}
+
+/// Whether a policy binds whoever has this secret from its file. What cannot be told counts as one.
+pub(super) fn binds(secret: &Secret) -> bool {
+    secret.file().is_some_and(|file| beside(file).try_exists().unwrap_or(true))
 }
 
 /// The policy in a file. One that others may write is nobody's.
@@ -99,6 +98,28 @@ fn read(file: &Path) -> Result<Option<String>, String> {
 }
 
 impl Found {
+    fn add_file(&mut self, problems: &mut Problems, file: &Path, wanted: Option<&Path>) {
+        let place = file.display().to_string();
+        match read(file) {
+            Ok(None) => {}
+            Ok(Some(text)) => match Document::<RawPolicy>::parse(&text) {
+                Ok(Document { raw, problems: unknown }) => {
+                    for problem in unknown.list() {
+                        problems.add(format!("{place}: {}", problem.path), &problem.message);
+                    }
+                    let base = file.parent().unwrap_or(Path::new("")).to_owned();
+                    self.add(problems, raw, &place, &place, &base, wanted);
+                }
+                Err(wrong) => {
+                    for problem in wrong.list() {
+                        problems.add(format!("{place}: {}", problem.path), &problem.message);
+                    }
+                }
+            },
+            Err(why) => problems.add(place, why),
+        }
+    }
+
     fn add(
         &mut self,
         problems: &mut Problems,
@@ -186,7 +207,7 @@ mod tests {
 
     fn read_all(configured: &str, wanted: Option<&str>) -> (Found, Vec<String>) {
         let Document { raw, mut problems } = Document::<RawPolicy>::parse(configured).unwrap();
-        let found = collect(&mut problems, Some(raw), Path::new("/b"), None, wanted.map(Path::new));
+        let found = collect(&mut problems, Some(raw), Path::new("/b"), &[], wanted.map(Path::new));
         let told = |problem: &crate::config::Problem| format!("{}: {}", problem.path, problem.message);
         (found, problems.list().iter().map(told).collect())
     }
@@ -216,7 +237,7 @@ mod tests {
         let seed = dir.path().join("seed");
         let look = || {
             let mut problems = Problems::default();
-            let found = collect(&mut problems, None, Path::new(""), Some(&seed), None);
+            let found = collect(&mut problems, None, Path::new(""), &[&seed], None);
             (found, problems)
         };
         assert!(look().0.policies.is_empty());

@@ -8,6 +8,7 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::args::{Flags, WalletCommand};
+use super::policy;
 use super::settings::Settings;
 use crate::cli::vault::{self, Sealing, VaultError};
 use crate::cli::{CliError, Exit, Output};
@@ -22,16 +23,26 @@ pub(super) fn run(verb: WalletCommand, flags: &Flags, env: &Env, output: Output)
             keep(&out, &vault::new_seed(words.as_deref()).map_err(failed)?, &sealing, output)
         }
         WalletCommand::Import { from, out, sealing } => {
-            keep(&out, &vault::bring(&from).map_err(failed)?, &sealing, output)
+            let seed = vault::bring(&from).map_err(failed)?;
+            ensure_free(policy::binds(&seed))?;
+            keep(&out, &seed, &sealing, output)
         }
         WalletCommand::Export { secret: true, out: Some(out), sealing, .. } => {
             let settings = Settings::load(flags, env)?;
+            ensure_free(settings.is_bound())?;
             let seed =
                 settings.seed.ok_or_else(|| CliError::usage("no seed is named that could be written"))?;
             keep(&out, &seed, &sealing, output)
         }
         _ => Err(CliError::usage("this command needs a journal")),
     }
+}
+
+/// A copy of a seed lies where its policy does not.
+fn ensure_free(bound: bool) -> Result<(), CliError> {
+    let why = "a spending policy binds this seed, and would not bind a copy of it: copy the file itself, as \
+               whoever owns it";
+    if bound { Err(CliError::new(Exit::Policy, "policy.secret", why)) } else { Ok(()) }
 }
 
 pub(super) fn new_key(out: &Path, output: Output) -> Result<Exit, CliError> {

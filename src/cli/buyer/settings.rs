@@ -169,7 +169,9 @@ impl Settings {
         let seed = seed.find(&mut problems, raw.nano.seed, base, env, passphrase.as_ref());
         let dir = problems.take("state.dir", raw.state.dir).map(|dir| base.join(dir));
         let dir = flags.state.as_ref().map(|dir| here.join(dir)).or(dir);
-        let found = policy::collect(&mut problems, raw.policy, base, seed_file.as_deref(), dir.as_deref());
+        let read = seed.as_ref().and_then(Secret::file);
+        let seeds: Vec<&Path> = seed_file.as_deref().into_iter().chain(read).collect();
+        let found = policy::collect(&mut problems, raw.policy, base, &seeds, dir.as_deref());
         let state = found.journal.or(dir).unwrap_or_else(|| state_dir(env));
         let manners = manners(&mut problems, raw.patience);
         let work_servers = problems.take("nano.work_servers", raw.nano.work_servers).unwrap_or_default();
@@ -193,6 +195,11 @@ impl Settings {
             _ => None,
         };
         problems.finish(settings)
+    }
+
+    /// Whether a policy limits what may be done with the seed.
+    pub(super) fn is_bound(&self) -> bool {
+        !self.policies.is_empty() || self.seed.as_ref().is_some_and(policy::binds)
     }
 
     /// The buyer that these settings describe, with its journal open.

@@ -106,6 +106,8 @@ pub(super) enum Command {
     Check,
     /// Say how it goes.
     Status,
+    /// Say it in the text format that Prometheus reads.
+    Metrics,
     /// Look at jobs.
     #[command(subcommand)]
     Jobs(Jobs),

@@ -50,7 +50,7 @@ pub(super) fn is_store(dir: &Path) -> bool {
     dir.join("conf").exists()
 }
 
-fn answer(config: &Path, question: &Question) -> Result<Answer, Failure> {
+pub(super) fn answer(config: &Path, question: &Question) -> Result<Answer, Failure> {
     let dir = files::state_dir(config)?;
     block_on(ask(&dir, question))?
 }
@@ -78,6 +78,7 @@ fn status_text(status: &Value) -> String {
         lines.push(format!("  {stage:<10} {count}"));
     }
     lines.extend(nodes_text(status));
+    lines.extend(money_text(status));
     for offer in status["offers"].as_array().into_iter().flatten() {
         let id = offer["offer_id"].as_str().unwrap_or("not registered yet");
         lines.push(format!("offer        {}  {id}", text(&offer["name"])));
@@ -114,6 +115,32 @@ fn nodes_text(status: &Value) -> Vec<String> {
         lines.push(format!("  {}  {}", text(&payment["job_id"]), text(&payment["why"])));
     }
     lines
+}
+
+/// How payments were odd, and what is owed back.
+fn money_text(status: &Value) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (outcome, count) in status["payment_outcomes"].as_object().into_iter().flatten() {
+        lines.push(format!("payments     {count} {outcome}"));
+    }
+    let owed = &status["owed_back"];
+    if owed["count"].as_u64().is_some_and(|count| count > 0) {
+        lines.push(format!("owed back    {} XNO in {} blocks", text(&owed["xno"]), owed["count"]));
+    }
+    lines.extend(owed["first"].as_array().into_iter().flatten().map(owed_text));
+    lines
+}
+
+/// One debt in a line.
+pub(super) fn owed_text(debt: &Value) -> String {
+    format!(
+        "  {}  {} raw of job {} to {} ({})",
+        text(&debt["block"]),
+        text(&debt["owed_raw"]),
+        text(&debt["job_id"]),
+        text(&debt["from"]),
+        text(&debt["why"])
+    )
 }
 
 /// Where the state came from, and where a copy of it is.
@@ -187,6 +214,15 @@ fn job_text(job: &Value) -> String {
     }
     for block in job["claimed_blocks"].as_array().into_iter().flatten() {
         lines.push(format!("{:<14} {}", "paid by", text(block)));
+    }
+    for outcome in job["payment_outcomes"].as_array().into_iter().flatten() {
+        lines.push(format!("{:<14} {}", "payment was", text(outcome)));
+    }
+    for debt in job["money"].as_array().into_iter().flatten().filter(|block| !block["why"].is_null()) {
+        lines.push(match debt["sent_back_by"].as_str() {
+            None => format!("owed back    {}", owed_text(debt)),
+            Some(block) => format!("sent back    {} by {block}", owed_text(debt)),
+        });
     }
     lines.push("history".to_owned());
     for entry in job["history"].as_array().into_iter().flatten() {

@@ -18,6 +18,7 @@ use crate::protocol::JobId;
 use crate::worker::Settings;
 use crate::worker::explain::{self, Case, Payee};
 use crate::worker::nodes::Jury;
+use crate::worker::oddity::{Oddity, Policy};
 use crate::worker::report::Question;
 
 /// Blocks that are explained at most, the largest first: what a person reads.
@@ -117,8 +118,10 @@ async fn explain(settings: &Settings, subject: &Subject, out: Output) -> Result<
             json!({ "hash": hash, "rules": rules, "fails": fails.map(|rule| rule.rule) })
         })
         .collect();
+    let policy = policy(settings, &state.value);
     let answer = json!({
         "running": state.running,
+        "policy": policy,
         "job": state.value,
         "quorum": quorum,
         "nodes": jury.report(),
@@ -157,6 +160,54 @@ async fn ask_state(
     Ok(State { value: value["job"].clone(), payee, submitted, claims, running })
 }
 
+/// The seller's rules for the job's offer.
+fn policy(settings: &Settings, job: &Value) -> Value {
+    if job["job_id"].is_null() {
+        return Value::Null;
+    }
+    let offer = settings.offers.iter().find(|offer| job["offer"] == json!(offer.name));
+    let rules = offer.map_or_else(Policy::withdrawn, |offer| offer.terms.payment);
+    let price = job["price_raw"].as_str().and_then(|raw| Amount::parse_raw(raw).ok());
+    json!({
+        "least_raw": price.map(|price| rules.least(price)),
+        "dust_raw": price.map(|price| rules.dust_for(price)),
+        "grace_seconds": rules.grace.as_secs(),
+        "overpaid": if rules.owe_excess { "owe" } else { "keep" },
+        "failed": if rules.owe_failed { "owe" } else { "ask" },
+        "late_watch_hours": rules.late_watch.as_secs() / 3_600,
+    })
+}
+
+/// How the payment was odd, by which rules, and what is owed back.
+fn money_text(answer: &Value) -> Vec<String> {
+    let (job, policy) = (&answer["job"], &answer["policy"]);
+    let mut lines = Vec::new();
+    for (label, name) in [
+        ("at least", "least_raw"),
+        ("dust below", "dust_raw"),
+        ("grace", "grace_seconds"),
+        ("overpaid", "overpaid"),
+        ("failed", "failed"),
+    ] {
+        if !policy[name].is_null() {
+            lines.push(format!("{label:<10} {}", text(&policy[name])));
+        }
+    }
+    for name in job["payment_outcomes"].as_array().into_iter().flatten() {
+        let row = Oddity::ALL.into_iter().find(|oddity| *name == json!(oddity.name())).map(Oddity::row);
+        let row = row.map(|row| format!("{}: {}", row.happened, row.becomes)).unwrap_or_default();
+        lines.push(format!("payment    was {}. {row}", text(name)));
+    }
+    for debt in job["money"].as_array().into_iter().flatten().filter(|block| !block["why"].is_null()) {
+        let went = match debt["sent_back_by"].as_str() {
+            Some(block) => format!("; {} raw went back by {block}", text(&debt["returned_raw"])),
+            None => String::new(),
+        };
+        lines.push(format!("owed back  {}{went}", ask::owed_text(debt)));
+    }
+    lines
+}
+
 fn told(answer: &Value) -> String {
     let mut lines = Vec::new();
     if let Some(why) = answer["closed"].as_str() {
@@ -180,6 +231,7 @@ fn told(answer: &Value) -> String {
             }
         }
     }
+    lines.extend(money_text(answer));
     let nodes = &answer["nodes"];
     lines.push(format!(
         "nodes      {} of {} must agree, verified by {}",

@@ -10,6 +10,7 @@ mod exit;
 mod files;
 
 mod log;
+mod metrics;
 
 mod output;
 
@@ -104,6 +105,7 @@ fn dispatch(args: Args, out: Output) -> Result<Exit, Failure> {
         Command::Restore { file, replace } => backup::restore(&config, &file, replace, out),
         Command::Check => check::run(&config, out),
         Command::Status => ask::status(&config, out),
+        Command::Metrics => metrics::run(&config, out),
         Command::CheckPayment { subject } => check_payment::run(&config, &subject, out),
         Command::Jobs(verb) => ask::jobs(&config, verb, out),
         Command::Wallet(verb) => keys::wallet(&config, verb, out),

@@ -5,6 +5,7 @@
 //! [`status`]; [`work`] finds work wherever there is some, [`panel`] asks several nodes at once.
 //! Below them: [`breaker`] when a node is left alone, [`budget`] how often it is asked, `endpoint`
 //! a node with both, `listing` how long lists are collected, `ledger` the calls about the past,
+//! `head` where one's own next block goes,
 //! `transport` the one place that does I/O, `wire` what stands in for it, `answer` how loosely
 //! written JSON is read.
 //!
@@ -48,6 +49,7 @@ mod tests;
 
 mod answer;
 mod endpoint;
+mod head;
 mod ledger;
 mod listing;
 mod tls;

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nano_currency::seed::SeedError;
-use nano_currency::work::{Difficulty, solve};
+use nano_currency::work::{Difficulty, Rate, estimate, solve};
 use nano_currency::{Account, Amount, Network, PrivateKey, Seed};
 
 const PHRASE: &str = "legal winner thank year wave sausage worth useful legal winner thank yellow";
@@ -96,6 +96,40 @@ fn the_harder_the_work_the_more_tries() {
     assert_eq!(Network::Live.work().receive.expected_tries(), 1 << 23);
     assert_eq!(Network::Live.work().send.expected_tries(), 1 << 29);
     assert_eq!(Difficulty::new(u64::MAX).expected_tries(), u64::MAX);
+}
+
+/// A machine that made a hundred tries in two seconds makes fifty a second on each thread.
+#[test]
+fn an_estimate_is_tries_by_speed() {
+    let rate = |tries, seconds, threads| Rate::measured(tries, Duration::from_secs(seconds), threads);
+    let expected = |rate: Option<Rate>| rate.expect("time has passed").expected(Difficulty::new(1 << 63));
+    assert_eq!(expected(rate(100, 2, 1)), Duration::from_millis(40));
+    assert_eq!(expected(rate(100, 2, 4)), Duration::from_millis(10));
+    assert_eq!(expected(rate(1, 8, 1)), Duration::from_secs(16));
+    assert_eq!(rate(100, 0, 1), None, "no time has passed");
+    assert_eq!(rate(0, 2, 1), None, "nothing was tried");
+    assert_eq!(rate(0, 0, 1), None);
+}
+
+#[test]
+fn an_estimate_is_measured_on_this_machine() {
+    let clock = std::cell::Cell::new(0);
+    let passed = || Duration::from_secs(clock.replace(clock.get() + 10));
+    let told = estimate(&[7; 32], Network::Live.work().receive, 0, passed).expect("time has passed");
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let tries_per_second = 10_000 * u32::try_from(threads).expect("few threads");
+    let expected = Duration::from_secs(1 << 23) / tries_per_second;
+    assert!(told.abs_diff(expected) < Duration::from_micros(1), "{told:?} for {expected:?}");
+    assert_eq!(estimate(&[7; 32], Difficulty::new(0), 0, || Duration::from_secs(1)), None);
+    assert_eq!(nano_currency::work::threads(), threads);
+}
+
+#[test]
+fn a_network_is_read_as_it_is_written() {
+    for network in Network::ALL {
+        assert_eq!(network.to_string().parse(), Ok(network));
+    }
+    assert!("main".parse::<Network>().is_err() && "".parse::<Network>().is_err());
 }
 
 #[test]

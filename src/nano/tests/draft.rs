@@ -134,6 +134,39 @@ fn what_does_not_add_up_is_refused_by_name() {
 }
 
 #[test]
+fn another_representative_is_named_in_a_block_that_moves_nothing() {
+    let state = opened(10);
+    let change = state.change(account(2)).unwrap();
+    assert_eq!(
+        (change.fields.representative, change.fields.balance, change.fields.link),
+        (account(2), raw(10), [0; 32])
+    );
+    assert_eq!(state.after(&change.fields).representative, account(2));
+}
+
+#[test]
+fn what_can_be_taken_is_taken_and_sent_home() {
+    let list = [3u8, 2, 4, 1].map(|number| Receivable {
+        hash: BlockHash::from_bytes([number; 32]),
+        amount: Some(raw(u128::from(number - 1))),
+        source: None,
+    });
+    let limits = |blocks_max| Limits { blocks_max, amount_min: raw(2) };
+    let hash = |number| BlockHash::from_bytes([number; 32]);
+    let taken = |plan: &nano_currency::draft::Plan| -> Vec<u128> {
+        plan.blocks.iter().map(|block| block.amount.raw()).collect()
+    };
+    let plan = plan_receive(opened(10), &list, &limits(9)).unwrap();
+    assert_eq!((taken(&plan), &plan.left), (vec![3, 2], &vec![hash(2), hash(1)]));
+    let plan = plan_receive(opened(10), &list, &limits(1)).unwrap();
+    assert_eq!((taken(&plan), plan.state.balance), (vec![3], raw(13)));
+    let plan = plan_sweep(opened(10), &list, account(2), &limits(2)).unwrap();
+    assert_eq!((taken(&plan), plan.state.balance), (vec![3, 13], raw(0)));
+    let plan = plan_sweep(opened(10), &list, account(2), &limits(0)).unwrap();
+    assert_eq!((taken(&plan), plan.left.len()), (vec![], 4));
+}
+
+#[test]
 fn receives_need_less_work_than_sends() {
     let thresholds = Network::Live.work();
     let state = opened(10);

@@ -81,6 +81,13 @@ fn blocks() {
         let signature = Signature::parse(text(entry, "signature")).unwrap();
         let signed = StateBlock { fields, signature, work: Work::new(0) };
         assert!(signed.is_signed(), "{entry}");
+        let block = Block::State(signed);
+        assert!(block.is_signed_by(&fields.account), "{entry}");
+        assert!(!block.is_signed_by(&Account::BURN), "{entry}");
+        let first = text(&entry["block"], "previous").bytes().all(|digit| digit == b'0');
+        let root =
+            if first { *fields.account.as_bytes() } else { bytes32(text(&entry["block"], "previous")) };
+        assert_eq!((fields.work_root(), block.work_root()), (&root, &root), "{entry}");
         assert_eq!(Block::from_json(&Value::from(&signed)), Ok(Block::State(signed)));
 
         if let Some(private) = entry["private"].as_str() {

@@ -1,20 +1,22 @@
 //! One account, block by block: what is next, signed, kept, published, until nothing is left.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use nano_currency::draft::{AccountState, Unsigned};
-use nano_currency::rpc::{Processed, Receivable, RpcError, Subtype};
+use nano_currency::rpc::{Receivable, RpcError, Subtype};
 use nano_currency::work::Work;
 use nano_currency::{Account, Amount, BlockHash, PrivateKey};
 
+use super::debts::Debt;
 use super::desk::Tell;
-use super::journal::{Does, OwnBlock, Signed};
+use super::journal::{Does, Fate, OwnBlock, Signed};
+use super::leave::Leave;
+use super::publish::Published;
 use super::round::Allowance;
 use super::whose::Own;
 use super::{CoinsError, Purse};
 use crate::points::crash_point;
-use crate::store::Batch;
 use crate::worker::memory::COINS;
 
 /// Times that one account may be looked at anew in one round: each is a block that was taken up
@@ -22,10 +24,10 @@ use crate::worker::memory::COINS;
 const LOOKS_MAX: u32 = 64;
 
 /// How often a call that got no answer, or a block that found no place, is tried again.
-const TRIES_MAX: u32 = 5;
+pub(super) const TRIES_MAX: u32 = 5;
 
 /// How long until then: elections take about a second.
-const TRY_AGAIN: Duration = Duration::from_millis(300);
+pub(super) const TRY_AGAIN: Duration = Duration::from_millis(300);
 
 /// What an account is to come to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,9 +39,9 @@ pub(super) enum Goal {
         /// Where all of it goes.
         to: Account,
     },
-    /// To have sent back what it got.
+    /// To have sent back what is owed.
     Refund {
-        /// Where to; each part to whom it came from if absent.
+        /// Where to; each block's to whom it came from if absent.
         to: Option<Account>,
     },
 }
@@ -50,6 +52,7 @@ pub(super) struct Next {
     pub(super) block: Unsigned,
     pub(super) does: Does,
     pub(super) counter: Option<Account>,
+    pub(super) of: Option<BlockHash>,
 }
 
 /// How the walk along an account ended.
@@ -61,14 +64,14 @@ pub(super) struct Walked {
     pub(super) problem: Option<String>,
 }
 
-/// What publishing came to.
-enum Published {
-    /// It is the newest block.
-    Newest,
-    /// The node has it, perhaps with others after it.
-    Known,
+/// What became of one block.
+enum Settled {
+    /// A node has it.
+    There,
+    /// It will not be there: what comes next is to be thought of anew.
+    Again,
     /// Not yet, and why.
-    NotYet(String),
+    Not(String),
 }
 
 /// The walk along one account.
@@ -77,6 +80,14 @@ pub(super) struct Chain<'a> {
     own: Own,
     key: PrivateKey,
     goal: Goal,
+    /// What is owed back of this account's coins: to be sent back, or else to be left.
+    debts: Vec<Debt>,
+    /// Blocks that were refused for good in this walk.
+    refused: BTreeSet<BlockHash>,
+    /// Debts that are not to be paid back in this walk.
+    denied: BTreeSet<BlockHash>,
+    /// Why a debt cannot be paid back.
+    obstacle: Option<String>,
     tell: Tell<'a>,
     /// The newest block, if it is known.
     head: Option<AccountState>,
@@ -93,6 +104,7 @@ impl<'a> Chain<'a> {
         purse: &'a Purse,
         own: Own,
         goal: Goal,
+        debts: Vec<Debt>,
         waiting: Vec<Receivable>,
         tell: Tell<'a>,
     ) -> Result<Self, CoinsError> {
@@ -102,6 +114,10 @@ impl<'a> Chain<'a> {
             own,
             key,
             goal,
+            debts,
+            refused: BTreeSet::new(),
+            denied: BTreeSet::new(),
+            obstacle: None,
             tell,
             head: None,
             waiting: Some(waiting),
@@ -112,7 +128,24 @@ impl<'a> Chain<'a> {
 
     /// Walks until the goal is reached, the allowance is used up, or a place is contested.
     pub(super) async fn walk(mut self, allowance: &mut Allowance) -> Result<Walked, CoinsError> {
+        if let Some(problem) = self.purse.look_at_refunds(&self.own).await? {
+            return Ok(Walked { problem: Some(problem), ..Walked::default() });
+        }
         let mut walked = Walked::default();
+        walked.problem = self.walk_on(allowance, &mut walked.blocks).await?;
+        if matches!(self.goal, Goal::Refund { .. }) {
+            let seen = self.see_refunds(&walked.blocks).await?;
+            walked.problem = walked.problem.or(seen);
+        }
+        Ok(walked)
+    }
+
+    /// The walk itself; why it ended before its goal.
+    async fn walk_on(
+        &mut self,
+        allowance: &mut Allowance,
+        blocks: &mut Vec<OwnBlock>,
+    ) -> Result<Option<String>, CoinsError> {
         let mut looks = 0;
         while looks < LOOKS_MAX {
             if self.head.is_none() {
@@ -120,10 +153,7 @@ impl<'a> Chain<'a> {
             }
             let state = match self.head().await? {
                 Ok(state) => state,
-                Err(problem) => {
-                    walked.problem = Some(problem);
-                    return Ok(walked);
-                }
+                Err(problem) => return Ok(Some(problem)),
             };
             let place = (*state.account.as_bytes(), state.frontier);
             // Whatever was signed for this place goes there, and no other block.
@@ -131,28 +161,46 @@ impl<'a> Chain<'a> {
                 Some(kept) => (kept, false),
                 None => match self.make(&state, allowance).await? {
                     Some(block) => (block, true),
-                    None => return Ok(walked),
+                    None => return Ok(self.obstacle.take()),
                 },
             };
             match self.settle(&block, allowance).await? {
-                None => walked.blocks.push(block),
-                Some(problem) => {
-                    walked.problem = Some(problem);
-                    return Ok(walked);
-                }
+                Settled::There => blocks.push(block),
+                Settled::Again => {}
+                Settled::Not(problem) => return Ok(Some(problem)),
             }
             if !made {
                 // It may have been a receive, and there may be others after it.
                 self.waiting = None;
             }
         }
-        walked.problem = Some("its chain does not come to rest: try again later".to_owned());
-        Ok(walked)
+        Ok(Some("its chain does not come to rest: try again later".to_owned()))
+    }
+
+    /// Waits a little until the network has decided for what was sent back.
+    async fn see_refunds(&self, blocks: &[OwnBlock]) -> Result<Option<String>, CoinsError> {
+        for tries in 1..=TRIES_MAX {
+            if let Some(problem) = self.purse.look_at_refunds(&self.own).await? {
+                return Ok(Some(problem));
+            }
+            let open = blocks.iter().filter(|block| block.does == Does::Refund);
+            let fates = open.map(|block| COINS.get(&self.purse.store, &block.place()));
+            let kept = fates.collect::<Result<Vec<_>, _>>()?;
+            let is_open = |kept: &Option<OwnBlock>| kept.is_some_and(|kept| kept.fate != Fate::Confirmed);
+            if tries == TRIES_MAX || !kept.iter().any(is_open) {
+                break;
+            }
+            tokio::time::sleep(TRY_AGAIN).await;
+        }
+        Ok(None)
     }
 
     /// What comes next, for whoever only wants to know.
     pub(super) async fn plan(mut self) -> Result<Walked, CoinsError> {
         let mut walked = Walked::default();
+        if matches!(self.goal, Goal::Refund { .. }) {
+            walked.problem = self.purse.strange_send_of(&self.own).await?;
+        }
         let mut state = match self.head().await? {
             Ok(state) => state,
             Err(problem) => {
@@ -166,7 +214,10 @@ impl<'a> Chain<'a> {
                 Some(kept) => kept,
                 None => match self.next(&state).await? {
                     Some(next) => self.sign(&next, Work::new(0)),
-                    None => return Ok(walked),
+                    None => {
+                        walked.problem = walked.problem.or(self.obstacle.take());
+                        return Ok(walked);
+                    }
                 },
             };
             state = state.after(&block.block.0.fields);
@@ -184,19 +235,29 @@ impl<'a> Chain<'a> {
         }
         let (account, rpc) = (self.own.account, &self.purse.rpc);
         let representative = self.purse.settings.representative;
-        let info = again(|| rpc.account_info(&account)).await?;
+        let rules = self.purse.network.rules();
+        let info = again(|| rpc.head(&account, &rules)).await?;
         let mut state = match &info {
             Some(info) => info.state(account, account),
             // Its own vote is one that nobody else can misuse.
             None => AccountState::unopened(account, account),
         };
-        state.representative = representative.unwrap_or(state.representative);
         if let Some(info) = info
             && info.confirmed_frontier != Some(info.frontier)
             && !self.purse.is_ours(&account, &info.frontier)?
         {
             return Ok(Err(format!("its newest block {} is not ours and not confirmed yet", info.frontier)));
         }
+        if state.is_opened() {
+            match self.purse.signed_state(&account, &state.frontier).await? {
+                Ok((balance, votes)) => {
+                    state.balance = balance;
+                    state.representative = votes.unwrap_or(state.representative);
+                }
+                Err(problem) => return Ok(Err(problem)),
+            }
+        }
+        state.representative = representative.unwrap_or(state.representative);
         self.head = Some(state);
         Ok(Ok(state))
     }
@@ -216,30 +277,97 @@ impl<'a> Chain<'a> {
 
     /// The next block towards the goal; none if it is reached.
     async fn next(&mut self, state: &AccountState) -> Result<Option<Next>, CoinsError> {
-        let least = self.purse.settings.receive_min;
-        let waiting = self.waiting().await?;
-        waiting.retain(|send| send.amount.is_some_and(|amount| !amount.is_zero() && amount >= least));
-        // The largest first; by hash where they are equal, so that the same facts make the same block.
-        waiting.sort_by(|one, other| one.amount.cmp(&other.amount).then(other.hash.cmp(&one.hash)));
-        while let Some(send) = waiting.last() {
-            // An amount that cannot be true is not taken.
-            if let Some(Ok(block)) = send.amount.map(|amount| state.receive(send.hash, amount)) {
-                return Ok(Some(Next { block, does: Does::Receive, counter: send.source }));
-            }
-            waiting.pop();
+        if let Some(next) = self.next_receive(state).await? {
+            return Ok(Some(next));
         }
         match self.goal {
             Goal::Receive => Ok(None),
-            Goal::Sweep { to } => Ok(state.send(to, state.balance).ok().map(|block| Next {
-                block,
-                does: Does::Sweep,
-                counter: Some(to),
-            })),
-            Goal::Refund { to } => {
-                let journal = self.purse.journal_of(&self.own.account)?;
-                Ok(refund(state, to, journal.iter().chain(&self.planned)))
+            Goal::Sweep { to } => self.next_sweep(state, to),
+            Goal::Refund { to } => self.next_refund(state, to),
+        }
+    }
+
+    async fn next_receive(&mut self, state: &AccountState) -> Result<Option<Next>, CoinsError> {
+        let (least, goal) = (self.purse.settings.receive_min, self.goal);
+        let (debts, refused) = (self.debts.clone(), self.refused.clone());
+        let waiting = self.waiting().await?;
+        let mut wanted: Vec<&Receivable> = waiting
+            .iter()
+            .filter(|send| match goal {
+                Goal::Receive => send.amount >= Some(least),
+                // What is owed back need not be touched to bring home the rest.
+                Goal::Sweep { .. } => send.amount >= Some(least) && !owes(&debts, &send.hash),
+                Goal::Refund { .. } => owes(&debts, &send.hash),
+            })
+            .collect();
+        // The largest first; by hash where they are equal, so that the same facts make the same block.
+        wanted.sort_by(|one, other| other.amount.cmp(&one.amount).then(one.hash.cmp(&other.hash)));
+        let next = wanted.into_iter().find_map(|send| {
+            // An amount that cannot be true is not taken.
+            let block = state.receive(send.hash, send.amount?).ok()?;
+            let next = Next { block, does: Does::Receive, counter: send.source, of: None };
+            (!refused.contains(&next.block.fields.hash())).then_some(next)
+        });
+        Ok(next)
+    }
+
+    /// All there is, but for what is owed back and has been received.
+    fn next_sweep(&self, state: &AccountState, to: Account) -> Result<Option<Next>, CoinsError> {
+        let sent = self.sent_back()?;
+        let waits = |debt: &&Debt| {
+            self.waiting.as_ref().is_some_and(|list| list.iter().any(|send| send.hash == debt.of))
+        };
+        let owed = self.debts.iter().filter(|debt| !waits(debt)).map(|debt| debt.left(&sent));
+        let owed: Amount = owed.sum();
+        let Some(free) = state.balance.checked_sub(owed) else { return Ok(None) };
+        Ok(state.send(to, free).ok().map(|block| Next {
+            block,
+            does: Does::Sweep,
+            counter: Some(to),
+            of: None,
+        }))
+    }
+
+    /// The next block that goes back, whole and by itself.
+    fn next_refund(&mut self, state: &AccountState, to: Option<Account>) -> Result<Option<Next>, CoinsError> {
+        let sent = self.sent_back()?;
+        for debt in self.debts.clone() {
+            let amount = debt.left(&sent);
+            if amount.is_zero() || self.denied.contains(&debt.of) {
+                continue;
+            }
+            let Some(to) = to.or(debt.from) else {
+                let why = format!("nobody knows who sent {}: say where to with --to", debt.of);
+                self.obstacle.get_or_insert(why);
+                continue;
+            };
+            match state.send(to, amount) {
+                Ok(block) => {
+                    let next = Next { block, does: Does::Refund, counter: Some(to), of: Some(debt.of) };
+                    return Ok(Some(next));
+                }
+                Err(error) => {
+                    let why = format!("{amount} raw of {} cannot go back: {error}", debt.of);
+                    self.obstacle.get_or_insert(why);
+                }
             }
         }
+        Ok(None)
+    }
+
+    /// How much was sent back of which payment, what was only laid out included.
+    fn sent_back(&self) -> Result<BTreeMap<BlockHash, Amount>, CoinsError> {
+        let mut sent = self.purse.sent_back(&self.own.account)?;
+        for block in self.planned.iter().filter(|block| block.does == Does::Refund) {
+            // What was laid out first was kept by an earlier life, and is counted.
+            if let Some(of) = block.of
+                && !self.purse.is_ours(&self.own.account, &block.hash())?
+            {
+                let sum = sent.entry(of).or_default();
+                *sum = sum.saturating_add(block.amount);
+            }
+        }
+        Ok(sent)
     }
 
     /// Makes the next block and keeps it; none if nothing is left to do or no more may be done.
@@ -248,7 +376,13 @@ impl<'a> Chain<'a> {
         state: &AccountState,
         allowance: &mut Allowance,
     ) -> Result<Option<OwnBlock>, CoinsError> {
-        let Some(next) = self.next(state).await? else { return Ok(None) };
+        let Some(next) = self.next_allowed(state).await? else { return Ok(None) };
+        let hash = next.block.fields.hash();
+        if next.does != Does::Receive && self.purse.is_ours(&self.own.account, &hash)? {
+            // The same facts have made the same block before, and it was refused for good.
+            self.obstacle = Some(format!("the block {hash} was refused for good: see `wallet history`"));
+            return Ok(None);
+        }
         if !allowance.take() {
             return Ok(None);
         }
@@ -260,6 +394,24 @@ impl<'a> Chain<'a> {
         Ok(Some(block))
     }
 
+    /// The next block; none either if it would send back what may have gone back, or never came.
+    async fn next_allowed(&mut self, state: &AccountState) -> Result<Option<Next>, CoinsError> {
+        loop {
+            let Some(next) = self.next(state).await? else { return Ok(None) };
+            let Some(of) = next.of else { return Ok(Some(next)) };
+            match self.purse.leave_to_send_back(&self.own, state.frontier, of).await? {
+                Leave::Given => return Ok(Some(next)),
+                // Another one is next, since one that is there already was recognised.
+                Leave::Anew => {}
+                // The others may still go.
+                Leave::Denied(why) => {
+                    self.obstacle.get_or_insert(why);
+                    self.denied.insert(of);
+                }
+            }
+        }
+    }
+
     fn sign(&self, next: &Next, work: Work) -> OwnBlock {
         OwnBlock {
             block: Signed(next.block.sign(&self.key, work)),
@@ -269,6 +421,8 @@ impl<'a> Chain<'a> {
             index: self.own.index,
             job: self.own.job,
             at: self.purse.clock.now(),
+            of: next.of,
+            fate: Fate::Open,
         }
     }
 
@@ -285,11 +439,7 @@ impl<'a> Chain<'a> {
 
     /// Publishes a kept block until a node has it, and works for the one after it meanwhile; why
     /// not, if none takes it.
-    async fn settle(
-        &mut self,
-        block: &OwnBlock,
-        allowance: &mut Allowance,
-    ) -> Result<Option<String>, CoinsError> {
+    async fn settle(&mut self, block: &OwnBlock, allowance: &mut Allowance) -> Result<Settled, CoinsError> {
         self.took(block);
         let state = AccountState::after(
             &self.head.unwrap_or(AccountState::unopened(self.own.account, self.own.account)),
@@ -314,10 +464,38 @@ impl<'a> Chain<'a> {
         match published? {
             Published::Newest => self.head = Some(state),
             Published::Known => self.head = None,
-            Published::NotYet(why) => return Ok(Some(why)),
+            Published::Displaced(why) => return self.displaced(block, why).await,
+            Published::Refused(why) => return self.refused(block, &why).await,
+            Published::NotYet(why) => return Ok(Settled::Not(why)),
         }
         tell(format!("{} {} raw on {}: {}", block.does.name(), block.amount, self.own.account, block.hash()));
-        Ok(None)
+        Ok(Settled::There)
+    }
+
+    /// Another block has its place, which the chain must show; until it does, nothing can be done.
+    async fn displaced(&mut self, block: &OwnBlock, why: String) -> Result<Settled, CoinsError> {
+        (self.head, self.waiting) = (None, None);
+        tokio::time::sleep(TRY_AGAIN).await;
+        if matches!(self.head().await?, Ok(state) if state.frontier == block.block.0.fields.previous) {
+            return Ok(Settled::Not(why));
+        }
+        match self.purse.look_at_refunds(&self.own).await? {
+            Some(problem) => Ok(Settled::Not(problem)),
+            None => Ok(Settled::Again),
+        }
+    }
+
+    /// It can never be on the ledger, if its place is still the next one; then it is given up.
+    async fn refused(&mut self, block: &OwnBlock, why: &str) -> Result<Settled, CoinsError> {
+        (self.head, self.waiting) = (None, None);
+        let is_next =
+            matches!(self.head().await?, Ok(state) if state.frontier == block.block.0.fields.previous);
+        if is_next {
+            self.purse.set_aside(block, why).await?;
+            self.refused.insert(block.hash());
+            (self.tell)(format!("{} was given up for good: {why}", block.hash()));
+        }
+        Ok(Settled::Again)
     }
 
     /// What a block has received waits no longer.
@@ -330,100 +508,8 @@ impl<'a> Chain<'a> {
     }
 }
 
-/// The journal and the nodes.
-impl Purse {
-    /// All blocks of an account that were signed here.
-    pub(super) fn journal_of(&self, account: &Account) -> Result<Vec<OwnBlock>, CoinsError> {
-        let kept = COINS.prefix(&self.store, account.as_bytes()).map(|entry| Ok(entry?.1));
-        kept.collect()
-    }
-
-    fn is_ours(&self, account: &Account, hash: &BlockHash) -> Result<bool, CoinsError> {
-        Ok(self.journal_of(account)?.iter().any(|kept| kept.hash() == *hash))
-    }
-
-    /// Makes a block durable. It must be the first one for its place, or the same with other work.
-    async fn keep(&self, block: &OwnBlock) -> Result<(), CoinsError> {
-        let mut batch = Batch::default();
-        COINS.put(&mut batch, &block.place(), block)?;
-        Ok(self.store.commit_durable(batch).await?)
-    }
-
-    async fn publish_again(&self, block: &OwnBlock, tell: Tell<'_>) -> Result<Published, CoinsError> {
-        let mut block = *block;
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            match self.publish(&mut block, tell).await {
-                // It may be on its way all the same; to publish it again does no harm.
-                Err(CoinsError::Node(_)) | Ok(Published::NotYet(_)) if tries < TRIES_MAX => {}
-                published => return published,
-            }
-            tokio::time::sleep(TRY_AGAIN).await;
-        }
-    }
-
-    async fn publish(&self, block: &mut OwnBlock, tell: Tell<'_>) -> Result<Published, CoinsError> {
-        let processed = self.rpc.process(&block.block.0, block.subtype()).await?;
-        crash_point!("worker/coins/published");
-        let not_yet = |why: &str| Ok(Published::NotYet(format!("block {}: {why}", block.hash())));
-        match processed {
-            Processed::Accepted(_) => Ok(Published::Newest),
-            Processed::Old => Ok(Published::Known),
-            Processed::LowWork => {
-                // The same block: its hash does not depend on its work. A receive needs as much as a
-                // send where the sender's account was never upgraded.
-                let fields = block.block.0.fields;
-                let thresholds = self.network.work();
-                let threshold = thresholds.send.max(thresholds.receive);
-                block.block.0.work = self.work_for(fields.work_root(), threshold, tell).await?;
-                self.keep(block).await?;
-                Ok(Published::NotYet(format!("block {} needs more work", block.hash())))
-            }
-            Processed::Fork => self.unless_known(block, "another block has its place").await,
-            Processed::GapPrevious => not_yet("the node does not know the block before it yet"),
-            Processed::GapSource => not_yet("the node does not know the send that it receives yet"),
-            refused => self.unless_known(block, &format!("the node refuses it: {refused:?}")).await,
-        }
-    }
-
-    /// Some refusals are also given to a block that is there already.
-    async fn unless_known(&self, block: &OwnBlock, why: &str) -> Result<Published, CoinsError> {
-        match self.rpc.block_info(&block.hash()).await? {
-            Some(_) => Ok(Published::Known),
-            None => Ok(Published::NotYet(format!("block {}: {why}", block.hash()))),
-        }
-    }
-}
-
-/// The next part that goes back: to `to` all there is, or to each payer what he paid and has not got
-/// back. What is kept counts as sent back, whether the ledger has it yet or not.
-fn refund<'a>(
-    state: &AccountState,
-    to: Option<Account>,
-    journal: impl Iterator<Item = &'a OwnBlock>,
-) -> Option<Next> {
-    let send = |to: Account, amount: Amount| {
-        let block = state.send(to, amount).ok()?;
-        Some(Next { block, does: Does::Refund, counter: Some(to) })
-    };
-    if let Some(to) = to {
-        return send(to, state.balance);
-    }
-    let mut owed: BTreeMap<Account, (Amount, Amount)> = BTreeMap::new();
-    for kept in journal {
-        let Some(payer) = kept.counter else { continue };
-        let (paid, back) = owed.entry(payer).or_default();
-        match kept.does {
-            Does::Receive => *paid = paid.saturating_add(kept.amount),
-            Does::Refund => *back = back.saturating_add(kept.amount),
-            Does::Sweep => {}
-        }
-    }
-    owed.into_iter().find_map(|(payer, (paid, back))| {
-        let left = paid.checked_sub(back)?.min(state.balance);
-        send(payer, left)
-    })
+fn owes(debts: &[Debt], hash: &BlockHash) -> bool {
+    debts.iter().any(|debt| debt.of == *hash)
 }
 
 /// Asks again while no node answers.

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use nano_currency::Account;
+use nano_currency::{Account, Amount};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
+use super::journal::Does;
 use super::whose::{self, Claim};
 use super::{CoinsError, Purse};
 use crate::protocol::JobId;
@@ -17,6 +18,9 @@ use crate::worker::memory::{self, fact};
 /// How soon a round that failed is tried again, and the longest sleep: a clock that was set is
 /// noticed this soon.
 const LOOK: Duration = Duration::from_secs(600);
+
+/// How often it is looked for what is owed back: nobody is asked while nothing is.
+const REFUND_LOOK: Duration = Duration::from_secs(60);
 
 /// Says what is being done, line by line.
 pub type Tell<'a> = &'a (dyn Fn(String) + Send + Sync);
@@ -81,29 +85,63 @@ impl Purse {
                 self.elsewhere.ensure(&self.store, &self.seed, to)?;
                 Ok(self.round(Some(to), owed, dry_run, tell).await?.to_json(dry_run))
             }
-            Errand::Refund { job, to, dry_run } => {
-                let own = whose::account_of(&self.store, job)?.ok_or(CoinsError::NoJob(job))?;
-                let why = match own.claim {
-                    Claim::Buyers => None,
-                    Claim::Open => Some("is open: cancel it, or wait until it has ended"),
-                    Claim::Ours if whose::has_failed(&self.store, job)? => None,
-                    Claim::Ours => Some("was delivered: what it brought is yours"),
-                };
-                if let Some(why) = why {
-                    return Err(CoinsError::NotRefundable { job, why });
-                }
-                if let Some(to) = to {
-                    whose::ensure_elsewhere(&self.store, &self.seed, self.index_start, to)?;
-                }
-                Ok(self.send_back(own, to, dry_run, tell).await?.to_json(dry_run))
-            }
+            Errand::Refund { job, to, dry_run } => self.refund(job, to, dry_run, tell).await,
         }
     }
 
-    fn brought(&self) -> Result<(), CoinsError> {
+    /// Sends back what is owed for a job. Of one that failed, whoever asks decides that all of it is.
+    async fn refund(
+        &self,
+        job: JobId,
+        to: Option<Account>,
+        dry_run: bool,
+        tell: Tell<'_>,
+    ) -> Result<Value, CoinsError> {
+        let own = whose::account_of(&self.store, job)?.ok_or(CoinsError::NoJob(job))?;
+        let refused = |why| Err(CoinsError::NotRefundable { job, why });
+        if own.claim == Claim::Open {
+            return refused("is open: cancel it, or wait until it has ended");
+        }
+        if let Some(to) = to {
+            self.elsewhere.ensure(&self.store, &self.seed, to)?;
+        }
+        let waiting = self.waiting_for(&[own.account]).await?.remove(&own.account).unwrap_or_default();
+        let mut laden = [(own, Amount::ZERO, waiting)];
+        let unproven = self.notice(&mut laden).await?;
+        if let Some(problem) = self.look_at_refunds(&own).await? {
+            tell(problem);
+        }
+        let [(_, _, waiting)] = laden;
+        let debts = match whose::has_failed(&self.store, job)? {
+            true => self.give_back(&own, dry_run).await?,
+            false => self.debts(&own)?,
+        };
+        let sent_before = self.signed_of(&own.account)?;
+        if sent_before.iter().any(|kept| kept.does == Does::Refund && kept.of.is_none()) {
+            return refused("was refunded in part by an earlier version, which did not say for what");
+        }
+        if debts.is_empty() && !sent_before.iter().any(|kept| kept.does == Does::Refund) {
+            return refused(match own.claim {
+                Claim::Ours if unproven.is_empty() => "was delivered: what it brought is yours",
+                _ => "has nothing that is known to be owed back",
+            });
+        }
+        if to.is_none() {
+            for payer in debts.iter().filter_map(|debt| debt.from) {
+                self.elsewhere.ensure(&self.store, &self.seed, payer)?;
+            }
+        }
+        let report = self.send_back((own, debts, waiting), to, dry_run, tell).await?;
+        let mut answer = report.to_json(dry_run);
+        answer["owed_back_raw"] = json!(self.debts(&own)?.iter().map(|debt| debt.due).sum::<Amount>());
+        Ok(answer)
+    }
+
+    /// Durable: a worker that is restarted again and again must not begin a round each time.
+    async fn brought(&self) -> Result<(), CoinsError> {
         let mut batch = Batch::default();
         memory::put_fact(&mut batch, fact::BROUGHT, &self.clock.now().to_string())?;
-        Ok(self.store.commit(batch)?)
+        Ok(self.store.commit_durable(batch).await?)
     }
 
     /// How long until the next round; at once if there was none.
@@ -122,19 +160,29 @@ impl Purse {
         for problem in answer["problems"].as_array().into_iter().flatten() {
             tracing::warn!(account = %problem["account"], why = %problem["why"], "coins were not brought home");
         }
-        self.brought()
+        self.brought().await
     }
 }
 
-/// Brings the coins home whenever it is due, until `stop`. What fails is said, and is tried again.
-pub(in crate::worker) async fn on_schedule(purse: Option<Arc<Purse>>, stop: CancellationToken) {
+/// Brings the coins home and sends back what is owed, as far as the seller wants it, until `stop`.
+/// What fails is said, and is tried again.
+pub async fn on_schedule(purse: Option<Arc<Purse>>, stop: CancellationToken) {
     let Some(purse) = purse else { return };
-    let Some(every) = purse.settings.every else { return };
-    let rounds = async {
+    let rounds = async { tokio::join!(purse.bring_again(), purse.refund_again()) };
+    tokio::select! {
+        biased;
+        _ = rounds => {}
+        () = stop.cancelled() => {}
+    }
+}
+
+impl Purse {
+    async fn bring_again(&self) {
+        let Some(every) = self.settings.every else { return };
         loop {
-            let wait = match purse.due_in(every) {
+            let wait = match self.due_in(every) {
                 Ok(Duration::ZERO) => {
-                    if let Err(error) = purse.bring().await {
+                    if let Err(error) = self.bring().await {
                         let cause = std::error::Error::source(&error).map(ToString::to_string);
                         tracing::warn!(%error, cause, "coins were not brought home");
                         LOOK.min(every)
@@ -147,10 +195,25 @@ pub(in crate::worker) async fn on_schedule(purse: Option<Arc<Purse>>, stop: Canc
             };
             tokio::time::sleep(wait.min(LOOK)).await;
         }
-    };
-    tokio::select! {
-        biased;
-        () = rounds => {}
-        () = stop.cancelled() => {}
+    }
+
+    async fn refund_again(&self) {
+        if !self.settings.refunds.auto {
+            return;
+        }
+        loop {
+            match self.refund_owed(&|line| tracing::info!("{line}")).await {
+                Ok(answer) => {
+                    for problem in answer["problems"].as_array().into_iter().flatten() {
+                        tracing::warn!(job_id = %problem["job_id"], why = %problem["why"], "not sent back");
+                    }
+                }
+                Err(error) => {
+                    let cause = std::error::Error::source(&error).map(ToString::to_string);
+                    tracing::warn!(%error, cause, "what is owed was not sent back");
+                }
+            }
+            tokio::time::sleep(REFUND_LOOK).await;
+        }
     }
 }

@@ -28,6 +28,42 @@ pub struct OwnBlock {
     pub job: Option<JobId>,
     /// When it was signed.
     pub at: Timestamp,
+    /// The payment that it sends back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of: Option<BlockHash>,
+    /// What has become of it.
+    #[serde(default, skip_serializing_if = "Fate::is_open")]
+    pub fate: Fate,
+}
+
+/// What has become of a block of ours, as far as that has been looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fate {
+    /// It is to be published, or was.
+    #[default]
+    Open,
+    /// The network has decided for it.
+    Confirmed,
+    /// The chain goes on past its place without it, by this block.
+    Displaced(BlockHash),
+}
+
+impl Fate {
+    const fn is_open(&self) -> bool {
+        matches!(self, Self::Open)
+    }
+}
+
+/// A block of ours that the network refused for good, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Aside {
+    /// The block.
+    pub block: OwnBlock,
+    /// Why.
+    pub why: String,
+    /// When it was given up.
+    pub at: Timestamp,
 }
 
 /// What a block of ours does.
@@ -59,6 +95,11 @@ impl OwnBlock {
     #[must_use]
     pub fn hash(&self) -> BlockHash {
         self.block.0.hash()
+    }
+
+    /// Whether it may be on the ledger, now or later.
+    pub(in crate::worker) const fn may_be_there(&self) -> bool {
+        !matches!(self.fate, Fate::Displaced(_))
     }
 
     /// Where it stands.
@@ -124,6 +165,8 @@ mod tests {
             index: 7,
             job: Some(JobId::from_random([1; 16])),
             at: Timestamp::from_seconds(1_700_000_000),
+            of: None,
+            fate: Fate::Open,
         };
         let text = serde_json::to_string(&own).unwrap();
         let read: OwnBlock = serde_json::from_str(&text).unwrap();

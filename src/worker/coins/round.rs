@@ -9,6 +9,7 @@ use nano_currency::{Account, Amount};
 use serde_json::{Value, json};
 
 use super::chain::{Chain, Goal, Walked, again};
+use super::debts::{Debt, Laden};
 use super::desk::Tell;
 use super::journal::{Does, OwnBlock};
 use super::whose::{self, Claim, Own};
@@ -98,6 +99,8 @@ pub(super) fn row(block: &OwnBlock) -> Value {
         "amount_xno": block.amount.to_xno(),
         "counter_account": block.counter,
         "block": block.hash(),
+        "refund_of": block.of,
+        "fate": block.fate,
     })
 }
 
@@ -113,39 +116,48 @@ impl Purse {
     ) -> Result<Report, CoinsError> {
         let mut report = Report::default();
         let mut goals = Vec::new();
-        for (own, _, waiting) in self.laden().await? {
+        let mut laden = self.laden().await?;
+        report.left = self.notice(&mut laden).await?;
+        for (own, holds, waiting) in laden {
+            let debts = if owed { Vec::new() } else { self.debts(&own)? };
+            if own.claim != Claim::Open && !debts.is_empty() {
+                let sum: Amount = debts.iter().map(|debt| debt.due).sum();
+                let why = format!("{sum} raw are owed back: `worker refund`, or sweep with --owed");
+                report.left.push((own, why));
+            }
             match (own.claim, to) {
                 (Claim::Open, _) => report.left.push((own, "its job is open".to_owned())),
-                (Claim::Buyers, Some(_)) if !owed => report.left.push((
-                    own,
-                    "the buyer got nothing for it: `worker refund`, or sweep with --owed".to_owned(),
-                )),
-                (_, Some(to)) => goals.push((own, Goal::Sweep { to }, waiting)),
+                (Claim::Buyers, Some(_)) if !owed => {
+                    if debts.is_empty() && !holds.is_zero() {
+                        let why = "what it holds was not earned: `worker refund`, or sweep with --owed";
+                        report.left.push((own, why.to_owned()));
+                    }
+                }
+                (_, Some(to)) => goals.push((own, Goal::Sweep { to }, debts, waiting)),
                 (_, None) if waiting.is_empty() => {}
-                (_, None) => goals.push((own, Goal::Receive, waiting)),
+                (_, None) => goals.push((own, Goal::Receive, debts, waiting)),
             }
         }
         self.walk_all(goals, dry_run, &mut report, tell).await?;
         Ok(report)
     }
 
-    /// Sends back what one account got.
+    /// Sends back what is owed of one account's coins.
     pub(super) async fn send_back(
         &self,
-        own: Own,
+        (own, debts, waiting): (Own, Vec<Debt>, Vec<Receivable>),
         to: Option<Account>,
         dry_run: bool,
         tell: Tell<'_>,
     ) -> Result<Report, CoinsError> {
         let mut report = Report::default();
-        let waiting = self.waiting_for(&[own.account]).await?.remove(&own.account).unwrap_or_default();
-        self.walk_all(vec![(own, Goal::Refund { to }, waiting)], dry_run, &mut report, tell).await?;
+        self.walk_all(vec![(own, Goal::Refund { to }, debts, waiting)], dry_run, &mut report, tell).await?;
         Ok(report)
     }
 
     async fn walk_all(
         &self,
-        goals: Vec<(Own, Goal, Vec<Receivable>)>,
+        goals: Vec<(Own, Goal, Vec<Debt>, Vec<Receivable>)>,
         dry_run: bool,
         report: &mut Report,
         tell: Tell<'_>,
@@ -153,13 +165,13 @@ impl Purse {
         let mut allowance = self.allowance()?;
         let count: usize = goals
             .iter()
-            .map(|(_, goal, waiting)| waiting.len() + usize::from(!matches!(goal, Goal::Receive)))
+            .map(|(_, goal, _, waiting)| waiting.len() + usize::from(!matches!(goal, Goal::Receive)))
             .sum();
         if count > 0 && !dry_run {
             tell(format!("{} accounts, about {count} blocks", goals.len()));
         }
-        for (own, goal, waiting) in goals {
-            let chain = Chain::new(self, own, goal, waiting, tell)?;
+        for (own, goal, debts, waiting) in goals {
+            let chain = Chain::new(self, own, goal, debts, waiting, tell)?;
             let Walked { blocks, problem } = match dry_run {
                 true => chain.plan().await?,
                 false => chain.walk(&mut allowance).await?,
@@ -176,7 +188,7 @@ impl Purse {
     }
 
     /// The accounts that hold something or have something waiting; what they hold, what waits.
-    pub(super) async fn laden(&self) -> Result<Vec<(Own, Amount, Vec<Receivable>)>, CoinsError> {
+    pub(super) async fn laden(&self) -> Result<Vec<Laden>, CoinsError> {
         let mut laden = Vec::new();
         for part in whose::accounts(&self.store)?.chunks(ACCOUNTS_PER_CALL) {
             let accounts: Vec<Account> = part.iter().map(|own| own.account).collect();

@@ -12,10 +12,6 @@ use crate::worker::look;
 use crate::worker::memory::{self, INVOICES, JOBS, fact};
 use crate::worker::stage::{Ending, Stage};
 
-/// How far beyond the next index an account is one of ours that will be an invoice: as far as a
-/// worker recognises addresses of a state that was lost.
-const AHEAD: u32 = 1_000;
-
 /// An account of ours, and what it was for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Own {
@@ -69,7 +65,7 @@ pub(super) fn account_of(store: &Store, job: JobId) -> Result<Option<Own>, Store
     Ok(accounts(store)?.into_iter().find(|own| own.job == Some(job)))
 }
 
-fn claim(store: &Store, job: Option<JobId>) -> Result<Claim, StoreError> {
+pub(super) fn claim(store: &Store, job: Option<JobId>) -> Result<Claim, StoreError> {
     // Used before by a job that the relay had already forgotten.
     let Some(job) = job else { return Ok(Claim::Ours) };
     match JOBS.get(store, &job)? {
@@ -82,6 +78,8 @@ fn claim(store: &Store, job: Option<JobId>) -> Result<Claim, StoreError> {
 
 fn of_stage(stage: &Stage) -> Claim {
     match stage {
+        // What comes late is in the books before anything is done with it.
+        Stage::Lapsed { .. } => Claim::Buyers,
         Stage::Ended { ending } => match ending {
             Ending::Delivered | Ending::Failed | Ending::Elsewhere | Ending::Refused => Claim::Ours,
             Ending::Canceled { .. } | Ending::Expired { .. } | Ending::Vanished { .. } | Ending::PaidLate => {
@@ -97,17 +95,8 @@ pub(super) fn ensure_looked(store: &Store) -> Result<(), CoinsError> {
     if look::is_due(store)? { Err(CoinsError::NotLooked) } else { Ok(()) }
 }
 
-/// Coins must not go in a circle, nor arrive where a payment is awaited.
-pub(super) fn ensure_elsewhere(
-    store: &Store,
-    seed: &Seed,
-    index_start: u32,
-    to: Account,
-) -> Result<(), CoinsError> {
-    Elsewhere::new(index_start, AHEAD).ensure(store, seed, to)
-}
-
-/// [`ensure_elsewhere`] for whoever asks again and again about the same account.
+/// Coins must not go in a circle, nor arrive where a payment is awaited. Whoever sends again and again
+/// asks about the same account.
 #[derive(Debug)]
 pub(super) struct Elsewhere {
     index_start: u32,

@@ -4,7 +4,8 @@ use serde_json::json;
 
 use super::super::input::{Call, Outcome, Pricing};
 use super::super::memory::INVOICES;
-use super::super::payment::BlockFact;
+use super::super::oddity::Policy;
+use super::super::payment::{BlockFact, Submitted};
 use super::super::stage::{Ending, Lock};
 use super::super::terms::Accepts;
 use super::*;
@@ -56,6 +57,7 @@ impl Bench {
             accepts: Accepts::Text,
             request_bytes_max: 100,
             payment_window: Duration::from_secs(100),
+            payment: Policy::default(),
         };
         let terms = HashMap::from([(offer(), terms)]);
         self.life = Some(Engine::open(store, wallet, terms, HOLDER.to_owned()).unwrap());
@@ -111,6 +113,8 @@ fn paid_by(block: u8, index: u32) -> Facts {
         send: Some((seed().account(index).unwrap(), PRICE)),
         confirmed: true,
         claimed_elsewhere: false,
+        received: false,
+        from: None,
     };
     Facts { submitted: Submitted::None, found: vec![fact], unknown: None, lapsed: false }
 }

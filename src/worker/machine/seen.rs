@@ -3,7 +3,7 @@
 use nano_currency::Amount;
 
 use super::ends::{ended, seen_ended, seen_finished};
-use super::{Step, interrupted, rerun_or_fail, watch};
+use super::{Step, interrupted, patience, rerun_or_fail, watch};
 use crate::protocol::Status;
 use crate::worker::input::{Context, Effect, Pricing, Sighting};
 use crate::worker::payment::Invoice;
@@ -119,7 +119,10 @@ fn seen_running(stage: Stage, sighting: &Sighting, context: &Context) -> Step {
             Some(invoice) if context.idempotent => {
                 await_payment(invoice, sighting.submitted.clone(), context)
             }
-            _ => Step::to(Stage::Blocked { plan: interrupted(), until }, vec![]),
+            _ => {
+                let until = until.plus(patience(&interrupted(), context));
+                Step::to(Stage::Blocked { plan: interrupted(), until }, vec![])
+            }
         },
         Stage::Awaiting { invoice, submitted, verdict, since } if context.idempotent => {
             Step::ignored(Stage::Awaiting { invoice, submitted, verdict, since })
@@ -136,8 +139,13 @@ fn seen_running(stage: Stage, sighting: &Sighting, context: &Context) -> Step {
         Stage::Queued { paid } if !sighting.locked_by_us => {
             Step::to(Stage::Blocked { plan: rerun_or_fail(paid, context), until }, vec![Effect::FreePlace])
         }
-        Stage::Blocked { plan, until: before } if !sighting.locked_by_us && until > before => {
-            Step::to(Stage::Blocked { plan, until }, vec![])
+        Stage::Blocked { plan, until: before } if !sighting.locked_by_us => {
+            let until = until.plus(patience(&plan, context));
+            if until > before {
+                Step::to(Stage::Blocked { plan, until }, vec![])
+            } else {
+                Step::ignored(Stage::Blocked { plan, until: before })
+            }
         }
         other => Step::ignored(other),
     }

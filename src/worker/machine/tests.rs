@@ -482,6 +482,34 @@ fn a_lock_of_our_own_is_no_other_holder() {
     assert_eq!(after, Stage::Blocked { plan: plans().remove(0), until: Timestamp::from_seconds(51) });
 }
 
+/// Two workers of one seller with different indices: neither knows the other's invoices.
+#[test]
+fn a_job_that_its_own_worker_can_repeat_is_left_to_it_for_a_while() {
+    let at = Timestamp::from_seconds;
+    let held = |until| {
+        Input::Seen(Sighting { lock_expires_at: Some(at(until)), invoice: None, ..seen(Status::Running) })
+    };
+    let left_until =
+        |stage: Stage, input: Input, idempotent: bool| match step(stage, input, &context(60, idempotent))
+            .stage
+        {
+            Stage::Blocked { until, .. } => until,
+            other => panic!("{other:?}"),
+        };
+    for (idempotent, patience) in [(true, 300), (false, 0)] {
+        assert_eq!(left_until(Stage::Fresh, held(70), idempotent), at(70 + patience));
+        let blocked = Stage::Blocked { plan: interrupted(), until: at(70 + patience) };
+        assert_eq!(left_until(blocked.clone(), held(80), idempotent), at(80 + patience));
+        assert_eq!(left_until(blocked, held(60), idempotent), at(70 + patience));
+        let locking = Stage::Locking { plan: interrupted() };
+        let conflict = Input::Rejected(Call::Lock, Rejection::LockConflict(Some(at(90))));
+        assert_eq!(left_until(locking, conflict, idempotent), at(90 + patience));
+    }
+    let delivering = Stage::Locking { plan: Plan::Deliver { round: 2, failed: false } };
+    let conflict = Input::Rejected(Call::Lock, Rejection::LockConflict(Some(at(90))));
+    assert_eq!(left_until(delivering, conflict, true), at(90), "what is done is handed over at once");
+}
+
 #[test]
 fn a_running_job_of_an_earlier_life_is_only_repeated_where_that_is_safe() {
     let running = |invoice| Input::Seen(Sighting { invoice, ..seen(Status::Running) });

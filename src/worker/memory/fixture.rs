@@ -128,6 +128,8 @@ fn fill(batch: &mut Batch) {
             changed_at: AT,
             lines: 1,
             outcomes: u32::from(number <= 2),
+            invoice: None,
+            oddities: Vec::new(),
             stage,
         };
         if !record.stage.is_ended() {

@@ -13,6 +13,10 @@ pub(crate) fn records(which: u8, key: &[u8], value: &[u8]) {
     INVOICES.fuzz(which, key, value);
     OFFERS.fuzz(which, key, value);
     COINS.fuzz(which, key, value);
+    MONEY.fuzz(which, key, value);
+    OWED.fuzz(which, key, value);
+    AFTER.fuzz(which, key, value);
+    ASIDE.fuzz(which, key, value);
     if which == OUTCOMES.id()
         && let Ok(outcome) = serde_json::from_slice::<StoredOutcome>(value)
     {

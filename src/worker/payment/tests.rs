@@ -18,6 +18,8 @@ fn block(number: u8, raw: u128) -> BlockFact {
         send: Some((account(1), Amount::from_raw(raw))),
         confirmed: true,
         claimed_elsewhere: false,
+        received: false,
+        from: None,
     }
 }
 
@@ -136,6 +138,8 @@ fn any_block() -> impl Strategy<Value = BlockFact> {
             },
             confirmed,
             claimed_elsewhere,
+            received: false,
+            from: None,
         },
     )
 }

@@ -15,6 +15,7 @@ pub(super) struct Raw {
     pub(super) state: RawState,
     pub(super) backup: RawBackup,
     pub(super) wallet: RawWallet,
+    pub(super) payment: RawPayment,
     pub(super) polling: RawPolling,
     pub(super) lock: RawLock,
     pub(super) quote: RawQuote,
@@ -94,6 +95,62 @@ pub(super) struct RawWallet {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
+pub(super) struct RawPayment {
+    pub(super) tolerance_percent: Option<Field<u64>>,
+    pub(super) grace_seconds: Option<Field<u64>>,
+    pub(super) overpaid: Option<Field<Excess>>,
+    pub(super) failed: Option<Field<Failed>>,
+    pub(super) dust_xno: Option<Field<String>>,
+    pub(super) late_watch_hours: Option<Field<u64>>,
+    pub(super) auto_refund: Option<Field<bool>>,
+    pub(super) auto_refund_max_xno: Option<Field<String>>,
+    pub(super) auto_refund_day_xno: Option<Field<String>>,
+}
+
+impl RawPayment {
+    /// What an offer may say too. Flattened, a key that is none would not be noticed.
+    pub(super) fn rules(&mut self) -> RawOddRules {
+        RawOddRules {
+            tolerance_percent: self.tolerance_percent.take(),
+            grace_seconds: self.grace_seconds.take(),
+            overpaid: self.overpaid.take(),
+            failed: self.failed.take(),
+            dust_xno: self.dust_xno.take(),
+            late_watch_hours: self.late_watch_hours.take(),
+        }
+    }
+}
+
+/// What an offer may say of odd payments.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawOddRules {
+    pub(super) tolerance_percent: Option<Field<u64>>,
+    pub(super) grace_seconds: Option<Field<u64>>,
+    pub(super) overpaid: Option<Field<Excess>>,
+    pub(super) failed: Option<Field<Failed>>,
+    pub(super) dust_xno: Option<Field<String>>,
+    pub(super) late_watch_hours: Option<Field<u64>>,
+}
+
+/// What becomes of what is too much, as it is written.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Excess {
+    Owe,
+    Keep,
+}
+
+/// What becomes of the payment for a job that failed, as it is written.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Failed {
+    Ask,
+    Owe,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
 pub(super) struct RawPolling {
     pub(super) min_ms: Option<Field<u64>>,
     pub(super) max_ms: Option<Field<u64>>,
@@ -141,6 +198,7 @@ pub(super) struct RawOffer {
     pub(super) turnaround_seconds: Option<Field<u64>>,
     pub(super) request_hint: Option<Field<String>>,
     pub(super) handler: RawHandler,
+    pub(super) payment: RawOddRules,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -40,7 +40,7 @@ pub(super) fn read(text: &str, extra: &[(&str, &str)]) -> Result<Settings, Probl
 
 /// Breaks the whole configuration at one place; the one problem must be at `path`.
 #[track_caller]
-fn check(from: &str, to: &str, path: &str) {
+pub(super) fn check(from: &str, to: &str, path: &str) {
     assert!(WHOLE.contains(from), "{from}");
     check_text(&WHOLE.replace(from, to), &[], path);
 }

@@ -46,6 +46,7 @@ impl Resolver<'_> {
             receive_min: least,
             work_servers,
             work_here,
+            refunds: usual.refunds,
         }
     }
 

@@ -1,6 +1,6 @@
 //! One round of questions, and the facts that come of it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use nano_currency::quorum::{Verdict, Word};
@@ -53,33 +53,41 @@ async fn ask_all(jury: &Jury, questions: Vec<Question>) -> Vec<(JobId, Facts)> {
     let listed = if accounts.is_empty() { Listed::default() } else { jury.listed(&accounts).await };
     let on_accounts: BTreeSet<BlockHash> = questions
         .iter()
-        .filter_map(|question| {
-            listed.lists.get(&question.invoice.account).map(|list| parts(list, question.invoice.price))
-        })
+        .filter_map(|question| listed.lists.get(&question.invoice.account).map(|list| parts(list, question)))
         .flatten()
         .collect();
     let found = jury.blocks(&on_accounts.into_iter().collect::<Vec<_>>()).await;
+    let alone: Vec<BlockHash> = questions
+        .iter()
+        .filter(|question| may_settle_alone(jury, question, &submitted))
+        .filter_map(Question::hash)
+        .collect();
+    // Who has received what counts nothing, so nobody else is asked if this fails.
+    let receipts = match alone.is_empty() {
+        true => BTreeMap::new(),
+        false => jury.rpc().receipts(&alone).await.unwrap_or_default(),
+    };
     questions
         .iter()
-        .map(|question| (question.job, facts(jury, question, &submitted, &listed, &found)))
+        .map(|question| {
+            let mut facts = facts(jury, question, &submitted, &listed, &found);
+            if let Submitted::Found(block) = &mut facts.submitted {
+                block.received = receipts.get(&block.hash).is_some_and(|receipt| !receipt.receivable);
+            }
+            (question.job, facts)
+        })
         .collect()
 }
 
 fn submitted_hashes(questions: &[Question]) -> Vec<BlockHash> {
-    let hashes: BTreeSet<BlockHash> = questions
-        .iter()
-        .filter_map(|question| match question.submitted {
-            Hash::Some(hash) => Some(hash),
-            Hash::None | Hash::Malformed => None,
-        })
-        .collect();
+    let hashes: BTreeSet<BlockHash> = questions.iter().filter_map(Question::hash).collect();
     hashes.into_iter().collect()
 }
 
 /// Whether the submitted block alone pays the invoice: then there is nothing to look for on the
 /// account. While it is not confirmed the buyer may have paid by another one.
 fn may_settle_alone(jury: &Jury, question: &Question, submitted: &Round) -> bool {
-    let Hash::Some(hash) = question.submitted else { return false };
+    let Some(hash) = question.hash().filter(|_| !question.lapsed) else { return false };
     matches!(
         submitted.verdict(&hash, jury.quorum_for(question.invoice.price)).agreed(),
         Some(Word::Sent { to, amount, confirmed: true, .. })
@@ -87,10 +95,16 @@ fn may_settle_alone(jury: &Jury, question: &Question, submitted: &Round) -> bool
     )
 }
 
-/// The fewest blocks that cover the price: the largest first, so that dust cannot hide a payment.
-fn parts(list: &Receivables, price: Amount) -> Vec<BlockHash> {
-    let mut blocks: Vec<(Amount, BlockHash)> =
-        list.blocks.iter().map(|block| (block.amount.unwrap_or(Amount::MAX), block.hash)).collect();
+/// The fewest blocks that cover the price: the largest first, so that dust cannot hide a payment. Of
+/// a job that is over all that are new, since any of them may be owed back.
+fn parts(list: &Receivables, question: &Question) -> Vec<BlockHash> {
+    let price = if question.lapsed { Amount::MAX } else { question.invoice.price };
+    let mut blocks: Vec<(Amount, BlockHash)> = list
+        .blocks
+        .iter()
+        .filter(|block| !question.known.contains(&block.hash))
+        .map(|block| (block.amount.unwrap_or(Amount::MAX), block.hash))
+        .collect();
     blocks.sort_unstable_by(|one, other| other.cmp(one));
     let mut sum = Amount::ZERO;
     let mut parts = Vec::new();
@@ -126,7 +140,7 @@ fn facts(jury: &Jury, question: &Question, submitted: &Round, listed: &Listed, f
         if !list.complete {
             facts.unknown.get_or_insert_with(|| incomplete(listed));
         }
-        for hash in parts(list, question.invoice.price) {
+        for hash in parts(list, question) {
             match read(&hash, found, quorum) {
                 Reading::Fact(fact) => facts.found.push(fact),
                 // Listed a moment ago and gone now: rolled back.
@@ -157,10 +171,10 @@ fn read(hash: &BlockHash, round: &Round, quorum: usize) -> Reading {
         Verdict::Agreed { word, .. } => word,
         Verdict::Unknown { said } => return Reading::Unclear(disagreement(&said, quorum)),
     };
-    let (send, confirmed) = match word {
-        Word::Sent { to, amount, confirmed, .. } => (Some((to, amount)), confirmed),
-        Word::NoPayment { confirmed } => (None, confirmed),
+    let (from, send, confirmed) = match word {
+        Word::Sent { from, to, amount, confirmed } => (Some(from), Some((to, amount)), confirmed),
+        Word::NoPayment { confirmed } => (None, None, confirmed),
         Word::NotFound => return Reading::NotFound,
     };
-    Reading::Fact(BlockFact { hash: *hash, send, confirmed, claimed_elsewhere: false })
+    Reading::Fact(BlockFact { hash: *hash, from, send, confirmed, claimed_elsewhere: false, received: false })
 }

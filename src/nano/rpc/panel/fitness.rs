@@ -99,11 +99,12 @@ fn count(look: &Look) -> Option<u64> {
     }
 }
 
-/// As many blocks as a quorum of the nodes have. One node's word is not enough, or it could make
-/// all the others look late.
+/// As many blocks as a quorum of the nodes have, and two at least. One node's word is not enough,
+/// also where it is for payments: it could make all the others look late, and nobody would be
+/// asked who contradicts it.
 fn tip(mut counts: Vec<u64>, quorum: usize) -> Option<u64> {
     counts.sort_unstable_by(|a, b| b.cmp(a));
-    counts.get(quorum.max(1) - 1).copied()
+    counts.get(quorum.max(2) - 1).copied()
 }
 
 fn objections(look: Look, tip: Option<u64>, network: Network) -> Vec<String> {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use nano_currency::block::{Block, LegacyChange, LegacyOpen, LegacyReceive, LegacySend, Subtype};
 use nano_currency::network::Rules;
-use nano_currency::proof::{BLOCKS_MAX, Evidence, ProofError, Unprovable, prove, wanted};
+use nano_currency::proof::{BLOCKS_MAX, Evidence, ProofError, Unprovable, balance_after, prove, wanted};
 use nano_currency::seed::Signature;
 use nano_currency::work::Work;
 use nano_currency::{Amount, BlockHash, PrivateKey};
@@ -88,6 +88,19 @@ fn a_state_send_after_legacy_blocks_is_proven_from_all_of_them() {
         let missing = BTreeSet::from([gone.hash()]);
         assert_eq!(prove(&claim, &evidence(rest), &rules()), Err(ProofError::Missing(missing)));
     }
+}
+
+#[test]
+fn what_an_account_holds_after_a_legacy_block_is_proven_from_all_of_them() {
+    let (blocks, _) = story();
+    let all = evidence(blocks.clone());
+    let after = |block: &Block| balance_after(block.hash(), &account(1), &all, &rules());
+    let held = [after(&blocks[3]), after(&blocks[4]), after(&blocks[5])];
+    assert_eq!(held, [Ok(raw(70)), Ok(raw(70)), Ok(raw(100))]);
+    let strangers = balance_after(blocks[5].hash(), &account(2), &all, &rules());
+    assert_eq!(strangers, Err(ProofError::PreviousAccount(blocks[5].hash())));
+    let some = balance_after(blocks[5].hash(), &account(1), &evidence([blocks[5]]), &rules());
+    assert!(matches!(some, Err(ProofError::Missing(_))), "{some:?}");
 }
 
 #[test]

@@ -154,6 +154,15 @@ fn every_known_epoch_signer_can_be_read() {
     assert_eq!(dev().epoch_signers, [Some(epoch_key().account()); 2]);
     assert_eq!(dev().epoch_of(&epoch_link()), Some(Some(epoch_key().account())));
     assert_eq!(dev().epoch_of(&[0; 32]), None);
+    // On the live network the second epoch has a signer of its own.
+    let mut second = epoch_link();
+    let live = Network::Live.rules();
+    let mut first = [0; 32];
+    first[..14].copy_from_slice(b"epoch v1 block");
+    let signers = [first, second].map(|link| live.epoch_of(&link).flatten().unwrap().to_string());
+    assert!(signers[0].starts_with("nano_3t6k35gi95xu") && signers[1].starts_with("nano_3qb6o6i1tkzr"));
+    second[31] = 1;
+    assert_eq!(live.epoch_of(&second), None, "all of a link counts");
 }
 
 #[test]
