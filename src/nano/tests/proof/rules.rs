@@ -39,6 +39,41 @@ fn a_payment_in_order_is_proven() {
     }
 }
 
+/// Only then is the block before it worth asking for.
+#[test]
+fn what_can_be_a_send_by_itself() {
+    let (before, send) = pair();
+    let legacy = |previous| {
+        let (destination, balance, work) = (account(2), raw(1), Work::new(7));
+        Block::LegacySend(LegacySend { previous, destination, balance, signature: Signature([0; 64]), work })
+    };
+    for (block, may) in [
+        (Block::State(send), true),
+        (Block::State(before), false),
+        (legacy(before.hash()), true),
+        (legacy(BlockHash::ZERO), false),
+    ] {
+        assert_eq!(claim(block).may_be_a_send(), may, "{block:?}");
+    }
+    let change = Block::from_json(&json!({
+        "type": "change", "previous": before.hash(), "representative": account(3), "signature": "0".repeat(128),
+        "work": "0000000000000007",
+    }));
+    assert!(!claim(change.unwrap()).may_be_a_send());
+}
+
+#[test]
+fn evidence_knows_how_much_it_is() {
+    let (before, send) = pair();
+    let mut evidence = Evidence::new();
+    assert!(evidence.is_empty() && evidence.len() == 0);
+    for _ in 0..2 {
+        evidence.add(Block::State(before));
+    }
+    assert!(!evidence.is_empty() && evidence.len() == 1);
+    assert!(evidence.get(&before.hash()).is_some() && evidence.get(&send.hash()).is_none());
+}
+
 #[test]
 fn the_hash_must_be_the_contents() {
     let (before, send) = pair();
