@@ -186,6 +186,11 @@ impl Seller {
         ended.status.success().then(|| String::from_utf8(ended.stdout).unwrap())
     }
 
+    /// Whether a daemon has its state and answers.
+    pub(crate) fn listens(&self) -> bool {
+        std::os::unix::net::UnixStream::connect(self.home.join("state/worker.sock")).is_ok()
+    }
+
     /// Whether an account is one of the first of the seller's seed.
     pub(crate) fn owns(&self, account: &Account) -> bool {
         let seed = Seed::parse(fs::read_to_string(self.home.join("seed")).unwrap().trim()).unwrap();

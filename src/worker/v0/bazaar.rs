@@ -375,7 +375,16 @@ impl Bazaar {
         };
         let (mut addresses, mut count) = (HashMap::new(), 0);
         loop {
-            let (page, _) = self.client.jobs(&query).await?;
+            let page = match self.client.jobs(&query).await {
+                Ok((page, _)) => page,
+                Err(error) => {
+                    // Nothing else is asked meanwhile that would find it out.
+                    if error.says("unknown bot") {
+                        self.renew().await;
+                    }
+                    return Err(error);
+                }
+            };
             count += page.jobs.len();
             for job in &page.jobs {
                 let address = job.charge.as_ref().and_then(|charge| Account::parse(&charge.address).ok());

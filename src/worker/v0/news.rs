@@ -313,8 +313,8 @@ impl News {
     /// like any other news. `minimum` is where the log begins now; without it, it is asked for first,
     /// so that what happens meanwhile is heard twice rather than not at all.
     pub(super) async fn resync(&self, minimum: Option<u64>) -> Result<(), RoundError> {
-        let base = match minimum {
-            Some(minimum) => minimum.saturating_sub(1),
+        let (base, is_behind) = match minimum {
+            Some(minimum) => (minimum.saturating_sub(1), true),
             None => self.base().await?,
         };
         let mut seen = BTreeSet::new();
@@ -335,23 +335,19 @@ impl News {
         }
         let position = Some((Epoch(EPOCH.to_owned()), EventId(base)));
         self.hand_over(vec![Heard::Cursor(Position::Synced(position))]).await?;
-        if minimum.is_some() {
+        if is_behind {
             self.acknowledge(base).await?;
         }
         Ok(())
     }
 
-    async fn base(&self) -> Result<u64, CallError> {
+    /// From where on news are heard, and whether the relay has to be told so.
+    async fn base(&self) -> Result<(u64, bool), CallError> {
         let query = PollQuery { limit: Some(1), ..PollQuery::default() };
         match self.bazaar.client.poll(&query).await {
-            Ok(page) => Ok(page.last_acked_event_id),
+            Ok(page) => Ok((page.last_acked_event_id, false)),
             Err(error) => match error.class() {
-                Class::Gone { min_event_id_retained } => {
-                    let base = min_event_id_retained.saturating_sub(1);
-                    // Nothing here has been heard yet, so nothing is lost by it.
-                    self.acknowledge(base).await?;
-                    Ok(base)
-                }
+                Class::Gone { min_event_id_retained } => Ok((min_event_id_retained.saturating_sub(1), true)),
                 _ => Err(error),
             },
         }

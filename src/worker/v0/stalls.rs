@@ -160,13 +160,13 @@ pub(in crate::worker) async fn register(
         crash_point!("worker/bazaar/registering");
         let answer = bazaar.client.register().await;
         crash_point!("worker/bazaar/registered");
-        if patiently(&mut pace, "the bot itself", answer.map_err(PlaceError::Call)).await? {
+        if patiently(bazaar, &mut pace, "the bot itself", answer.map_err(PlaceError::Call)).await? {
             break;
         }
     }
     for offer in offers {
         let placing = Placing { bazaar, store, offer, entropy };
-        while !patiently(&mut pace, &offer.name, placing.place().await).await? {}
+        while !patiently(bazaar, &mut pace, &offer.name, placing.place().await).await? {}
     }
     withdraw_others(bazaar, store, offers).await?;
     Ok(known(store, offers)?)
@@ -174,6 +174,7 @@ pub(in crate::worker) async fn register(
 
 /// Whether it is done; a relay that may think better of it is given time.
 async fn patiently<T>(
+    bazaar: &Bazaar,
     pace: &mut Pace,
     name: &str,
     answer: Result<T, PlaceError>,
@@ -186,6 +187,10 @@ async fn patiently<T>(
         Err(PlaceError::Store(error)) => Err(error.into()),
         Err(PlaceError::Call(error)) if error.class() != Class::Permanent || is_about_us(&error) => {
             tracing::warn!(offer = name, %error, "not registered yet");
+            // Its storage was replaced between the bot and the offer.
+            if error.says("unknown bot") {
+                bazaar.renew().await;
+            }
             tokio::time::sleep(pace.next_delay_after(error.retry_after())).await;
             Ok(false)
         }
