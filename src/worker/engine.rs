@@ -273,10 +273,7 @@ impl Engine {
             Heard::Facts(job, facts) => self.hear_facts(job, facts, turn),
             Heard::Nodes(report) => Ok(memory::put_fact(&mut turn.batch, fact::NODES, &report)?),
             Heard::Looked(looked) => self.hear_looked(&looked, turn),
-            Heard::Replaced => {
-                self.wallet.doubt(&mut turn.batch);
-                Ok(())
-            }
+            Heard::Replaced => Ok(self.wallet.doubt(&mut turn.batch)?),
             Heard::Broken(error) => Err(error.into()),
             Heard::Input(job, input) => {
                 turn.inputs.push_back((job, input));

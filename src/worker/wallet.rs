@@ -97,9 +97,15 @@ impl Wallet {
 
     /// Whoever kept other workers of this seed from our indices has forgotten them: relay and chain
     /// are looked at again before another one is consumed.
-    pub fn doubt(&mut self, batch: &mut Batch) {
+    ///
+    /// # Errors
+    /// If a fact is too large, which an index never is.
+    pub fn doubt(&mut self, batch: &mut Batch) -> Result<(), StoreError> {
         memory::forget_fact(batch, fact::LOOKED);
+        // The look must not take this for a first life, in which nothing can have been given away.
+        memory::put_fact(batch, fact::NEXT_INDEX, &self.next.to_string())?;
         self.unsure = true;
+        Ok(())
     }
 
     /// Whether no index may be consumed yet.
@@ -134,11 +140,6 @@ impl Wallet {
         memory::put_fact(batch, fact::LOOKED, "yes")?;
         self.unsure = false;
         Ok(())
-    }
-
-    /// Its seed.
-    pub(super) const fn seed(&self) -> &Seed {
-        &self.seed
     }
 
     /// The next index that was never consumed.
