@@ -113,7 +113,7 @@ impl Listening {
     /// Registers the offers, looks for addresses, then listens for news, in this order: a job of an
     /// offer that is not yet known to be ours would be passed over. A recovery takes no new jobs, so
     /// it only looks.
-    pub(super) fn begin(self, tasks: &Tasks, look: Option<Look>, recovers: bool, drain: &CancellationToken) {
+    pub(super) fn begin(self, tasks: &Tasks, look: Look, recovers: bool, drain: &CancellationToken) {
         let (hint_sender, hints) = mpsc::channel(HINTS_MAX);
         let Self { relay, store, pages, watch, min, max, entropy, offers, registered } = self;
         let drain = drain.clone();
@@ -130,8 +130,9 @@ impl Listening {
                     registered,
                 };
                 let registrar = Some(registrar);
-                let ingest = Ingest { line, store, pages, hints, min, max, entropy, registrar };
-                tasks.spawn(listen_in_v1(ingest, look, recovers, drain));
+                let look = Some(look);
+                let ingest = Ingest { line, store, pages, hints, min, max, entropy, registrar, look };
+                tasks.spawn(listen_in_v1(ingest, recovers, drain));
             }
             Counterpart::V0(bazaar) => {
                 if !recovers {
@@ -139,25 +140,25 @@ impl Listening {
                 }
                 let registrar = stalls::Registrar {
                     bazaar: Arc::clone(&bazaar),
-                    store,
+                    store: Arc::clone(&store),
                     offers,
                     entropy: entropy.clone(),
                     registered,
                 };
                 let news = News { bazaar, pages, hints, watch: Some(watch), min, max, entropy };
-                tasks.spawn(listen_in_v0(news, registrar, look, recovers, drain));
+                tasks.spawn(listen_in_v0(news, registrar, look, store, recovers, drain));
             }
         }
     }
 }
 
-async fn listen_in_v1(ingest: Ingest, look: Option<Look>, recovers: bool, drain: CancellationToken) {
+async fn listen_in_v1(ingest: Ingest, recovers: bool, drain: CancellationToken) {
     let begun = async {
         let registered = match &ingest.registrar {
             Some(registrar) if !recovers => registrar.register().await,
             _ => true,
         };
-        registered && ingest.look_first(look).await.is_ok()
+        registered && ingest.look_first().await.is_ok()
     };
     if before(begun, &drain).await && !recovers {
         ingest.run(drain).await;
@@ -167,11 +168,13 @@ async fn listen_in_v1(ingest: Ingest, look: Option<Look>, recovers: bool, drain:
 async fn listen_in_v0(
     news: News,
     registrar: stalls::Registrar,
-    look: Option<Look>,
+    look: Look,
+    store: Arc<Store>,
     recovers: bool,
     drain: CancellationToken,
 ) {
-    let begun = async { (recovers || registrar.register().await) && news.look_first(look).await.is_ok() };
+    let begun =
+        async { (recovers || registrar.register().await) && news.look_first(&look, &store).await.is_ok() };
     if before(begun, &drain).await && !recovers {
         tokio::join!(registrar.keep(drain.clone()), news.run(drain));
     }

@@ -33,7 +33,7 @@ use super::{backups, boundaries, executor, outage, watch};
 use crate::edge::{self, Clock, Entropy};
 use crate::points::crash_point;
 use crate::protocol::{JobId, OfferId, Timestamp};
-use crate::store::{Store, StoreError};
+use crate::store::Store;
 
 /// Inputs decided in one commit: more would only make the first of them wait.
 const INPUTS_PER_TURN: usize = 512;
@@ -193,8 +193,8 @@ impl Daemon {
             Jury::open(&settings, rpc_clock, wire)
         };
         // Its own client: what it finds out must not make the watch wait.
-        let look = look_of(&settings, &store, &wallet, &relay, jury()?, &entropy)?;
-        if look.is_some() {
+        let look = look_of(&settings, &store, &relay, jury()?, &entropy);
+        if wallet.is_unsure() {
             tracing::warn!("this state is new or restored: used addresses are looked for before quoting");
         }
 
@@ -449,28 +449,24 @@ fn cage(launcher: Option<PathBuf>, offers: &[OfferSettings]) -> Cage {
     cage
 }
 
-/// The look that this state still needs.
+/// The look for used addresses that this state needs, or will need.
 pub(super) fn look_of(
     settings: &Settings,
-    store: &Store,
-    wallet: &Wallet,
+    store: &Arc<Store>,
     relay: &Counterpart,
     jury: Jury,
     entropy: &Entropy,
-) -> Result<Option<Look>, StoreError> {
-    if !wallet.is_unsure() {
-        return Ok(None);
-    }
-    let (from, had_some) = wallet.look_from(store)?;
-    Ok(Some(Look {
+) -> Look {
+    Look {
         relay: relay.clone(),
         jury,
-        seed: wallet.seed().clone(),
-        from,
-        had_some,
+        seed: settings.seed.clone(),
+        store: Arc::clone(store),
+        start: settings.account_index_start,
+        whole: false,
         gap: settings.index_gap,
         entropy: entropy.clone(),
-    }))
+    }
 }
 
 fn serve(services: &Services, offers: &HashMap<OfferId, OfferSettings>) {

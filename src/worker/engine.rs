@@ -64,6 +64,8 @@ pub enum Heard {
     Nodes(String),
     /// Addresses that were used before this state was.
     Looked(Looked),
+    /// The relay has another storage than before, and may have forgotten which addresses were used.
+    Replaced,
     /// Somebody met a store that cannot be read.
     Broken(StoreError),
     /// Anything else that concerns one job.
@@ -271,6 +273,7 @@ impl Engine {
             Heard::Facts(job, facts) => self.hear_facts(job, facts, turn),
             Heard::Nodes(report) => Ok(memory::put_fact(&mut turn.batch, fact::NODES, &report)?),
             Heard::Looked(looked) => self.hear_looked(&looked, turn),
+            Heard::Replaced => Ok(self.wallet.doubt(&mut turn.batch)?),
             Heard::Broken(error) => Err(error.into()),
             Heard::Input(job, input) => {
                 turn.inputs.push_back((job, input));

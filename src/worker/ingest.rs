@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::calls::Line;
 use super::engine::{Heard, Position};
-use super::look::Look;
+use super::look::{self, Look};
 use super::memory::{self, JOBS, OFFERS, OPEN, fact};
 use super::offers::Registrar;
 use crate::client::{CallError, EventsQuery, Hint, JobsQuery, Pace};
@@ -68,6 +68,8 @@ pub(super) struct Ingest {
     pub(super) entropy: Entropy,
     /// Registers the offers again on a relay that has forgotten them.
     pub(super) registrar: Option<Registrar>,
+    /// Looks for used addresses, before the first quote and where the relay has forgotten them.
+    pub(super) look: Option<Look>,
 }
 
 /// Where the poller is.
@@ -237,8 +239,11 @@ impl Ingest {
     }
 
     /// Looks for used addresses if this state has not yet.
-    pub(super) async fn look_first(&self, look: Option<Look>) -> Result<(), RoundError> {
-        let Some(look) = look else { return Ok(()) };
+    pub(super) async fn look_first(&self) -> Result<(), RoundError> {
+        let Some(look) = &self.look else { return Ok(()) };
+        if !look::is_due(&self.store)? {
+            return Ok(());
+        }
         for page in look.run().await {
             self.hand_over(vec![Heard::Looked(page)]).await?;
         }
@@ -362,7 +367,7 @@ impl Ingest {
     /// seen twice rather than not at all.
     async fn resync(&self) -> Result<Round, RoundError> {
         let head = self.head().await?;
-        self.register_again(head.as_ref()).await?;
+        self.begin_again(head.as_ref()).await?;
         let synced = memory::fact(&self.store, fact::SYNCED)?.is_some();
         let mut seen = BTreeSet::new();
         let cursor = if synced {
@@ -398,17 +403,26 @@ impl Ingest {
         Ok(Round { mode, news: true, more: true, open, resynced: true })
     }
 
-    /// A relay whose storage was replaced knows none of our offers, and nobody could ask for a job. This
-    /// comes before its jobs are looked at, and before the position that says that they were.
-    async fn register_again(&self, head: Option<&(Epoch, EventId)>) -> Result<(), RoundError> {
+    /// A relay whose storage was replaced knows none of our offers, and nobody could ask for a job; nor
+    /// does it know our addresses, and another worker of our seed could be given the same. This comes
+    /// before its jobs are looked at, and before the position that says that they were.
+    async fn begin_again(&self, head: Option<&(Epoch, EventId)>) -> Result<(), RoundError> {
         let known = memory::fact(&self.store, fact::EPOCH)?;
-        let (Some((epoch, _)), Some(registrar)) = (head, &self.registrar) else { return Ok(()) };
+        let Some((epoch, _)) = head.filter(|(epoch, _)| known.as_ref() != Some(&epoch.0)) else {
+            return Ok(());
+        };
         // The first time nobody can tell whether the storage is the one that the offers were told.
-        if known.as_ref() == Some(&epoch.0) || registrar.register().await {
-            Ok(())
-        } else {
-            Err(RoundError::Stopping)
+        if let Some(registrar) = &self.registrar
+            && !registrar.register().await
+        {
+            return Err(RoundError::Stopping);
         }
+        if known.is_some() {
+            tracing::warn!(%epoch, "this relay has forgotten our addresses: they are looked for before quoting");
+            self.hand_over(vec![Heard::Replaced]).await?;
+            self.look_first().await?;
+        }
+        Ok(())
     }
 
     /// Hands over all jobs with one of these statuses; the cursor of the last page.

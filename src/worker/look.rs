@@ -7,6 +7,7 @@
 //! Until that is durable no index is consumed and no news are heard.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use nano_currency::rpc::RpcError;
@@ -73,6 +74,8 @@ enum LookError {
     Incomplete,
     #[error(transparent)]
     Seed(#[from] SeedError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// What a look needs.
@@ -81,10 +84,11 @@ pub(super) struct Look {
     pub(super) relay: Counterpart,
     pub(super) jury: Jury,
     pub(super) seed: Seed,
-    /// Where the state, or without one the configuration, says that the unused indices begin.
-    pub(super) from: u32,
-    /// Whether indices before `from` were used by this state.
-    pub(super) had_some: bool,
+    pub(super) store: Arc<Store>,
+    /// Where the configuration says that indices begin.
+    pub(super) start: u32,
+    /// Whether indices that this state has used are looked at too.
+    pub(super) whole: bool,
     /// How many unused addresses in a row end the look.
     pub(super) gap: u32,
     pub(super) entropy: Entropy,
@@ -97,7 +101,7 @@ pub(super) fn is_due(store: &Store) -> Result<bool, StoreError> {
 
 impl Look {
     /// Looks until it has succeeded: relay and node may come back.
-    pub(super) async fn run(self) -> Vec<Looked> {
+    pub(super) async fn run(&self) -> Vec<Looked> {
         let mut pace = Pace::new(RETRY_MIN, RETRY_MAX, self.entropy.clone());
         loop {
             match self.once().await {
@@ -123,8 +127,9 @@ impl Look {
             return Err(LookError::Network(why));
         }
         let jobs = self.jobs().await?;
+        let (from, had_some) = self.begin()?;
         let mut seen = Vec::new();
-        let (mut index, mut end) = (self.from, self.from.saturating_add(self.gap));
+        let (mut index, mut end) = (from, from.saturating_add(self.gap));
         while index < end {
             let round = index..end.min(index.saturating_add(ACCOUNTS_PER_ROUND));
             index = round.end;
@@ -133,8 +138,16 @@ impl Look {
                 seen.push(used);
             }
         }
-        let next = next_index(self.from, self.had_some, seen.last().map(|seen| seen.index), self.gap);
+        let next = next_index(from, had_some, seen.last().map(|seen| seen.index), self.gap);
         Ok((seen, next))
+    }
+
+    /// Where the look begins, and whether indices before that were used by this state.
+    fn begin(&self) -> Result<(u32, bool), StoreError> {
+        match memory::next_index(&self.store)? {
+            Some(next) if !self.whole => Ok((next.max(self.start), true)),
+            _ => Ok((self.start, false)),
+        }
     }
 
     /// The addresses of all jobs that the relay has of us.

@@ -289,12 +289,27 @@ pub(super) fn fact(store: &Store, name: &str) -> Result<Option<String>, StoreErr
     FACTS.get(store, &name.to_owned())
 }
 
+/// The next index that was never consumed, if any ever was.
+///
+/// # Errors
+/// If the store fails, or what it has is no number: starting over would use indices twice.
+pub(super) fn next_index(store: &Store) -> Result<Option<u32>, StoreError> {
+    let damaged =
+        || StoreError::Record { keyspace: "facts", reason: "the next index is no number".to_owned() };
+    fact(store, fact::NEXT_INDEX)?.map(|text| text.parse().map_err(|_| damaged())).transpose()
+}
+
 /// Writes a single fact with a batch.
 ///
 /// # Errors
 /// If the value is too large.
 pub(super) fn put_fact(batch: &mut Batch, name: &str, value: &str) -> Result<(), StoreError> {
     FACTS.put(batch, &name.to_owned(), &value.to_owned())
+}
+
+/// Takes a single fact back with a batch.
+pub(super) fn forget_fact(batch: &mut Batch, name: &str) {
+    FACTS.remove(batch, &name.to_owned());
 }
 
 /// All jobs to which something is owed.

@@ -148,7 +148,7 @@ pub async fn poll_once(settings: Settings, parts: Parts, ask: Ask) -> Result<Pol
     };
     let registered = tokio::time::timeout(REGISTRATION, registering).await.map_err(|_| PollError::Slow)?;
     let terms = offers::terms(&registered.map_err(offer_error)?);
-    let look = first_look(&settings, &store, &wallet, &relay, &parts)?;
+    let look = first_look(&settings, &store, &relay, &parts)?;
     let engine = Engine::open(Arc::clone(&store), wallet, terms, holder).map_err(StartError::from)?;
     let clock = parts.clock.clone();
     let mut listener = Listener {
@@ -215,15 +215,14 @@ fn cursor(store: &Store) -> Result<Option<u64>, StoreError> {
 
 fn first_look(
     settings: &Settings,
-    store: &Store,
-    wallet: &Wallet,
+    store: &Arc<Store>,
     relay: &Counterpart,
     parts: &Parts,
-) -> Result<Option<Look>, PollError> {
+) -> Result<Look, PollError> {
     let started = edge::monotonic();
     let clock = move || edge::monotonic().saturating_duration_since(started);
     let jury = Jury::open(settings, clock, None).map_err(StartError::from)?;
-    Ok(daemon::look_of(settings, store, wallet, relay, jury, &parts.entropy)?)
+    Ok(daemon::look_of(settings, store, relay, jury, &parts.entropy))
 }
 
 async fn ask_for(
@@ -232,21 +231,22 @@ async fn ask_for(
     relay: Counterpart,
     store: Arc<Store>,
     pages: mpsc::Sender<Page>,
-    look: Option<Look>,
+    look: Look,
     ask: Ask,
 ) -> Result<(), Option<RoundError>> {
     let (_, hints) = mpsc::channel(1);
     let (min, max, entropy) = (settings.poll_min, settings.poll_max, parts.entropy.clone());
     match relay {
         Counterpart::V1(line) => {
-            let ingest = Ingest { line, store, pages, hints, min, max, entropy, registrar: None };
-            let looked = tokio::time::timeout(LOOK, ingest.look_first(look)).await;
+            let look = Some(look);
+            let ingest = Ingest { line, store, pages, hints, min, max, entropy, registrar: None, look };
+            let looked = tokio::time::timeout(LOOK, ingest.look_first()).await;
             looked.map_err(|_| None)?.map_err(Some)?;
             ingest.once(ask != Ask::News { acknowledge: false }).await.map_err(Some)
         }
         Counterpart::V0(bazaar) => {
             let news = Bulletin { bazaar, pages, hints, watch: None, min, max, entropy };
-            let looked = tokio::time::timeout(LOOK, news.look_first(look)).await;
+            let looked = tokio::time::timeout(LOOK, news.look_first(&look, &store)).await;
             looked.map_err(|_| None)?.map_err(Some)?;
             news.once(ask).await.map_err(Some)
         }

@@ -39,8 +39,9 @@ pub async fn rescan(settings: &Settings, parts: &Parts, gap: Option<u32>) -> Res
         relay: Counterpart::open(settings, parts, &store, "")?,
         jury: Jury::open(settings, clock, wire)?,
         seed: settings.seed.clone(),
-        from: settings.account_index_start,
-        had_some: false,
+        store: Arc::clone(&store),
+        start: settings.account_index_start,
+        whole: true,
         gap: gap.unwrap_or(settings.index_gap),
         entropy: parts.entropy.clone(),
     };

@@ -82,11 +82,7 @@ impl Wallet {
                 store.commit(batch)?;
             }
         }
-        let next = match memory::fact(store, fact::NEXT_INDEX)? {
-            // Starting over would use indices twice.
-            Some(text) => text.parse::<u32>().map_err(|_| damaged())?.max(index_start),
-            None => index_start,
-        };
+        let next = memory::next_index(store)?.map_or(index_start, |next| next.max(index_start));
         Ok(Self { seed, next, ahead: HashMap::new(), scanned: next, unsure: false })
     }
 
@@ -97,6 +93,19 @@ impl Wallet {
     pub fn look_first(&mut self, store: &Store) -> Result<bool, StoreError> {
         self.unsure = look::is_due(store)?;
         Ok(self.unsure)
+    }
+
+    /// Whoever kept other workers of this seed from our indices has forgotten them: relay and chain
+    /// are looked at again before another one is consumed.
+    ///
+    /// # Errors
+    /// If a fact is too large, which an index never is.
+    pub fn doubt(&mut self, batch: &mut Batch) -> Result<(), StoreError> {
+        memory::forget_fact(batch, fact::LOOKED);
+        // The look must not take this for a first life, in which nothing can have been given away.
+        memory::put_fact(batch, fact::NEXT_INDEX, &self.next.to_string())?;
+        self.unsure = true;
+        Ok(())
     }
 
     /// Whether no index may be consumed yet.
@@ -131,19 +140,6 @@ impl Wallet {
         memory::put_fact(batch, fact::LOOKED, "yes")?;
         self.unsure = false;
         Ok(())
-    }
-
-    /// Where a look begins, and whether indices before that were used.
-    ///
-    /// # Errors
-    /// If the store fails.
-    pub fn look_from(&self, store: &Store) -> Result<(u32, bool), StoreError> {
-        Ok((self.next, memory::fact(store, fact::NEXT_INDEX)?.is_some()))
-    }
-
-    /// Its seed.
-    pub(super) const fn seed(&self) -> &Seed {
-        &self.seed
     }
 
     /// The next index that was never consumed.
@@ -222,10 +218,6 @@ impl Wallet {
         let oldest = self.next.saturating_sub(GAP);
         self.ahead.retain(|_, ahead| ahead.index >= oldest);
     }
-}
-
-fn damaged() -> StoreError {
-    StoreError::Record { keyspace: "facts", reason: "the next index is no number".to_owned() }
 }
 
 #[cfg(test)]

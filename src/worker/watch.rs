@@ -34,7 +34,7 @@ const OPEN_DELAYS: Delays = Delays { first: Duration::from_millis(250), last: Du
 
 /// The same for jobs that have ended: a late payment is in no hurry, but most of them come soon after
 /// the end, and one that came while nobody looked should not wait for another half minute.
-const LAPSED_DELAYS: Delays = Delays { first: Duration::from_secs(1), last: Duration::from_secs(600) };
+const LAPSED_DELAYS: Delays = Delays { first: Duration::from_secs(10), last: Duration::from_secs(600) };
 
 /// A wish of the machine's.
 #[derive(Debug)]

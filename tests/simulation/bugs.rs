@@ -72,7 +72,7 @@ pub(crate) enum Wrong {
     WorkerClaims,
     /// A cursor that is not written.
     WorkerCursor,
-    /// Jobs that were canceled were delivered.
+    /// Jobs that were canceled were delivered, and nothing is owed.
     WorkerEarns,
     /// All that comes is owed back.
     WorkerOwes,
@@ -122,11 +122,13 @@ fn spoil_worker(wrong: Wrong, writes: &mut Writes) {
         Wrong::WorkerCursor => writes.retain(|(key, _)| key != b"\x01cursor"),
         _ => {}
     }
-    if wrong == Wrong::WorkerOwes {
-        for (_, value) in writes.iter_mut().filter(|(key, _)| key[0] == 12) {
-            change(value, |piece| {
+    for (_, value) in writes.iter_mut().filter(|(key, _)| key[0] == 12) {
+        match wrong {
+            Wrong::WorkerOwes => change(value, |piece| {
                 piece["owed"] = json!({ "amount": piece["amount"], "why": "paid_for_nothing" });
-            });
+            }),
+            Wrong::WorkerEarns => change(value, |piece| piece["owed"] = Value::Null),
+            _ => {}
         }
     }
     for (_, value) in writes.iter_mut().filter(|(key, _)| key[0] == 2) {

@@ -121,10 +121,7 @@ impl Oracle {
                 worker::CLAIMS => {
                     let job: JobId = read(value);
                     let known = *self.claims.entry(key[1..].to_vec()).or_insert(job);
-                    if self.shared && self.lost.contains(&known) {
-                        // What is paid to an address that was quoted twice; see there.
-                        self.claims.insert(key[1..].to_vec(), job);
-                    } else if known != job {
+                    if known != job {
                         found.push(format!("block {} is claimed by {known} and {job}", hex(&key[1..])));
                     }
                 }
@@ -197,8 +194,10 @@ impl Oracle {
         }
         if let Some(address) = &job.quote_invoice_address {
             let known = *self.quoted.entry(address.clone()).or_insert(id);
-            if self.shared && self.lost.contains(&known) {
-                // Workers that count on one relay to keep their indices apart, and it forgot them.
+            let claimed = self.claims.values().any(|job| *job == known);
+            if self.shared && self.lost.contains(&known) && !claimed {
+                // A worker whose first look at this relay comes after it lost everything: what was given
+                // away by another of the same seed, and not paid, has left no trace that it could find.
                 self.quoted.insert(address.clone(), id);
             } else if known != id {
                 found.push(format!("{address} is quoted on {known} and {id}"));

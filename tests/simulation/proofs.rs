@@ -88,6 +88,25 @@ fn a_lock_that_is_heard_of_when_it_has_run_out_is_none() {
     }
 }
 
+/// Two workers of one seed with the same indices; one has not heard of the other's job when the relay
+/// loses all it knew, the addresses as well.
+#[test]
+fn a_relay_that_has_forgotten_addresses_has_none_given_away_twice() {
+    for seed in 0..12 {
+        let mut plan = quiet(seed);
+        (plan.workers, plan.poll_max_ms, plan.retention_s) = (2, 60_000, 5);
+        for (job, at_ms) in plan.jobs.iter_mut().zip([31_500, 126_000, 180_000]) {
+            (job.at_ms, job.manner) = (at_ms, Manner::Silent);
+        }
+        let kind = FaultKind::Replace { after_effects: 22, down_ms: 0 };
+        plan.faults = vec![Fault { at_ms: 76_000, kind }];
+        plan.heal_ms = 300_000;
+        let report = run(&plan, false);
+        assert_eq!(report.violations, Vec::<String>::new(), "seed {seed}");
+        assert_eq!((report.handled, report.ended), (3, 3), "seed {seed}");
+    }
+}
+
 /// Puts a bug in, and expects that some seed's violation says `expected`.
 pub(crate) fn finds(bug: Bug, change: impl Fn(&mut Plan), expected: &str) {
     let mut all = Vec::new();
@@ -245,9 +264,10 @@ fn a_block_that_pays_twice_is_found() {
 }
 
 /// The relay refuses an address that it has seen before, unless it has forgotten everything.
+/// The relay forgets the addresses, and after the worker has looked for them it forgets them too.
 fn forgetful_relay(plan: &mut Plan) {
     let replace = FaultKind::Replace { after_effects: 0, down_ms: 100 };
-    plan.faults = vec![Fault { at_ms: 18_500, kind: replace }, crash(19_000)];
+    plan.faults = vec![Fault { at_ms: 18_500, kind: replace }, crash(37_000)];
 }
 
 #[test]

@@ -26,7 +26,7 @@ fn poller(client: RelayClient, store: Arc<Store>) -> (Ingest, mpsc::Receiver<Pag
     let (_, hints) = mpsc::channel(1);
     let line = Arc::new(Line::new(client, entropy.clone()));
     let (min, max) = (Duration::from_millis(1), Duration::from_millis(1));
-    (Ingest { line, store, pages, hints, min, max, entropy, registrar: None }, handed)
+    (Ingest { line, store, pages, hints, min, max, entropy, registrar: None, look: None }, handed)
 }
 
 /// A relay with a new storage, which does not say so but by its epoch, and whose log is as long as the

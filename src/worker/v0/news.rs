@@ -21,11 +21,12 @@ use crate::protocol::v0::limits::{ID_BYTES_MAX, PAGE_MAX};
 use crate::protocol::v0::lists::Role;
 use crate::protocol::v0::{self, Event, Job as V0Job, Moment, News as Told, Status};
 use crate::protocol::{Epoch, EventId, JobId};
+use crate::store::Store;
 use crate::store::StoreError;
 use crate::worker::engine::{Heard, Position};
 use crate::worker::ingest::{OPEN_JOBS_MAX, Page, RoundError};
 use crate::worker::input::{Call, Input, Rejection};
-use crate::worker::look::Look;
+use crate::worker::look::{self, Look};
 use crate::worker::memory::{self, JOBS, OPEN, STALLS, TICKETS, fact};
 use crate::worker::watch::Wish;
 
@@ -130,8 +131,10 @@ impl News {
     }
 
     /// Looks for used addresses if this state has not yet.
-    pub(in crate::worker) async fn look_first(&self, look: Option<Look>) -> Result<(), RoundError> {
-        let Some(look) = look else { return Ok(()) };
+    pub(in crate::worker) async fn look_first(&self, look: &Look, store: &Store) -> Result<(), RoundError> {
+        if !look::is_due(store)? {
+            return Ok(());
+        }
         for page in look.run().await {
             self.hand_over(vec![Heard::Looked(page)]).await?;
         }
