@@ -66,7 +66,8 @@ fn what_can_be_a_send_by_itself() {
 fn evidence_knows_how_much_it_is() {
     let (before, send) = pair();
     let mut evidence = Evidence::new();
-    assert!(evidence.is_empty() && evidence.len() == 0);
+    assert!(evidence.is_empty());
+    assert_eq!(evidence.len(), 0);
     for _ in 0..2 {
         evidence.add(Block::State(before));
     }
