@@ -3,9 +3,9 @@
 use std::fs::File;
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -45,6 +45,8 @@ pub(super) struct Barrier {
     written: Arc<AtomicU64>,
     flushes: Arc<AtomicU64>,
     progress: watch::Receiver<Progress>,
+    /// The thread's; with it the waiting ends.
+    publish: Weak<watch::Sender<Progress>>,
     wake: Option<SyncSender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -64,6 +66,8 @@ impl Barrier {
         let written = Arc::new(AtomicU64::new(0));
         let flushes = Arc::new(AtomicU64::new(0));
         let (publish, progress) = watch::channel(Progress { durable: 0, failure: None });
+        let publish = Arc::new(publish);
+        let told = Arc::downgrade(&publish);
         // One slot: a wake-up that waits already stands for all later ones.
         let (wake, woken) = sync_channel(1);
         let thread = std::thread::Builder::new().name("store-barrier".to_owned()).spawn({
@@ -71,12 +75,21 @@ impl Barrier {
             let mut disk = Disk { db, tree, data, mark, number: numbered };
             move || run(&mut disk, &written, &flushes, &woken, &publish)
         })?;
-        Ok(Self { written, flushes, progress, wake: Some(wake), thread: Some(thread) })
+        Ok(Self { written, flushes, progress, publish: told, wake: Some(wake), thread: Some(thread) })
     }
 
     /// A batch has become visible.
     pub(super) fn wrote(&self) {
         self.written.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// A write has failed. Where the disk has refused it, nothing that waits will become durable: sled
+    /// may leave a flush that was under way asleep for ever, so those who wait are told from here.
+    pub(super) fn failed(&self, error: &StoreError) {
+        let error = failure(error.clone());
+        if let Some(publish) = self.publish.upgrade().filter(|_| error.is_disk()) {
+            publish.send_modify(|progress| _ = progress.failure.get_or_insert(error));
+        }
     }
 
     pub(super) fn flushes(&self) -> u64 {

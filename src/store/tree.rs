@@ -69,7 +69,7 @@ impl Tree {
                         None => batch.remove(key),
                     }
                 }
-                guarded(|| tree.apply_batch(batch))?;
+                guarded(|| tree.apply_batch(batch)).inspect_err(|error| barrier.failed(error))?;
                 barrier.wrote();
                 Ok(())
             }
