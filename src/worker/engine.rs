@@ -4,7 +4,7 @@
 //! disk where a naive one would pay for hundreds.
 
 mod money;
-
+mod revived;
 mod tickets;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -483,13 +483,14 @@ impl Engine {
 
     fn claim(&self, job: JobId, blocks: &[BlockHash], turn: &mut Turn) -> Result<Input, EngineError> {
         for block in blocks {
-            if self.claimant(block, turn)?.is_some_and(|other| other != job) {
+            if self.is_spent(job, block, turn)? {
                 return Ok(Input::ClaimRefused(*block));
             }
         }
         for block in blocks {
             CLAIMS.put(&mut turn.batch, block, &job)?;
             turn.claims.insert(*block, job);
+            self.forgive(job, block, turn)?;
         }
         crash_point!("worker/claim/made");
         Ok(Input::Claimed)
