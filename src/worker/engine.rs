@@ -400,7 +400,7 @@ impl Engine {
 
     fn run_input(&mut self, job: JobId, input: Input, turn: &mut Turn) -> Result<(), EngineError> {
         let Some(record) = self.open.get(&job) else { return Ok(()) };
-        let context = self.context(record.offer_id, turn.now);
+        let context = self.context(job, record.offer_id, turn.now);
         let what = describe(&input);
         let Step { stage, effects, ignored } = machine::step(record.stage.clone(), input, &context);
         if ignored {
@@ -496,17 +496,22 @@ impl Engine {
         Ok(Input::Claimed)
     }
 
-    fn context(&self, offer: OfferId, now: Timestamp) -> Context {
+    fn context(&self, job: JobId, offer: OfferId, now: Timestamp) -> Context {
         // An offer that was taken out of the configuration still has its jobs; the safe rules hold.
-        self.terms.get(&offer).map_or_else(|| Terms::withdrawn().context(now), |terms| terms.context(now))
+        let context = self
+            .terms
+            .get(&offer)
+            .map_or_else(|| Terms::withdrawn().context(now), |terms| terms.context(now));
+        let is_known = !self.is_unread(job);
+        let (idempotent, revives) = (context.idempotent && is_known, context.revives && is_known);
+        Context { idempotent, revives, ..context }
     }
 
     /// Sets the deadline of a job's stage, if it has one; one that has passed is due at once.
     fn note_deadline(&mut self, job: JobId, now: Timestamp) {
-        let at = self
-            .open
-            .get(&job)
-            .and_then(|record| machine::next_deadline(&record.stage, &self.context(record.offer_id, now)));
+        let at = self.open.get(&job).and_then(|record| {
+            machine::next_deadline(&record.stage, &self.context(job, record.offer_id, now))
+        });
         self.deadlines.set(job, at);
     }
 }

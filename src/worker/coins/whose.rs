@@ -80,7 +80,10 @@ pub(super) fn claim(store: &Store, job: Option<JobId>) -> Result<Claim, StoreErr
 /// A job of /v0 that expired unpaid may be charged for again: until it cannot be, what came for it is
 /// a part of its price.
 pub(super) fn may_revive(store: &Store, job: JobId, record: &Record) -> Result<bool, StoreError> {
-    Ok(record.stage.is_expired() && TICKETS.contains(store, &job)?)
+    if !record.stage.is_expired() {
+        return Ok(false);
+    }
+    Ok(TICKETS.get(store, &job)?.is_some_and(|ticket| !ticket.unread))
 }
 
 fn of_stage(stage: &Stage) -> Claim {

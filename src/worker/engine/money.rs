@@ -92,11 +92,13 @@ impl Engine {
             verdict = Verdict::Unpaid(PaymentError::OtherInvoice(other));
         }
         self.note_look(job, &facts, &verdict, turn)?;
-        let counts = matches!(verdict, Verdict::Settled { .. });
+        let is_paid = matches!(verdict, Verdict::Settled { .. });
+        let counts = is_paid && !self.is_unread(job);
         if self.note_money(job, &invoice, &facts, counts, is_over, turn)? && is_over {
             self.settle(job, turn)?;
         }
-        if self.open.contains_key(&job) {
+        // What pays for nothing that is known is not counted, and owed back when the job is over.
+        if self.open.contains_key(&job) && counts == is_paid {
             turn.inputs.push_back((job, Input::Judged(verdict)));
         }
         Ok(())

@@ -15,7 +15,7 @@ use crate::store::StoreError;
 impl Engine {
     /// Whether a job has lapsed and is not over all the same.
     pub(super) fn may_revive(&self, job: JobId, record: &Record) -> bool {
-        record.stage.is_expired() && self.tickets.contains_key(&job)
+        record.stage.is_expired() && self.tickets.get(&job).is_some_and(|ticket| !ticket.unread)
     }
 
     /// What a look amounts to, with what is in the books where that is needed: a look need not name

@@ -39,6 +39,7 @@ struct Bench {
     life: Option<Engine>,
     /// Whether its offer is one of /v0.
     revives: bool,
+    idempotent: bool,
 }
 
 impl Bench {
@@ -48,7 +49,7 @@ impl Bench {
 
     fn serving(revives: bool) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let mut bench = Self { dir, life: None, revives };
+        let mut bench = Self { dir, life: None, revives, idempotent: false };
         bench.reopen();
         bench
     }
@@ -61,7 +62,7 @@ impl Bench {
         let terms = Terms {
             revives: self.revives,
             pricing: Pricing::Fixed(PRICE),
-            idempotent: false,
+            idempotent: self.idempotent,
             accepts: Accepts::Text,
             request_bytes_max: 100,
             payment_window: Duration::from_secs(100),

@@ -23,6 +23,7 @@ fn ticket(number: u8) -> Ticket {
         job_expires_at: moment(1_000_000),
         charge_expires_at: None,
         revival_wanted: false,
+        unread: false,
     }
 }
 
@@ -218,4 +219,43 @@ fn what_is_counted_is_owed_no_longer_and_what_went_back_is_not_counted() {
         deliver(&mut bench);
         assert_eq!(owed(&bench), [(8, Oddity::PaidTwice), (9, Oddity::Underpaid)]);
     }
+}
+
+/// First heard of by a state that cannot read what was asked for.
+fn unread(job: Job) -> Heard {
+    let ticket = Ticket { unread: true, ..ticket(1) };
+    let job = Job { request_payload: serde_json::Value::Null, ..job };
+    Heard::Shown(Box::new(Shown { job, ticket, refusal: Some("not there any more".to_owned()) }))
+}
+
+#[test]
+fn a_job_whose_request_nobody_can_read_is_never_run_and_its_money_is_owed() {
+    let mut bench = Bench::serving(true);
+    bench.take(vec![unread(quoted(1, Status::Accepted, 0, "1000"))]);
+    bench.reopen();
+    assert!(bench.take(vec![look(false, &[part(9, 1_000)])]).is_empty());
+    assert_eq!((bench.stage(id(1)).as_str(), CLAIMS.all(bench.store()).count()), ("awaiting", 0));
+    bench.take(vec![expired(), Heard::Wanted(id(1))]);
+    assert_eq!(owed(&bench), [(9, Oddity::PaidAfterExpiry)]);
+    assert!(bench.stage(id(1)).starts_with("lapsed"), "{}", bench.stage(id(1)));
+
+    let mut bench = Bench::serving(true);
+    bench.take(vec![unread(quoted(1, Status::Expired, 0, "1000"))]);
+    assert_eq!(bench.take(vec![look(true, &[part(9, 1_000)])]), ["01 Unwatch", "01 Watch"]);
+    assert_eq!(owed(&bench), [(9, Oddity::PaidAfterExpiry)]);
+
+    // Marked as paid by a life of which nothing is left.
+    let mut bench = Bench::serving(true);
+    bench.idempotent = true;
+    bench.reopen();
+    bench.take(vec![unread(quoted(1, Status::Running, 0, "1000"))]);
+    assert!(bench.stage(id(1)).starts_with("blocked"), "{}", bench.stage(id(1)));
+}
+
+#[test]
+fn what_the_relay_says_was_asked_revives_nothing_for_less() {
+    let mut bench = Bench::serving(true);
+    bench.take(vec![shown(quoted(1, Status::Expired, 0, "1"))]);
+    assert!(bench.take(vec![look(true, &[part(9, 999)])]).is_empty());
+    assert_eq!(bench.take(vec![look(true, &[part(8, 1)])]), ["01 Revive"]);
 }
