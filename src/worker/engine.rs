@@ -4,7 +4,7 @@
 //! disk where a naive one would pay for hundreds.
 
 mod money;
-
+mod revived;
 mod tickets;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -400,7 +400,7 @@ impl Engine {
 
     fn run_input(&mut self, job: JobId, input: Input, turn: &mut Turn) -> Result<(), EngineError> {
         let Some(record) = self.open.get(&job) else { return Ok(()) };
-        let context = self.context(record.offer_id, turn.now);
+        let context = self.context(job, record.offer_id, turn.now);
         let what = describe(&input);
         let Step { stage, effects, ignored } = machine::step(record.stage.clone(), input, &context);
         if ignored {
@@ -483,29 +483,35 @@ impl Engine {
 
     fn claim(&self, job: JobId, blocks: &[BlockHash], turn: &mut Turn) -> Result<Input, EngineError> {
         for block in blocks {
-            if self.claimant(block, turn)?.is_some_and(|other| other != job) {
+            if self.is_spent(job, block, turn)? {
                 return Ok(Input::ClaimRefused(*block));
             }
         }
         for block in blocks {
             CLAIMS.put(&mut turn.batch, block, &job)?;
             turn.claims.insert(*block, job);
+            self.forgive(job, block, turn)?;
         }
         crash_point!("worker/claim/made");
         Ok(Input::Claimed)
     }
 
-    fn context(&self, offer: OfferId, now: Timestamp) -> Context {
+    fn context(&self, job: JobId, offer: OfferId, now: Timestamp) -> Context {
         // An offer that was taken out of the configuration still has its jobs; the safe rules hold.
-        self.terms.get(&offer).map_or_else(|| Terms::withdrawn().context(now), |terms| terms.context(now))
+        let context = self
+            .terms
+            .get(&offer)
+            .map_or_else(|| Terms::withdrawn().context(now), |terms| terms.context(now));
+        let is_known = !self.is_unread(job);
+        let (idempotent, revives) = (context.idempotent && is_known, context.revives && is_known);
+        Context { idempotent, revives, ..context }
     }
 
     /// Sets the deadline of a job's stage, if it has one; one that has passed is due at once.
     fn note_deadline(&mut self, job: JobId, now: Timestamp) {
-        let at = self
-            .open
-            .get(&job)
-            .and_then(|record| machine::next_deadline(&record.stage, &self.context(record.offer_id, now)));
+        let at = self.open.get(&job).and_then(|record| {
+            machine::next_deadline(&record.stage, &self.context(job, record.offer_id, now))
+        });
         self.deadlines.set(job, at);
     }
 }

@@ -240,6 +240,12 @@ impl Stage {
         matches!(self, Self::Ended { .. })
     }
 
+    /// Whether it expired unpaid, and what comes late is still looked for.
+    #[must_use]
+    pub const fn is_expired(&self) -> bool {
+        matches!(self, Self::Lapsed { ending: Ending::Expired { .. }, .. })
+    }
+
     /// The invoice that the buyer has, or will have.
     #[must_use]
     pub const fn invoice(&self) -> Option<&Invoice> {

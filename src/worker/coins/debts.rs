@@ -7,7 +7,7 @@ use nano_currency::rpc::Receivable;
 use nano_currency::{Account, Amount, BlockHash};
 
 use super::journal::Does;
-use super::whose::{Claim, Own};
+use super::whose::{self, Claim, Own};
 use super::{CoinsError, Purse};
 use crate::points::crash_point;
 use crate::protocol::{JobId, Status};
@@ -199,6 +199,9 @@ impl Purse {
     ) -> Result<(), CoinsError> {
         let _turn = self.store.writer();
         let Some(record) = JOBS.get(&self.store, &job)? else { return Ok(()) };
+        if whose::may_revive(&self.store, job, &record)? {
+            return Ok(());
+        }
         let Some((ending, status)) = end_of(&record) else { return Ok(()) };
         let policy = policies.get(&record.offer_id).copied().unwrap_or_default();
         let mut parts = self.parts(job)?;

@@ -10,7 +10,7 @@ use super::journal::{Does, OwnBlock};
 use super::{CoinsError, Purse};
 use crate::points::crash_point;
 use crate::store::Batch;
-use crate::worker::memory::COINS;
+use crate::worker::memory::{COINS, MONEY};
 
 /// What publishing came to.
 pub(super) enum Published {
@@ -39,9 +39,25 @@ impl Purse {
 
     /// Makes a block durable. It must be the first one for its place, or the same with other work.
     pub(super) async fn keep(&self, block: &OwnBlock) -> Result<(), CoinsError> {
-        let mut batch = Batch::default();
-        COINS.put(&mut batch, &block.place(), block)?;
-        Ok(self.store.commit_durable(batch).await?)
+        {
+            let _turn = self.store.writer();
+            self.ensure_owed(block)?;
+            let mut batch = Batch::default();
+            COINS.put(&mut batch, &block.place(), block)?;
+            self.store.commit(batch)?;
+        }
+        Ok(self.store.durable().await?)
+    }
+
+    /// While the work for a refund was sought, its job may have come back to life and counted it.
+    fn ensure_owed(&self, block: &OwnBlock) -> Result<(), CoinsError> {
+        let (Does::Refund, Some(job), Some(of)) = (block.does, block.job, block.of) else { return Ok(()) };
+        match MONEY.get(&self.store, &(job, of))? {
+            Some(piece) if piece.owed.is_none() => {
+                Err(CoinsError::NotRefundable { job, why: "has been paid by it after all" })
+            }
+            _ => Ok(()),
+        }
     }
 
     pub(super) async fn publish_again(

@@ -9,7 +9,7 @@ use super::CoinsError;
 use crate::protocol::JobId;
 use crate::store::{Store, StoreError};
 use crate::worker::look;
-use crate::worker::memory::{self, INVOICES, JOBS, fact};
+use crate::worker::memory::{self, INVOICES, JOBS, Record, TICKETS, fact};
 use crate::worker::stage::{Ending, Stage};
 
 /// An account of ours, and what it was for.
@@ -69,11 +69,21 @@ pub(super) fn claim(store: &Store, job: Option<JobId>) -> Result<Claim, StoreErr
     // Used before by a job that the relay had already forgotten.
     let Some(job) = job else { return Ok(Claim::Ours) };
     match JOBS.get(store, &job)? {
+        Some(record) if may_revive(store, job, &record)? => Ok(Claim::Open),
         Some(record) => Ok(of_stage(&record.stage)),
         // Seen in the look and yet to be heard of, or another worker's of the same seed: its address
         // is noted, and only who serves the job knows whether it has ended.
         None => Ok(Claim::Open),
     }
+}
+
+/// A job of /v0 that expired unpaid may be charged for again: until it cannot be, what came for it is
+/// a part of its price.
+pub(super) fn may_revive(store: &Store, job: JobId, record: &Record) -> Result<bool, StoreError> {
+    if !record.stage.is_expired() {
+        return Ok(false);
+    }
+    Ok(TICKETS.get(store, &job)?.is_some_and(|ticket| !ticket.unread))
 }
 
 fn of_stage(stage: &Stage) -> Claim {

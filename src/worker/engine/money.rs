@@ -9,7 +9,7 @@ use super::super::input::{Effect, Input};
 use super::super::memory::{self, AFTER, Entry, HISTORY, INVOICES, JOBS, MONEY, OWED, Record, fact};
 use super::super::money::{End, Part, Piece, reckon};
 use super::super::oddity::{Oddity, Policy};
-use super::super::payment::{Facts, Invoice, PaymentError, Submitted, Verdict, judge_by};
+use super::super::payment::{Facts, Invoice, PaymentError, Submitted, Verdict};
 use super::super::stage::{Ending, Stage};
 use super::{Effects, Engine, EngineError, LINES_MAX, Turn};
 use crate::points::crash_point;
@@ -85,25 +85,20 @@ impl Engine {
     ) -> Result<(), EngineError> {
         let Some((invoice, is_over)) = self.invoice_of(job) else { return Ok(()) };
         facts.unknown = facts.unknown.map(|reason| super::bounded(&reason, super::LINE_CHARS_MAX));
-        if let Submitted::Found(block) = &mut facts.submitted {
-            block.claimed_elsewhere = self.claimant(&block.hash, turn)?.is_some_and(|other| other != job);
-        }
-        for block in &mut facts.found {
-            block.claimed_elsewhere = self.claimant(&block.hash, turn)?.is_some_and(|other| other != job);
-        }
-        let policy = self.policy_of(job);
-        let mut verdict = judge_by(&invoice, policy.least(invoice.price), &facts);
+        let mut verdict = self.judge(job, &invoice, &mut facts, turn)?;
         if let Verdict::Unpaid(PaymentError::AddressMismatch(other)) = verdict
             && self.is_invoice(&other)?
         {
             verdict = Verdict::Unpaid(PaymentError::OtherInvoice(other));
         }
         self.note_look(job, &facts, &verdict, turn)?;
-        let counts = matches!(verdict, Verdict::Settled { .. });
+        let is_paid = matches!(verdict, Verdict::Settled { .. });
+        let counts = is_paid && !self.is_unread(job);
         if self.note_money(job, &invoice, &facts, counts, is_over, turn)? && is_over {
             self.settle(job, turn)?;
         }
-        if self.open.contains_key(&job) {
+        // What pays for nothing that is known is not counted, and owed back when the job is over.
+        if self.open.contains_key(&job) && counts == is_paid {
             turn.inputs.push_back((job, Input::Judged(verdict)));
         }
         Ok(())
@@ -120,7 +115,7 @@ impl Engine {
         }
     }
 
-    fn policy_of(&self, job: JobId) -> Policy {
+    pub(super) fn policy_of(&self, job: JobId) -> Policy {
         let offer = self.record(job).map(|record| record.offer_id);
         let terms = offer.and_then(|offer| self.terms.get(&offer));
         terms.map_or_else(Policy::default, |terms| terms.payment)
@@ -258,7 +253,8 @@ impl Engine {
 
     /// A job is over, or is over and has got something more: what of its money is owed back?
     pub(super) fn settle(&mut self, job: JobId, turn: &mut Turn) -> Result<(), EngineError> {
-        let Some((ending, status, invoice)) = self.record(job).and_then(end_of) else { return Ok(()) };
+        let over = self.record(job).filter(|record| !self.may_revive(job, record));
+        let Some((ending, status, invoice)) = over.and_then(end_of) else { return Ok(()) };
         let mut parts = Vec::new();
         for (hash, piece) in self.pieces_of(job, turn)? {
             let counted = self.claimant(&hash, turn)? == Some(job);
@@ -282,7 +278,11 @@ impl Engine {
     }
 
     /// All that came to a job, this commit's news included.
-    fn pieces_of(&self, job: JobId, turn: &Turn) -> Result<BTreeMap<BlockHash, Piece>, StoreError> {
+    pub(super) fn pieces_of(
+        &self,
+        job: JobId,
+        turn: &Turn,
+    ) -> Result<BTreeMap<BlockHash, Piece>, StoreError> {
         let mut pieces = BTreeMap::new();
         for entry in MONEY.prefix(&self.store, &job) {
             let ((_, hash), piece) = entry?;
@@ -324,7 +324,12 @@ fn end_of(record: &Record) -> Option<(Ending, Status, Invoice)> {
     Some((ending.clone(), record.status, record.invoice?))
 }
 
-fn put_piece(turn: &mut Turn, job: JobId, hash: BlockHash, piece: Piece) -> Result<(), StoreError> {
+pub(super) fn put_piece(
+    turn: &mut Turn,
+    job: JobId,
+    hash: BlockHash,
+    piece: Piece,
+) -> Result<(), StoreError> {
     MONEY.put(&mut turn.batch, &(job, hash), &piece)?;
     turn.pieces.insert((job, hash), piece);
     Ok(())

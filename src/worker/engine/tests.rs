@@ -12,6 +12,8 @@ use super::*;
 use crate::nano::Seed;
 use crate::protocol::PublicKey;
 
+mod revived;
+
 const PRICE: Amount = Amount::from_raw(1_000);
 const HOLDER: &str = "worker-test";
 
@@ -35,12 +37,19 @@ fn at(seconds: i64) -> Timestamp {
 struct Bench {
     dir: tempfile::TempDir,
     life: Option<Engine>,
+    /// Whether its offer is one of /v0.
+    revives: bool,
+    idempotent: bool,
 }
 
 impl Bench {
     fn new() -> Self {
+        Self::serving(false)
+    }
+
+    fn serving(revives: bool) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let mut bench = Self { dir, life: None };
+        let mut bench = Self { dir, life: None, revives, idempotent: false };
         bench.reopen();
         bench
     }
@@ -51,9 +60,9 @@ impl Bench {
         let store = Arc::new(memory::open(self.dir.path()).unwrap());
         let wallet = Wallet::open(&store, seed(), 0).unwrap();
         let terms = Terms {
-            revives: false,
+            revives: self.revives,
             pricing: Pricing::Fixed(PRICE),
-            idempotent: false,
+            idempotent: self.idempotent,
             accepts: Accepts::Text,
             request_bytes_max: 100,
             payment_window: Duration::from_secs(100),

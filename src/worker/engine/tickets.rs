@@ -42,7 +42,9 @@ impl Engine {
         }
         let wanted = known.as_ref().is_some_and(|known| known.revival_wanted);
         let expired = job.status == Status::Expired;
-        self.keep_ticket(job.job_id, Ticket { revival_wanted: wanted && !expired, ..ticket }, turn)?;
+        let unread = known.as_ref().map_or(ticket.unread, |known| known.unread);
+        let ticket = Ticket { revival_wanted: wanted && !expired, unread, ..ticket };
+        self.keep_ticket(job.job_id, ticket, turn)?;
         if wanted && expired {
             turn.inputs.push_back((job.job_id, Input::ReviveWanted));
         }
@@ -59,6 +61,11 @@ impl Engine {
             return Ok(());
         }
         self.keep_ticket(job, Ticket { revival_wanted: true, ..ticket.clone() }, turn)
+    }
+
+    /// Whether a job can only be left: nobody knows what was asked for.
+    pub(super) fn is_unread(&self, job: JobId) -> bool {
+        self.tickets.get(&job).is_some_and(|ticket| ticket.unread)
     }
 
     fn keep_ticket(&mut self, job: JobId, ticket: Ticket, turn: &mut Turn) -> Result<(), EngineError> {

@@ -2,7 +2,7 @@
 
 use super::{Step, revive, watch};
 use crate::protocol::Status;
-use crate::worker::input::{Context, Effect, Sighting};
+use crate::worker::input::{Context, Effect, Pricing, Sighting};
 use crate::worker::payment::Invoice;
 use crate::worker::stage::{Ending, Plan, Stage};
 
@@ -37,9 +37,18 @@ pub(super) fn seen_ended(
         // Our record of its quote is lost, or another worker of this seller made it. The money may have
         // come, or may come, all the same; and whatever was asked, it is not ours to keep.
         (Stage::Fresh | Stage::Pricing | Stage::Indexing { .. }, Some(invoice)) => {
-            lapse(invoice, sighting.submitted, ending(false), context)
+            lapse(at_our_price(invoice, context), sighting.submitted, ending(false), context)
         }
         (stage, _) => ended_as_recorded(stage, ending, context),
+    }
+}
+
+/// What it says of the price is the relay's word alone: where paying it late revives the job, it is not
+/// done for less than we would have asked.
+fn at_our_price(invoice: Invoice, context: &Context) -> Invoice {
+    match context.pricing {
+        Pricing::Fixed(price) if context.revives => Invoice { price: invoice.price.max(price), ..invoice },
+        _ => invoice,
     }
 }
 

@@ -293,13 +293,20 @@ impl News {
         }
         let mut shown = self.bazaar.shown(&job);
         let new = !JOBS.contains(&self.bazaar.store, &shown.job.job_id)?;
-        if new && !job.status.is_terminal() {
+        shown.ticket.unread = new;
+        if new && self.may_be_done(&job) {
             match self.bazaar.request_of(&job).await? {
-                Ok(request) => shown.job.request_payload = request,
+                Ok(request) => (shown.job.request_payload, shown.ticket.unread) = (request, false),
                 Err(reason) => shown.refusal = Some(reason),
             }
         }
         Ok(Some(Heard::Shown(Box::new(shown))))
+    }
+
+    /// One that expired charged for can come back.
+    fn may_be_done(&self, job: &V0Job) -> bool {
+        let may_revive = job.charge.is_some() && self.bazaar.client.now() < job.job_expires_at;
+        !job.status.is_terminal() || (job.status == Status::Expired && may_revive)
     }
 
     fn is_served(&self, job: &V0Job) -> Result<bool, StoreError> {

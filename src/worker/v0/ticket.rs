@@ -33,6 +33,9 @@ pub struct Ticket {
     /// Whether the buyer asked for another charge while the last one still stood.
     #[serde(default)]
     pub revival_wanted: bool,
+    /// Whether nobody here has ever read the request: there is nothing that could be done then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unread: bool,
 }
 
 /// A job as the relay showed it.
@@ -56,6 +59,7 @@ impl Ticket {
             job_expires_at: job.job_expires_at,
             charge_expires_at: job.charge.as_ref().and_then(v0::Charge::expires_at),
             revival_wanted: false,
+            unread: false,
         }
     }
 
