@@ -24,6 +24,9 @@ pub(super) mod stalls;
 
 mod ticket;
 
+#[cfg(test)]
+mod fixture;
+
 pub use links::Links;
 pub use stalls::Stall;
 pub use ticket::{NAME_PREFIX, Shown, Ticket, job_id};
