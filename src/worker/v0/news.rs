@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::bazaar::{Bazaar, is_about_us};
+use super::flaws::{can_name_job, is_gone, tolerant};
 use super::ticket::job_id;
 use crate::client::v0::{Class, JobsQuery, PollQuery};
 use crate::client::{CallError, Hint, Pace};
@@ -33,9 +34,6 @@ use crate::worker::watch::Wish;
 /// Events of one page: each may need a payload, of which the relay gives five in a second, and the
 /// whole page waits for all of them.
 const EVENTS_PER_PAGE: usize = 50;
-
-/// Looks at a job whose description cannot be read: a proxy may have cut one, hardly three.
-const LOOKS_MAX: u32 = 3;
 
 /// How long to wait for open jobs to end when there are too many.
 const FULL_DELAY: Duration = Duration::from_secs(5);
@@ -264,24 +262,21 @@ impl News {
     }
 
     async fn look(&self, name: &v0::JobId) -> Result<Option<Heard>, RoundError> {
-        let mut tries = 1;
-        loop {
-            match self.bazaar.client.job(name).await {
-                Ok(job) => return self.shown(job).await,
-                // If it is one of ours, whatever it owes is owed to nobody.
-                Err(CallError::Refused(refused)) if matches!(refused.status, 403 | 404) => {
-                    let gone = Input::Rejected(Call::Fetch, Rejection::Gone);
-                    return Ok(Some(Heard::Input(job_id(name), gone)));
-                }
-                // One job that cannot be read must not keep the news of all others waiting.
-                Err(CallError::Malformed { status: 200, reason }) if tries == LOOKS_MAX => {
-                    tracing::error!(job = %name, reason, "the job cannot be read and is passed over");
-                    return Ok(None);
-                }
-                Err(CallError::Malformed { status: 200, .. }) => tokio::time::sleep(self.min).await,
-                Err(error) => return Err(error.into()),
+        if !can_name_job(name) {
+            tracing::error!(job = ?name, "a job with a name that cannot be asked for is passed over");
+            return Ok(None);
+        }
+        match tolerant(self.min, || self.bazaar.client.job(name)).await? {
+            Ok(job) => self.shown(job).await,
+            // If it is one of ours, whatever it owes is owed to nobody.
+            Err(flaw) if is_gone(&flaw) => {
+                let gone = Input::Rejected(Call::Fetch, Rejection::Gone);
+                Ok(Some(Heard::Input(job_id(name), gone)))
             }
-            tries += 1;
+            Err(flaw) => {
+                tracing::error!(job = ?name, error = %flaw, "the job cannot be read and is passed over");
+                Ok(None)
+            }
         }
     }
 
@@ -291,10 +286,15 @@ impl News {
         if job.seller_bot_id != self.bazaar.client.bot_id() || !self.is_served(&job)? {
             return Ok(None);
         }
+        // A list can hold what cannot be asked for, charged or delivered.
+        if !can_name_job(&job.job_id) {
+            tracing::error!(job = ?job.job_id, "a job with a name that cannot be asked for is passed over");
+            return Ok(None);
+        }
         let mut shown = self.bazaar.shown(&job);
         let new = !JOBS.contains(&self.bazaar.store, &shown.job.job_id)?;
         if new && !job.status.is_terminal() {
-            match self.bazaar.request_of(&job).await? {
+            match self.bazaar.request_of(&job, self.min).await? {
                 Ok(request) => shown.job.request_payload = request,
                 Err(reason) => shown.refusal = Some(reason),
             }
@@ -454,3 +454,6 @@ fn note(hint: &Hint, connected: &mut bool) -> bool {
         Hint::NewJob { .. } | Hint::JobUpdated { .. } => true,
     }
 }
+
+#[cfg(test)]
+mod tests;
