@@ -35,6 +35,10 @@ use crate::worker::watch::Wish;
 /// whole page waits for all of them.
 const EVENTS_PER_PAGE: usize = 50;
 
+/// Pages of one list: two hundred thousand jobs, where a relay keeps those of a month. A list that
+/// leads back into itself must end somewhere.
+const LIST_PAGES_MAX: usize = 1_000;
+
 /// How long to wait for open jobs to end when there are too many.
 const FULL_DELAY: Duration = Duration::from_secs(5);
 
@@ -71,6 +75,8 @@ pub(super) struct Round {
     /// Whether there is certainly more.
     pub(super) more: bool,
     pub(super) open: usize,
+    /// Whether the cursor did not hold, so that everything was looked at.
+    pub(super) resynced: bool,
 }
 
 impl News {
@@ -88,6 +94,7 @@ impl News {
         let mut idle = Pace::new(self.min, self.max, self.entropy.clone());
         let mut failing = Pace::new(self.min, self.max, self.entropy.clone());
         let mut overdue_at = edge::monotonic();
+        let mut resynced = false;
         loop {
             let round = async {
                 let round = self.round(true).await?;
@@ -99,11 +106,17 @@ impl News {
             };
             let wait = match round.await {
                 Ok(round) => {
-                    failing.reset();
+                    // A relay whose log never holds would be listed again and again without a pause.
+                    let circling = round.resynced && resynced;
+                    resynced = round.resynced;
+                    if !resynced {
+                        failing.reset();
+                    }
                     if round.last.is_some() {
                         idle.reset();
                     }
                     match round {
+                        _ if circling => failing.next_delay().max(self.min),
                         Round { open, .. } if open >= OPEN_JOBS_MAX => FULL_DELAY,
                         Round { more: true, .. } => Duration::ZERO,
                         // Wakes say when to look; the slow poll is for the ones that were lost.
@@ -182,7 +195,7 @@ impl News {
                 Class::Gone { min_event_id_retained } => {
                     tracing::warn!(%error, "the cursor no longer holds: all jobs are looked at again");
                     self.resync(Some(min_event_id_retained)).await?;
-                    Ok(Round { more: true, ..Round::default() })
+                    Ok(Round { more: true, resynced: true, ..Round::default() })
                 }
                 _ => Err(error.into()),
             },
@@ -216,7 +229,7 @@ impl News {
         if acknowledge && last > acked {
             self.acknowledge(last).await?;
         }
-        Ok(Round { last: Some(last), more, open })
+        Ok(Round { last: Some(last), more, open, resynced: false })
     }
 
     async fn poll(&self, since: Option<u64>) -> Result<v0::EventPage, CallError> {
@@ -358,7 +371,7 @@ impl News {
 
     async fn list_all(&self, statuses: &[Status], seen: &mut BTreeSet<JobId>) -> Result<(), RoundError> {
         let mut cursor = None;
-        loop {
+        for _ in 0..LIST_PAGES_MAX {
             let query = JobsQuery {
                 role: Role::Seller,
                 statuses: statuses.to_vec(),
@@ -382,6 +395,8 @@ impl News {
                 None => return Ok(()),
             }
         }
+        tracing::error!(pages = LIST_PAGES_MAX, "the list of jobs has no end: the oldest are passed over");
+        Ok(())
     }
 
     /// Looks at open jobs whose time is up, a few at a time.

@@ -170,3 +170,47 @@ async fn what_concerns_everybody_is_waited_for() {
         assert_eq!((all.await.unwrap().len(), relay.asked("/v0/poll/ack")), (0, 0));
     }
 }
+
+/// A log that holds no cursor, whatever is acknowledged, and a list that leads back into itself.
+fn endless(target: &str) -> (u16, Value) {
+    if target.starts_with("/v0/jobs?") {
+        return (200, json!({ "jobs": [], "next_cursor": "again" }));
+    }
+    if target == "/v0/poll/ack" {
+        return (200, json!({ "last_acked_event_id": 6 }));
+    }
+    (410, json!({ "error": "cursor too old", "min_event_id_retained": 7 }))
+}
+
+#[tokio::test]
+async fn a_list_that_leads_back_into_itself_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let relay = Scripted::new(endless);
+    let (news, handed) = news(&relay, dir.path());
+    let all = taken(handed);
+    let round = news.round(true).await.unwrap_or_else(|error| panic!("{error:?}"));
+    assert!(round.resynced);
+    assert_eq!(relay.asked("/v0/jobs?"), 2 * LIST_PAGES_MAX);
+    drop(news);
+    assert!(matches!(all.await.unwrap()[..], [Heard::Cursor(_)]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_never_holds_is_not_listed_without_a_pause() {
+    fn never(target: &str) -> (u16, Value) {
+        let (status, answer) = endless(target);
+        if target.starts_with("/v0/jobs?") { (200, json!({ "jobs": [] })) } else { (status, answer) }
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let relay = Scripted::new(never);
+    let (mut news, handed) = news(&relay, dir.path());
+    let (hints, heard) = mpsc::channel(1);
+    (news.hints, news.min, news.max) = (heard, Duration::from_secs(1), Duration::from_secs(8));
+    let all = taken(handed);
+    drop(tokio::time::timeout(Duration::from_secs(60), news.run(CancellationToken::new())).await);
+    drop(hints);
+    // Two lists in a round.
+    let rounds = relay.asked("/v0/jobs?") / 2;
+    assert!((3..=60).contains(&rounds), "{rounds}");
+    drop(all.await.unwrap());
+}
