@@ -35,8 +35,8 @@ pub(super) fn identify(store: &Store, settings: &Settings, parts: &Parts) -> Res
     Ok(holder)
 }
 
-/// Whom the relay knows us as: a key, or in /v0 the name of a bot.
-fn name(settings: &Settings) -> String {
+/// Whom the relay knows us as, and so whose a backup is: a key, or in /v0 the name of a bot.
+pub(super) fn name(settings: &Settings) -> String {
     match &settings.dialect {
         Dialect::V1 => settings.signer.public_key().to_string(),
         Dialect::V0(bot) => bot.keys.bot_id().to_string(),

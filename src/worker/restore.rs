@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::backup::{self, Header, ReadError};
 use super::backups;
+use super::identity;
 use super::memory::{self, FACTS, fact};
 use super::settings::Settings;
 use crate::edge::Clock;
@@ -245,7 +246,7 @@ pub fn check(file: &Path, settings: &Settings) -> Result<Header, RestoreError> {
     if let Some(found) = header.first_account.clone().filter(|found| *found != account) {
         return Err(wrong(ReadError::OtherSeed { found, ours: account }));
     }
-    let seller = settings.signer.public_key().to_string();
+    let seller = identity::name(settings);
     if let Some(found) = header.seller.clone().filter(|found| *found != seller) {
         return Err(wrong(ReadError::OtherSeller { found, ours: seller }));
     }

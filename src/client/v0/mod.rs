@@ -25,4 +25,4 @@ pub use calls::{
 };
 pub use error::{Class, Key};
 pub use limit::{Rate, Rates};
-pub use rest::BotClient;
+pub use rest::{BotClient, is_addressable};

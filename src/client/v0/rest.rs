@@ -175,8 +175,7 @@ impl BotClient {
     /// The address of a path on this relay, which may itself live below a path. What is not safe in
     /// a part of a path is escaped, and signed as it is escaped.
     pub(super) fn address(&self, parts: &[&str], query: &[(&str, String)]) -> Result<Url, CallError> {
-        // A URL has no such parts, so they would name another route.
-        if parts.iter().any(|part| matches!(*part, "" | "." | "..")) {
+        if !parts.iter().all(|part| is_addressable(part)) {
             return Err(CallError::malformed(0, "a name that no address can hold"));
         }
         let mut url = self.inner.base.clone();
@@ -320,6 +319,13 @@ impl BotClient {
     }
 }
 
+/// Whether a name can be a part of an address. Names in /v0 are any text, but a URL has no parts that
+/// are empty or dots, and loses tabs and ends of lines, so that such a name would mean another thing.
+#[must_use]
+pub fn is_addressable(name: &str) -> bool {
+    !matches!(name, "" | "." | "..") && !name.contains(char::is_control)
+}
+
 fn too_long(status: u16) -> CallError {
     CallError::malformed(status, format!("more than {RESPONSE_BYTES_MAX} bytes"))
 }
@@ -345,5 +351,35 @@ impl Answer {
 impl fmt::Debug for BotClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "BotClient({} as {})", self.inner.base, self.bot_id())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_names_what_was_meant_or_is_refused() {
+        let keys = BotKeys::from_seeds(&[1; 32], &[1; 32]);
+        let (url, clock, entropy) = ("http://127.0.0.1:9/base", Clock::system(), Entropy::system());
+        let client = BotClient::new(url, keys, Rates::UNLIMITED, clock, entropy).unwrap();
+        for name in ["", ".", "..", "x\t", "\nx", ".\r", "\t..", "\0", "x\u{7f}"] {
+            let refused = client.address(&["v0", "jobs", name], &[]);
+            assert!(matches!(refused, Err(CallError::Malformed { status: 0, .. })), "{name:?}: {refused:?}");
+        }
+        for name in ["job_1", "...", "%2e%2e", "a/../b", "a\\b", "?", "#", " ", "é", "%09"] {
+            let url = client.address(&["v0", "jobs", name], &[]).unwrap();
+            let parts: Vec<&str> = url.path_segments().unwrap().collect();
+            assert_eq!(parts[..3], ["base", "v0", "jobs"], "{name:?}");
+            let decoded = percent_decoded(parts[3]);
+            assert_eq!((parts.len(), decoded.as_str(), url.query(), url.fragment()), (4, name, None, None));
+        }
+    }
+
+    fn percent_decoded(part: &str) -> String {
+        let query = format!("x={}", part.replace('+', "%2B"));
+        let mut url = Url::parse("http://h/").unwrap();
+        url.set_query(Some(&query));
+        url.query_pairs().next().unwrap().1.into_owned()
     }
 }

@@ -1,10 +1,12 @@
 //! Harm of every kind to a store with a record of every kind.
 
 use super::*;
+use crate::client::v0::Rates;
 use crate::config::Env;
+use crate::protocol::v0::BotKeys;
 use crate::store::fixture;
 use crate::worker::backups::BackupSettings;
-use crate::worker::settings;
+use crate::worker::settings::{self, BazaarSettings, Dialect};
 
 const SECRET: &str = "abababababababababababababababababababababababababababababababab";
 
@@ -35,7 +37,7 @@ fn state(dir: &Path, settings: &Settings) -> (String, String) {
     let store = memory::open(&settings.state_dir).unwrap();
     let mut batch = Batch::default();
     memory::put_fact(&mut batch, fact::WALLET, &settings.seed.account(0).unwrap().to_string()).unwrap();
-    memory::put_fact(&mut batch, fact::SELLER, &settings.signer.public_key().to_string()).unwrap();
+    memory::put_fact(&mut batch, fact::SELLER, &identity::name(settings)).unwrap();
     store.commit(batch).unwrap();
     store.durable_blocking().unwrap();
     backups::make(&store, &settings.backup, Timestamp::from_seconds(1_700_000_000)).unwrap();
@@ -157,6 +159,26 @@ fn a_damaged_backup_is_passed_over_for_an_older_one() {
     assert_eq!(records(&store), saved);
     let note = memory::fact(&store, fact::RESTORED).unwrap().unwrap();
     assert!(note.contains(good.to_str().unwrap()), "{note}");
+}
+
+/// In /v0 the seller is a bot, whose name is no key.
+#[test]
+fn a_bot_takes_its_own_backup_back_and_no_other_bot_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let bot = |seed: u8| {
+        let keys = BotKeys::from_seeds(&[seed; 32], &[seed; 32]);
+        let dialect = Dialect::V0(Box::new(BazaarSettings { keys, rates: Rates::UNLIMITED, links: None }));
+        Settings { dialect, ..settings(dir.path()) }
+    };
+    let (_, saved) = state(dir.path(), &bot(1));
+    let copy = backups::list(&bot(1).backup.dir).unwrap().remove(0);
+    let other = check(&copy, &bot(2));
+    assert!(matches!(other, Err(RestoreError::Backup(_, ReadError::OtherSeller { .. }))), "{other:?}");
+    let (header, aside) = restore(&bot(1), &copy, true, Timestamp::from_seconds(1_700_000_001)).unwrap();
+    assert_eq!(header.seller, Some(identity::name(&bot(1))));
+    assert!(aside.is_some());
+    let store = memory::open(&dir.path().join("state")).unwrap();
+    assert_eq!(records(&store), saved);
 }
 
 #[test]

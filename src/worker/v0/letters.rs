@@ -2,10 +2,12 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
 use super::bazaar::Bazaar;
+use super::flaws::{can_name_payload, is_gone, tolerant};
 use super::result::{Letter, request};
 use super::ticket::Ticket;
 use crate::client::CallError;
@@ -43,23 +45,25 @@ impl Bots {
 impl Bazaar {
     /// The request of a job. What cannot be read, or is not the buyer's own word for this job, is
     /// answered with a reason; an error is a relay that gave no answer.
-    pub(super) async fn request_of(&self, job: &Job) -> Result<Request, CallError> {
-        let Some(id) = self.request_id(job).await? else {
-            return Ok(Err("there is no request with the job".to_owned()));
+    pub(super) async fn request_of(&self, job: &Job, pause: Duration) -> Result<Request, CallError> {
+        let id = match tolerant(pause, || self.request_id(job)).await? {
+            Ok(Some(id)) => id,
+            Ok(None) => return Ok(Err("there is no request with the job".to_owned())),
+            Err(flaw) => return Ok(Err(unread(job, "the request cannot be found", &flaw))),
         };
-        let payload = match self.client.payload(&id).await {
+        if !can_name_payload(&id) {
+            return Ok(Err("the request has a name that cannot be asked for".to_owned()));
+        }
+        let payload = match tolerant(pause, || self.client.payload(&id)).await? {
             Ok(payload) => payload,
-            Err(CallError::Refused(refused)) if matches!(refused.status, 403 | 404) => {
+            Err(flaw) if is_gone(&flaw) => {
                 return Ok(Err("the request is not there any more".to_owned()));
             }
-            Err(error) => return Err(error),
+            Err(flaw) => return Ok(Err(unread(job, "the request cannot be fetched", &flaw))),
         };
-        let sender = match self.bots.get(self, &job.buyer_bot_id).await {
+        let sender = match tolerant(pause, || self.bots.get(self, &job.buyer_bot_id)).await? {
             Ok(bot) => bot,
-            Err(CallError::Refused(refused)) if refused.status == 404 => {
-                return Ok(Err("the buyer is not known".to_owned()));
-            }
-            Err(error) => return Err(error),
+            Err(flaw) => return Ok(Err(unread(job, "the buyer is not known", &flaw))),
         };
         let opened = open(self, job, &payload, &sender);
         crash_point!("worker/bazaar/opened");
@@ -104,6 +108,12 @@ impl Bazaar {
         let keys = self.client.keys();
         write(keys, address, &letter.body, at, &keys.ephemeral(&label))
     }
+}
+
+/// A reason for the buyer, and the whole of it for whoever reads the log.
+fn unread(job: &Job, reason: &str, flaw: &CallError) -> String {
+    tracing::error!(job = ?job.job_id, reason, error = %flaw, "the job cannot be served");
+    reason.to_owned()
 }
 
 /// Outside against inside, name against key, signature: all before a word of it is used.

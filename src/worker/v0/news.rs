@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::bazaar::{Bazaar, is_about_us};
+use super::flaws::{can_name_job, is_gone, tolerant};
 use super::ticket::job_id;
 use crate::client::v0::{Class, JobsQuery, PollQuery};
 use crate::client::{CallError, Hint, Pace};
@@ -34,8 +35,9 @@ use crate::worker::watch::Wish;
 /// whole page waits for all of them.
 const EVENTS_PER_PAGE: usize = 50;
 
-/// Looks at a job whose description cannot be read: a proxy may have cut one, hardly three.
-const LOOKS_MAX: u32 = 3;
+/// Pages of one list: two hundred thousand jobs, where a relay keeps those of a month. A list that
+/// leads back into itself must end somewhere.
+const LIST_PAGES_MAX: usize = 1_000;
 
 /// How long to wait for open jobs to end when there are too many.
 const FULL_DELAY: Duration = Duration::from_secs(5);
@@ -73,6 +75,8 @@ pub(super) struct Round {
     /// Whether there is certainly more.
     pub(super) more: bool,
     pub(super) open: usize,
+    /// Whether the cursor did not hold, so that everything was looked at.
+    pub(super) resynced: bool,
 }
 
 impl News {
@@ -90,6 +94,7 @@ impl News {
         let mut idle = Pace::new(self.min, self.max, self.entropy.clone());
         let mut failing = Pace::new(self.min, self.max, self.entropy.clone());
         let mut overdue_at = edge::monotonic();
+        let mut resynced = false;
         loop {
             let round = async {
                 let round = self.round(true).await?;
@@ -101,11 +106,17 @@ impl News {
             };
             let wait = match round.await {
                 Ok(round) => {
-                    failing.reset();
+                    // A relay whose log never holds would be listed again and again without a pause.
+                    let circling = round.resynced && resynced;
+                    resynced = round.resynced;
+                    if !resynced {
+                        failing.reset();
+                    }
                     if round.last.is_some() {
                         idle.reset();
                     }
                     match round {
+                        _ if circling => failing.next_delay().max(self.min),
                         Round { open, .. } if open >= OPEN_JOBS_MAX => FULL_DELAY,
                         Round { more: true, .. } => Duration::ZERO,
                         // Wakes say when to look; the slow poll is for the ones that were lost.
@@ -184,7 +195,7 @@ impl News {
                 Class::Gone { min_event_id_retained } => {
                     tracing::warn!(%error, "the cursor no longer holds: all jobs are looked at again");
                     self.resync(Some(min_event_id_retained)).await?;
-                    Ok(Round { more: true, ..Round::default() })
+                    Ok(Round { more: true, resynced: true, ..Round::default() })
                 }
                 _ => Err(error.into()),
             },
@@ -218,7 +229,7 @@ impl News {
         if acknowledge && last > acked {
             self.acknowledge(last).await?;
         }
-        Ok(Round { last: Some(last), more, open })
+        Ok(Round { last: Some(last), more, open, resynced: false })
     }
 
     async fn poll(&self, since: Option<u64>) -> Result<v0::EventPage, CallError> {
@@ -264,24 +275,21 @@ impl News {
     }
 
     async fn look(&self, name: &v0::JobId) -> Result<Option<Heard>, RoundError> {
-        let mut tries = 1;
-        loop {
-            match self.bazaar.client.job(name).await {
-                Ok(job) => return self.shown(job).await,
-                // If it is one of ours, whatever it owes is owed to nobody.
-                Err(CallError::Refused(refused)) if matches!(refused.status, 403 | 404) => {
-                    let gone = Input::Rejected(Call::Fetch, Rejection::Gone);
-                    return Ok(Some(Heard::Input(job_id(name), gone)));
-                }
-                // One job that cannot be read must not keep the news of all others waiting.
-                Err(CallError::Malformed { status: 200, reason }) if tries == LOOKS_MAX => {
-                    tracing::error!(job = %name, reason, "the job cannot be read and is passed over");
-                    return Ok(None);
-                }
-                Err(CallError::Malformed { status: 200, .. }) => tokio::time::sleep(self.min).await,
-                Err(error) => return Err(error.into()),
+        if !can_name_job(name) {
+            tracing::error!(job = ?name, "a job with a name that cannot be asked for is passed over");
+            return Ok(None);
+        }
+        match tolerant(self.min, || self.bazaar.client.job(name)).await? {
+            Ok(job) => self.shown(job).await,
+            // If it is one of ours, whatever it owes is owed to nobody.
+            Err(flaw) if is_gone(&flaw) => {
+                let gone = Input::Rejected(Call::Fetch, Rejection::Gone);
+                Ok(Some(Heard::Input(job_id(name), gone)))
             }
-            tries += 1;
+            Err(flaw) => {
+                tracing::error!(job = ?name, error = %flaw, "the job cannot be read and is passed over");
+                Ok(None)
+            }
         }
     }
 
@@ -291,11 +299,16 @@ impl News {
         if job.seller_bot_id != self.bazaar.client.bot_id() || !self.is_served(&job)? {
             return Ok(None);
         }
+        // A list can hold what cannot be asked for, charged or delivered.
+        if !can_name_job(&job.job_id) {
+            tracing::error!(job = ?job.job_id, "a job with a name that cannot be asked for is passed over");
+            return Ok(None);
+        }
         let mut shown = self.bazaar.shown(&job);
         let new = !JOBS.contains(&self.bazaar.store, &shown.job.job_id)?;
         shown.ticket.unread = new;
         if new && self.may_be_done(&job) {
-            match self.bazaar.request_of(&job).await? {
+            match self.bazaar.request_of(&job, self.min).await? {
                 Ok(request) => (shown.job.request_payload, shown.ticket.unread) = (request, false),
                 Err(reason) => shown.refusal = Some(reason),
             }
@@ -365,7 +378,7 @@ impl News {
 
     async fn list_all(&self, statuses: &[Status], seen: &mut BTreeSet<JobId>) -> Result<(), RoundError> {
         let mut cursor = None;
-        loop {
+        for _ in 0..LIST_PAGES_MAX {
             let query = JobsQuery {
                 role: Role::Seller,
                 statuses: statuses.to_vec(),
@@ -389,6 +402,8 @@ impl News {
                 None => return Ok(()),
             }
         }
+        tracing::error!(pages = LIST_PAGES_MAX, "the list of jobs has no end: the oldest are passed over");
+        Ok(())
     }
 
     /// Looks at open jobs whose time is up, a few at a time.
@@ -461,3 +476,6 @@ fn note(hint: &Hint, connected: &mut bool) -> bool {
         Hint::NewJob { .. } | Hint::JobUpdated { .. } => true,
     }
 }
+
+#[cfg(test)]
+mod tests;

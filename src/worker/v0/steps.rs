@@ -30,10 +30,14 @@ impl News {
 
     /// Page after page; one page only if it is not acknowledged, for the next would be the same.
     async fn all(&self, acknowledge: bool) -> Result<(), RoundError> {
+        let mut resynced = false;
         for _ in 0..PAGES_MAX {
             let round = self.round(acknowledge).await?;
             let heard = round.last.is_some();
-            if !round.more || round.open >= OPEN_JOBS_MAX || (heard && !acknowledge) {
+            // A relay whose log never holds is not listed over and over.
+            let circling = round.resynced && resynced;
+            resynced = round.resynced;
+            if circling || !round.more || round.open >= OPEN_JOBS_MAX || (heard && !acknowledge) {
                 break;
             }
         }

@@ -1,0 +1,79 @@
+//! A relay that says what a test wants, and a seller in front of it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, pending, ready};
+use reqwest::header::HeaderMap;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use super::bazaar::Bazaar;
+use crate::client::Hint;
+use crate::client::v0::{BotClient, Rates};
+use crate::client::wire::{Request, Response, Wire};
+use crate::edge::{Clock, Entropy};
+use crate::protocol::v0::BotKeys;
+use crate::store::Store;
+
+/// Status and body for a target.
+type Says = fn(&str) -> (u16, Value);
+
+/// Answers each target the same, whatever else is sent.
+#[derive(Debug)]
+pub(super) struct Scripted {
+    says: Says,
+    asked: Mutex<Vec<String>>,
+}
+
+impl Scripted {
+    pub(super) fn new(says: Says) -> Arc<Self> {
+        Arc::new(Self { says, asked: Mutex::default() })
+    }
+
+    /// How often a target that begins so was asked for.
+    pub(super) fn asked(&self, start: &str) -> usize {
+        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.iter().filter(|target| target.starts_with(start)).count()
+    }
+}
+
+impl Wire for Scripted {
+    fn call(&self, request: Request) -> BoxFuture<'static, Result<Response, String>> {
+        let (status, body) = (self.says)(&request.target);
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).push(request.target);
+        let body = body.to_string().into_bytes();
+        ready(Ok(Response { status, headers: HeaderMap::new(), body })).boxed()
+    }
+
+    fn hints(&self, _: mpsc::Sender<Hint>) -> BoxFuture<'static, ()> {
+        pending().boxed()
+    }
+}
+
+/// The bot that sells.
+pub(super) fn seller() -> BotKeys {
+    BotKeys::from_seeds(&[1; 32], &[1; 32])
+}
+
+/// The bot that buys.
+pub(super) fn buyer() -> BotKeys {
+    BotKeys::from_seeds(&[2; 32], &[2; 32])
+}
+
+pub(super) fn bazaar(relay: Arc<Scripted>, store: Arc<Store>) -> Bazaar {
+    let url = "http://127.0.0.1:9";
+    let (clock, entropy) = (Clock::system(), Entropy::system());
+    let client = BotClient::over(relay, url, seller(), Rates::UNLIMITED, clock, entropy.clone()).unwrap();
+    Bazaar::new(client, store, "me".to_owned(), None, None, entropy)
+}
+
+/// A job for the offer `offer_1`.
+pub(super) fn job(name: &str, status: &str, request: &str) -> Value {
+    json!({
+        "job_id": name, "offer_id": "offer_1", "buyer_bot_id": buyer().bot_id(),
+        "seller_bot_id": seller().bot_id(), "status": status, "price_raw": "1000",
+        "turnaround_seconds": 3600, "created_at": "2026-02-01T12:00:00Z",
+        "job_expires_at": "2026-02-08T12:00:00Z", "request_payload_id": request
+    })
+}

@@ -1,0 +1,60 @@
+//! What is wrong with one thing of one buyer must not keep the news of all others waiting.
+//!
+//! Names and payloads are made by buyers, and the deployed relays take nearly any. A relay that is away,
+//! that limits, or that does not accept us, is everybody's concern and is waited for; what only this
+//! thing's own name or content can have caused is not.
+
+use std::time::Duration;
+
+use super::bazaar::is_about_us;
+use crate::client::CallError;
+use crate::client::v0::{Class, is_addressable};
+use crate::protocol::v0::{JobId, PayloadId};
+
+/// Looks at a thing whose description cannot be had: a proxy may have cut one, hardly three.
+const LOOKS_MAX: u32 = 3;
+
+/// Looks at one thing, again after `pause` if the answer was none. The outer error is a relay that may
+/// do better later; the inner one is this thing's own.
+pub(super) async fn tolerant<T, F>(
+    pause: Duration,
+    look: impl Fn() -> F,
+) -> Result<Result<T, CallError>, CallError>
+where
+    F: Future<Output = Result<T, CallError>>,
+{
+    let mut looks = 1;
+    loop {
+        match look().await {
+            Ok(found) => return Ok(Ok(found)),
+            Err(error) if !is_its_own(&error) => return Err(error),
+            Err(error) if looks == LOOKS_MAX || is_gone(&error) => return Ok(Err(error)),
+            Err(_) => tokio::time::sleep(pause).await,
+        }
+        looks += 1;
+    }
+}
+
+/// Whether there is no such thing, or none of ours.
+pub(super) fn is_gone(error: &CallError) -> bool {
+    matches!(error, CallError::Refused(refused) if matches!(refused.status, 403 | 404)) && is_its_own(error)
+}
+
+/// Whether another thing may fare better with the same relay.
+fn is_its_own(error: &CallError) -> bool {
+    match error {
+        CallError::Malformed { .. } => true,
+        CallError::Refused(_) => error.class() != Class::Retry && !is_about_us(error),
+        CallError::RateLimited { .. } | CallError::Unavailable { .. } | CallError::Transport { .. } => false,
+    }
+}
+
+/// Whether a job can be asked for by its name.
+pub(super) fn can_name_job(id: &JobId) -> bool {
+    id.is_valid() && is_addressable(id.as_str())
+}
+
+/// Whether a payload can be asked for by its name.
+pub(super) fn can_name_payload(id: &PayloadId) -> bool {
+    id.is_valid() && is_addressable(id.as_str())
+}

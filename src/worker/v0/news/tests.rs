@@ -1,0 +1,216 @@
+//! What one buyer can send, and what all the others still get.
+
+use serde_json::{Value, json};
+
+use super::super::fixture::{Scripted, bazaar, buyer, job, seller};
+use super::super::stalls::{Placed, Stall};
+use super::*;
+use crate::store::Batch;
+
+/// A poller in front of a relay, with an offer that is served.
+fn news(relay: &Arc<Scripted>, dir: &std::path::Path) -> (News, mpsc::Receiver<Page>) {
+    let store = Arc::new(memory::open(dir).unwrap());
+    let mut batch = Batch::default();
+    let placed = Placed { offer_id: v0::OfferId::new("offer_1"), price_raw: "1000".to_owned() };
+    let stall = Stall { pending: None, current: Some(placed), former: Vec::new() };
+    STALLS.put(&mut batch, &"offer".to_owned(), &stall).unwrap();
+    memory::put_fact(&mut batch, fact::SYNCED, "yes").unwrap();
+    store.commit(batch).unwrap();
+    let (pages, handed) = mpsc::channel(1);
+    let (_, hints) = mpsc::channel(1);
+    let (min, max) = (Duration::from_millis(1), Duration::from_millis(1));
+    let bazaar = Arc::new(bazaar(Arc::clone(relay), store));
+    (News { bazaar, pages, hints, watch: None, min, max, entropy: Entropy::system() }, handed)
+}
+
+/// Takes everything, and keeps it.
+fn taken(mut handed: mpsc::Receiver<Page>) -> tokio::task::JoinHandle<Vec<Heard>> {
+    tokio::spawn(async move {
+        let mut all = Vec::new();
+        while let Some(page) = handed.recv().await {
+            all.extend(page.heard);
+            page.durable.send(0).unwrap();
+        }
+        all
+    })
+}
+
+/// Each job by its name, and why it cannot be served.
+fn shown(heard: &[Heard]) -> Vec<(&str, Option<&str>)> {
+    let shown = heard.iter().filter_map(|heard| match heard {
+        Heard::Shown(shown) => Some((shown.ticket.job_id.as_str(), shown.refusal.as_deref())),
+        _ => None,
+    });
+    shown.collect()
+}
+
+const NAMES: [&str; 8] = [".", "..", "x\t", "\r\n", "html", "conflict", "gone", "last"];
+
+/// What a buyer may call its job, and what a relay may make of it.
+fn odd_names(target: &str) -> (u16, Value) {
+    let (path, _) = target.split_once('?').unwrap_or((target, ""));
+    match path {
+        "/v0/poll" => {
+            let events: Vec<Value> = (1..)
+                .zip(NAMES)
+                .map(|(id, name)| {
+                    json!({ "event_id": id, "event_type": "job.requested", "data": { "job_id": name } })
+                })
+                .collect();
+            (200, json!({ "events": events, "last_acked_event_id": 0, "min_event_id_retained": 1 }))
+        }
+        "/v0/poll/ack" => (200, json!({ "last_acked_event_id": NAMES.len() })),
+        "/v0/jobs/html" => (414, json!("too long")),
+        "/v0/jobs/conflict" => (409, json!({ "error": "no" })),
+        "/v0/jobs/gone" => (404, json!({ "error": "job not found" })),
+        "/v0/jobs/last" => (200, job("last", "REQUESTED", "..")),
+        _ => (500, json!({ "error": target })),
+    }
+}
+
+#[tokio::test]
+async fn a_job_that_cannot_be_asked_for_keeps_no_other_waiting() {
+    let dir = tempfile::tempdir().unwrap();
+    let relay = Scripted::new(odd_names);
+    let (news, handed) = news(&relay, dir.path());
+    let all = taken(handed);
+    let round = news.round(true).await.unwrap_or_else(|error| panic!("{error:?}"));
+    assert_eq!(round.last, Some(8));
+    drop(news);
+    let all = all.await.unwrap();
+    assert_eq!(shown(&all), [("last", Some("the request has a name that cannot be asked for"))]);
+    let gone = |heard: &Heard| matches!(heard, Heard::Input(_, Input::Rejected(Call::Fetch, _)));
+    assert_eq!(all.iter().filter(|heard| gone(heard)).count(), 1);
+    assert_eq!(relay.asked("/v0/poll/ack"), 1);
+    assert_eq!((relay.asked("/v0/jobs/html"), relay.asked("/v0/jobs/conflict")), (3, 3));
+}
+
+/// A relay that lists what cannot be asked for.
+fn odd_list(target: &str) -> (u16, Value) {
+    if target.starts_with("/v0/jobs?") {
+        let long = "p".repeat(70_000);
+        let jobs = [
+            job("..", "REQUESTED", "pay_1"),
+            job("x\t", "REQUESTED", "pay_1"),
+            job(&long, "REQUESTED", "pay_1"),
+            job("dots", "REQUESTED", ".."),
+            job("tab", "REQUESTED", "pay\t1"),
+            job("long", "REQUESTED", &long),
+            job("html", "REQUESTED", "pay_html"),
+            job("other", "REQUESTED", "pay_other"),
+            job("conflict", "REQUESTED", "pay_conflict"),
+            job("stranger", "REQUESTED", "pay_1"),
+        ];
+        return (200, json!({ "jobs": jobs }));
+    }
+    let payload = json!({
+        "payload_id": "pay_1", "job_id": "stranger", "sender_bot_id": buyer().bot_id(),
+        "recipient_bot_id": seller().bot_id(), "payload_kind": "request", "enc_alg": "x",
+        "recipient_kid": "x", "ciphertext_b64": "", "created_at": "2026-02-01T12:00:00Z"
+    });
+    match target {
+        "/v0/payloads/pay_1" | "/v0/payloads/pay_other" => (200, payload),
+        "/v0/payloads/pay_conflict" => (409, json!({ "error": "no" })),
+        "/v0/payloads/pay_html" => (431, json!("too long")),
+        target if target.starts_with("/v0/poll") => {
+            (200, json!({ "events": [], "last_acked_event_id": 0, "min_event_id_retained": 1 }))
+        }
+        // Its keys cannot be read.
+        _ => (200, json!({})),
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_cannot_be_fetched_is_refused_and_not_asked_for_for_ever() {
+    let dir = tempfile::tempdir().unwrap();
+    let relay = Scripted::new(odd_list);
+    let (news, handed) = news(&relay, dir.path());
+    let all = taken(handed);
+    news.resync(None).await.unwrap_or_else(|error| panic!("{error:?}"));
+    drop(news);
+    let all = all.await.unwrap();
+    let (nameless, unfetched) =
+        (Some("the request has a name that cannot be asked for"), Some("the request cannot be fetched"));
+    assert_eq!(
+        shown(&all),
+        [
+            ("dots", nameless),
+            ("tab", nameless),
+            ("long", nameless),
+            ("html", unfetched),
+            ("other", unfetched),
+            ("conflict", unfetched),
+            ("stranger", Some("the buyer is not known")),
+        ]
+    );
+    assert!(matches!(all.last(), Some(Heard::Cursor(Position::Synced(_)))));
+}
+
+/// What is wrong with the relay, or with us, is nobody's job's fault: everything is heard later.
+#[tokio::test]
+async fn what_concerns_everybody_is_waited_for() {
+    fn busy(target: &str) -> (u16, Value) {
+        if target.starts_with("/v0/jobs/") { (503, json!({})) } else { odd_names(target) }
+    }
+    fn stranger(target: &str) -> (u16, Value) {
+        let unknown = json!({ "error": "unknown bot" });
+        if target.starts_with("/v0/jobs/") { (401, unknown) } else { odd_names(target) }
+    }
+    fn revoked(target: &str) -> (u16, Value) {
+        let revoked = json!({ "error": "bot revoked" });
+        if target.starts_with("/v0/jobs/") { (403, revoked) } else { odd_names(target) }
+    }
+    for says in [busy, stranger, revoked] {
+        let dir = tempfile::tempdir().unwrap();
+        let relay = Scripted::new(says);
+        let (news, handed) = news(&relay, dir.path());
+        let all = taken(handed);
+        assert!(matches!(news.round(true).await, Err(RoundError::Call(_))));
+        drop(news);
+        assert_eq!((all.await.unwrap().len(), relay.asked("/v0/poll/ack")), (0, 0));
+    }
+}
+
+/// A log that holds no cursor, whatever is acknowledged, and a list that leads back into itself.
+fn endless(target: &str) -> (u16, Value) {
+    if target.starts_with("/v0/jobs?") {
+        return (200, json!({ "jobs": [], "next_cursor": "again" }));
+    }
+    if target == "/v0/poll/ack" {
+        return (200, json!({ "last_acked_event_id": 6 }));
+    }
+    (410, json!({ "error": "cursor too old", "min_event_id_retained": 7 }))
+}
+
+#[tokio::test]
+async fn a_list_that_leads_back_into_itself_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let relay = Scripted::new(endless);
+    let (news, handed) = news(&relay, dir.path());
+    let all = taken(handed);
+    let round = news.round(true).await.unwrap_or_else(|error| panic!("{error:?}"));
+    assert!(round.resynced);
+    assert_eq!(relay.asked("/v0/jobs?"), 2 * LIST_PAGES_MAX);
+    drop(news);
+    assert!(matches!(all.await.unwrap()[..], [Heard::Cursor(_)]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_never_holds_is_not_listed_without_a_pause() {
+    fn never(target: &str) -> (u16, Value) {
+        let (status, answer) = endless(target);
+        if target.starts_with("/v0/jobs?") { (200, json!({ "jobs": [] })) } else { (status, answer) }
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let relay = Scripted::new(never);
+    let (mut news, handed) = news(&relay, dir.path());
+    let (hints, heard) = mpsc::channel(1);
+    (news.hints, news.min, news.max) = (heard, Duration::from_secs(1), Duration::from_secs(8));
+    let all = taken(handed);
+    drop(tokio::time::timeout(Duration::from_secs(60), news.run(CancellationToken::new())).await);
+    drop(hints);
+    // Two lists in a round.
+    let rounds = relay.asked("/v0/jobs?") / 2;
+    assert!((3..=60).contains(&rounds), "{rounds}");
+    drop(all.await.unwrap());
+}
