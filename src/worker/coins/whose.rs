@@ -145,3 +145,69 @@ pub(super) fn has_failed(store: &Store, job: JobId) -> Result<bool, StoreError> 
     let record = JOBS.get(store, &job)?;
     Ok(record.is_some_and(|record| matches!(record.stage, Stage::Ended { ending: Ending::Failed })))
 }
+
+#[cfg(test)]
+mod tests {
+    use nano_currency::Amount;
+
+    use super::*;
+    use crate::protocol::v0::{self, BotId, Moment};
+    use crate::protocol::{OfferId, PublicKey, Status, Timestamp};
+    use crate::store::Batch;
+    use crate::worker::payment::Invoice;
+    use crate::worker::v0::Ticket;
+
+    fn lapsed(ending: Ending) -> Record {
+        let at = Timestamp::from_seconds(1);
+        let account = Account::from_bytes([1; 32]);
+        let invoice = Invoice { index: 0, account, price: Amount::from_raw(1_000) };
+        Record {
+            offer_id: OfferId::from_random([1; 16]),
+            buyer_pubkey: PublicKey::from_bytes([2; 32]),
+            status: Status::Expired,
+            stage: Stage::Lapsed { invoice, submitted: None, ending, until: at },
+            first_seen_at: at,
+            changed_at: at,
+            lines: 0,
+            outcomes: 0,
+            invoice: Some(invoice),
+            oddities: Vec::new(),
+        }
+    }
+
+    fn ticket(unread: bool) -> Ticket {
+        Ticket {
+            job_id: v0::JobId::new("job_1"),
+            offer_id: v0::OfferId::new("offer_1"),
+            buyer_bot_id: BotId::from_bytes([2; 32]),
+            price_raw: "1000".to_owned(),
+            job_expires_at: Moment::from_nanos(0),
+            charge_expires_at: None,
+            revival_wanted: false,
+            unread,
+        }
+    }
+
+    #[test]
+    fn what_came_for_a_job_that_may_come_back_is_not_touched() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = memory::open(dir.path()).unwrap();
+        let job = JobId::from_random([1; 16]);
+        let expired = Ending::Expired { paid: false };
+        let canceled = Ending::Canceled { paid: false };
+        for (ending, ticket, expected) in [
+            (&expired, None, Claim::Buyers),
+            (&expired, Some(ticket(false)), Claim::Open),
+            (&canceled, Some(ticket(false)), Claim::Buyers),
+            (&expired, Some(ticket(true)), Claim::Buyers),
+        ] {
+            let mut batch = Batch::default();
+            JOBS.put(&mut batch, &job, &lapsed(ending.clone())).unwrap();
+            if let Some(ticket) = &ticket {
+                TICKETS.put(&mut batch, &job, ticket).unwrap();
+            }
+            store.commit(batch).unwrap();
+            assert_eq!(claim(&store, Some(job)).unwrap(), expected, "{ending:?} {ticket:?}");
+        }
+    }
+}
