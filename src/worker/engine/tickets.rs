@@ -34,6 +34,10 @@ impl Engine {
             tracing::error!(job_id = %job.job_id, name = %ticket.job_id, "two jobs have the same id here: this one is left alone");
             return Ok(());
         }
+        if known.as_ref().is_some_and(|known| !known.is_same_deal(&ticket)) {
+            tracing::error!(job_id = %job.job_id, name = %ticket.job_id, "the relay shows another buyer, offer or price than before: what it shows is left alone");
+            return Ok(());
+        }
         let refusal = refusal.or_else(|| self.price_fault(&job, &ticket));
         self.hear_job(&job, true, refusal, turn)?;
         // It was not taken, or it is over.

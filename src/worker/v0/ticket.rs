@@ -50,6 +50,14 @@ pub struct Shown {
 }
 
 impl Ticket {
+    /// Whether another sighting is of the same job: what a buyer has asked of us, for a price, never
+    /// changes, and a relay that changes it would have the result sealed for somebody else.
+    #[must_use]
+    pub fn is_same_deal(&self, other: &Self) -> bool {
+        (&self.job_id, &self.offer_id, self.buyer_bot_id, &self.price_raw)
+            == (&other.job_id, &other.offer_id, other.buyer_bot_id, &other.price_raw)
+    }
+
     fn of(job: &v0::Job) -> Self {
         Self {
             job_id: job.job_id.clone(),

@@ -6,7 +6,7 @@ use crate::nano::work::Work;
 use crate::protocol::v0::{self, BotId, Moment};
 use crate::worker::coins::journal::{Does, Fate, OwnBlock, Signed};
 use crate::worker::input::Rejection;
-use crate::worker::memory::{COINS, MONEY, OWED};
+use crate::worker::memory::{COINS, MONEY, OWED, TICKETS};
 use crate::worker::money::Owed;
 use crate::worker::oddity::Oddity;
 
@@ -54,6 +54,25 @@ fn charged() -> Heard {
 
 fn expired() -> Heard {
     shown(quoted(1, Status::Expired, 0, "1000"))
+}
+
+/// The result would be sealed for whoever the relay names.
+#[test]
+fn a_relay_that_names_another_buyer_later_is_not_believed() {
+    let mut bench = awaiting();
+    let before = TICKETS.get(bench.store(), &id(1)).unwrap();
+    let another = [
+        Ticket { buyer_bot_id: BotId::from_bytes([3; 32]), ..ticket(1) },
+        Ticket { offer_id: v0::OfferId::new("offer_2"), ..ticket(1) },
+        Ticket { price_raw: "1".to_owned(), ..ticket(1) },
+        Ticket { job_id: v0::JobId::new("job_2"), ..ticket(1) },
+    ];
+    for ticket in another {
+        let job = quoted(1, Status::Expired, 0, "1000");
+        bench.take(vec![Heard::Shown(Box::new(Shown { job, ticket, refusal: None }))]);
+        assert_eq!(TICKETS.get(bench.store(), &id(1)).unwrap(), before);
+        assert_eq!(bench.stage(id(1)), "awaiting");
+    }
 }
 
 /// Charged for, and nothing has come yet.
