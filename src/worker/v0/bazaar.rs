@@ -465,10 +465,11 @@ impl Bazaar {
 
     pub(super) async fn renew(&self) {
         tracing::warn!("the relay does not know this bot: it is registered again, with its offers");
-        match self.client.register().await {
-            Ok(_) => self.renewed.notify_one(),
-            Err(error) => tracing::warn!(%error, "not registered"),
+        if let Err(error) = self.client.register().await {
+            tracing::warn!(%error, "not registered");
         }
+        // Whatever was answered: if only the answer was lost, nobody will say again that it is unknown.
+        self.renewed.notify_one();
     }
 }
 
