@@ -228,6 +228,8 @@ mod tests {
         };
         assert_eq!((refused.code.as_str(), refused.known()), ("teapot.short", None));
         assert_eq!(refused.message, "teapot.short");
+        let long = answer(418, &format!(r#"{{"error":{{"code":"{}"}}}}"#, "x".repeat(5_000)));
+        assert!(long.to_string().len() < WORDS_CHARS_MAX, "{long}");
     }
 
     #[test]

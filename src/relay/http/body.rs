@@ -285,6 +285,17 @@ mod tests {
     }
 
     #[test]
+    fn a_refusal_repeats_the_beginning_of_a_word() {
+        let word = "ä".repeat(5_000);
+        assert_eq!(quoted(&word), format!("\"{}\"", "ä".repeat(KEY_CHARS_SHOWN)));
+        let long = "x".repeat(5_000);
+        for query in [format!("{long}=1&{long}=2"), format!("{long}=%00")] {
+            let refusal = Params::parse(Some(&query)).unwrap_err();
+            assert!(refusal.message.len() < 2 * KEY_CHARS_SHOWN, "{}", refusal.message);
+        }
+    }
+
+    #[test]
     fn what_is_not_strictly_json_is_refused() {
         let bad: &[&str] = &[
             "nonsense",
