@@ -25,7 +25,7 @@ pub mod v0;
 pub(crate) mod fuzzing;
 
 pub use calls::{EventsQuery, Health, JobPage, JobsQuery, LockRequest, OfferPage, OffersQuery};
-pub use error::{CallError, Refused};
+pub use error::{CallError, Head, Refused};
 pub use pace::Pace;
 pub use rest::{RelayClient, RelayUrlError};
 pub use socket::Hint;

@@ -269,6 +269,8 @@ pub(super) mod fact {
     pub(crate) const BACKUP: &str = "backup";
     /// How many payments were odd in which way, as JSON.
     pub(crate) const ODDITIES: &str = "oddities";
+    /// How many events were too long to be read.
+    pub(crate) const PASSED_OVER: &str = "passed_over";
     /// When coins were last brought home on the schedule.
     pub(crate) const BROUGHT: &str = "brought";
     /// Where the money is.
@@ -305,6 +307,22 @@ pub(super) fn next_index(store: &Store) -> Result<Option<u32>, StoreError> {
 /// If the value is too large.
 pub(super) fn put_fact(batch: &mut Batch, name: &str, value: &str) -> Result<(), StoreError> {
     FACTS.put(batch, &name.to_owned(), &value.to_owned())
+}
+
+/// How many events were too long to be read.
+///
+/// # Errors
+/// If the store fails.
+pub(super) fn passed_over(store: &Store) -> Result<u64, StoreError> {
+    Ok(fact(store, fact::PASSED_OVER)?.and_then(|text| text.parse().ok()).unwrap_or(0))
+}
+
+/// Counts one more with a batch; a page has one at most.
+///
+/// # Errors
+/// If the store fails.
+pub(super) fn count_passed_over(store: &Store, batch: &mut Batch) -> Result<(), StoreError> {
+    put_fact(batch, fact::PASSED_OVER, &passed_over(store)?.saturating_add(1).to_string())
 }
 
 /// Takes a single fact back with a batch.

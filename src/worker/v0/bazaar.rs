@@ -4,24 +4,20 @@
 //! used the key up, or has done what was asked for and says that it cannot be done, the job itself is
 //! looked at, and what it shows is what counts.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nano_currency::Account;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{Notify, Semaphore};
 
 use super::letters::Bots;
 use super::links::Links;
 use super::result::{self, Delivery, Letter};
-use super::ticket::{Shown, Ticket, job_id};
-use crate::client::v0::{BotClient, Class, JobsQuery, Key};
+use super::ticket::{Shown, Ticket};
+use crate::client::v0::{BotClient, Class, Key};
 use crate::client::{CallError, Pace};
 use crate::edge::Entropy;
 use crate::points::crash_point;
-use crate::protocol::v0::limits::PAGE_MAX;
-use crate::protocol::v0::lists::Role;
 use crate::protocol::v0::payload::Kind;
 use crate::protocol::v0::{
     self, Bot, Charge, ChargeId, Evidence, Job as V0Job, Moment, Status as V0Status, charge,
@@ -377,45 +373,6 @@ impl Bazaar {
         .await
     }
 
-    /// The addresses of all jobs that the relay has of us; nothing if they are too many.
-    pub(in crate::worker) async fn addresses(
-        &self,
-        jobs_max: usize,
-    ) -> Result<Option<HashMap<Account, JobId>>, CallError> {
-        let mut query = JobsQuery {
-            role: Role::Seller,
-            statuses: Vec::new(),
-            created_since: None,
-            limit: Some(PAGE_MAX),
-            cursor: None,
-        };
-        let (mut addresses, mut count) = (HashMap::new(), 0);
-        loop {
-            let page = match self.client.jobs(&query).await {
-                Ok((page, _)) => page,
-                Err(error) => {
-                    // Nothing else is asked meanwhile that would find it out.
-                    if error.says("unknown bot") {
-                        self.renew().await;
-                    }
-                    return Err(error);
-                }
-            };
-            count += page.jobs.len();
-            for job in &page.jobs {
-                let address = job.charge.as_ref().and_then(|charge| Account::parse(&charge.address).ok());
-                if let Some(account) = address {
-                    addresses.entry(account).or_insert(job_id(&job.job_id));
-                }
-            }
-            match page.next_cursor {
-                Some(_) if count > jobs_max => return Ok(None),
-                Some(next) => query.cursor = Some(next),
-                None => return Ok(Some(addresses)),
-            }
-        }
-    }
-
     pub(super) fn ticket(&self, job: JobId) -> Result<Ticket, StoreError> {
         TICKETS.get(&self.store, &job)?.ok_or_else(|| missing("tickets", job))
     }
@@ -553,7 +510,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Arc::new(memory::open(dir.path()).unwrap());
         let relay = Scripted::new(says);
-        let bazaar = bazaar(Arc::clone(&relay), Arc::clone(&store));
+        let bazaar = bazaar(Arc::clone(&relay) as _, Arc::clone(&store));
         let mut batch = Batch::default();
         let shown =
             bazaar.shown(&serde_json::from_value(described(NAME, "CHARGE_CREATED", "pay_1")).unwrap());

@@ -61,7 +61,7 @@ pub(super) fn buyer() -> BotKeys {
     BotKeys::from_seeds(&[2; 32], &[2; 32])
 }
 
-pub(super) fn bazaar(relay: Arc<Scripted>, store: Arc<Store>) -> Bazaar {
+pub(super) fn bazaar(relay: Arc<dyn Wire>, store: Arc<Store>) -> Bazaar {
     let url = "http://127.0.0.1:9";
     let (clock, entropy) = (Clock::system(), Entropy::system());
     let client = BotClient::over(relay, url, seller(), Rates::UNLIMITED, clock, entropy.clone()).unwrap();

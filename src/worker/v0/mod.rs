@@ -2,8 +2,9 @@
 //!
 //! Reading order: `ticket` what /v0 calls a job and how the machine sees it, `result` what goes into
 //! a sealed payload, `links` what is too long for one, `bazaar` one function per effect, `letters`
-//! sealed texts, `flaws` what is wrong with one thing only, `news` poll, persist, acknowledge, `steps`
-//! the same by hand, `stalls` offers.
+//! sealed texts, `lists` the relay's lists of our jobs, `flaws` what is wrong with one thing only, `news` poll, persist, acknowledge, `huge`
+//! events that are too long, `steps`
+//! the same by hand, `stalls` offers, `earlier` those of a life whose state is gone.
 //!
 //! Architecture invariant: nothing here decides about jobs. A charge is the machine's quote, the
 //! relay's PAID is its lock, a reissued charge its revival; what has no counterpart in /v0 (accepting
@@ -11,11 +12,17 @@
 
 pub(super) mod bazaar;
 
+mod earlier;
+
 mod flaws;
+
+mod huge;
 
 pub(super) mod letters;
 
 mod links;
+
+mod lists;
 
 pub(super) mod news;
 
