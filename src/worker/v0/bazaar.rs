@@ -20,7 +20,7 @@ use crate::edge::Entropy;
 use crate::points::crash_point;
 use crate::protocol::v0::payload::Kind;
 use crate::protocol::v0::{
-    self, Bot, Charge, ChargeId, Evidence, Job as V0Job, Moment, Status as V0Status, charge,
+    self, Charge, ChargeId, Evidence, Job as V0Job, Moment, Status as V0Status, charge,
 };
 use crate::protocol::{JobId, Timestamp};
 use crate::store::{Store, StoreError};
@@ -71,7 +71,7 @@ pub(in crate::worker) struct Bazaar {
 }
 
 /// Why there is no input: the store failed, or what was asked for is over or elsewhere.
-enum Stop {
+pub(super) enum Stop {
     Store(StoreError),
     Call(CallError),
 }
@@ -139,6 +139,7 @@ impl Bazaar {
         if call == Call::Revive && over {
             return Ok(Heard::Input(job, Input::Rejected(call, Rejection::State)));
         }
+        self.be_pinned(job, &ticket).await?;
         let (named, invoice) = (&ticket, &invoice);
         let send = move |key: Key| async move {
             let charge = self.charge_of(named, invoice);
@@ -340,8 +341,8 @@ impl Bazaar {
         letter: &Letter,
         at: Timestamp,
     ) -> Result<Result<(), CallError>, Stop> {
-        let buyer: Bot = self.repeat(job, async |_| self.bots.get(self, &ticket.buyer_bot_id).await).await?;
-        let Ok(sealed) = self.sealed(ticket, &buyer, kind, letter, at.into()) else {
+        let key = self.key_for(job, ticket).await?;
+        let Ok(sealed) = self.sealed(ticket, &key, kind, letter, at.into()) else {
             let error = CallError::Refused(Box::new(crate::client::Refused {
                 status: 413,
                 code: "too_large".to_owned(),

@@ -2,7 +2,8 @@
 //!
 //! Reading order: `ticket` what /v0 calls a job and how the machine sees it, `result` what goes into
 //! a sealed payload, `links` what is too long for one, `bazaar` one function per effect, `letters`
-//! sealed texts, `lists` the relay's lists of our jobs, `flaws` what is wrong with one thing only, `news` poll, persist, acknowledge, `huge`
+//! sealed texts, `pins` for
+//! whom they are sealed, `lists` the relay's lists of our jobs, `flaws` what is wrong with one thing only, `news` poll, persist, acknowledge, `huge`
 //! events that are too long, `steps`
 //! the same by hand, `stalls` offers, `earlier` those of a life whose state is gone.
 //!
@@ -27,6 +28,8 @@ mod lists;
 pub(super) mod news;
 
 pub(super) mod result;
+
+mod pins;
 
 mod steps;
 
