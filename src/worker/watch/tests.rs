@@ -23,7 +23,13 @@ fn ms(millis: i64) -> Timestamp {
 }
 
 fn wish(number: u16, submitted: Option<&str>, lapsed: bool) -> Wish {
-    Wish::Watch { job: job(number), invoice: invoice(1), submitted: submitted.map(str::to_owned), lapsed, over: false }
+    Wish::Watch {
+        job: job(number),
+        invoice: invoice(1),
+        submitted: submitted.map(str::to_owned),
+        lapsed,
+        over: false,
+    }
 }
 
 fn asked(list: &mut List, now: Timestamp) -> usize {
