@@ -19,6 +19,8 @@ pub mod pace;
 
 pub mod wire;
 
+pub mod download;
+
 pub mod v0;
 
 #[cfg(any(test, fuzzing))]
