@@ -11,6 +11,10 @@ use crate::protocol::{Code, Timestamp};
 /// Characters of a relay's own words that are kept: a sentence, not a page of HTML.
 const WORDS_CHARS_MAX: usize = 200;
 
+/// Characters of a code that are kept. The contract's longest has 23; a refusal without a message is
+/// told by its code twice, and is to fit a line of the log all the same.
+const CODE_CHARS_MAX: usize = 48;
+
 /// Why a call brought no answer that can be used.
 ///
 /// Only [`CallError::Refused`] says that nothing happened. After all others the relay may have
@@ -195,7 +199,7 @@ impl CallError {
 fn read_refusal(status: u16, body: &[u8]) -> Option<Refused> {
     let mut body: Value = serde_json::from_slice(body).ok()?;
     let error = body.get_mut("error")?;
-    let code = shorten(error.get("code")?.as_str()?);
+    let code = shorten_to(CODE_CHARS_MAX, error.get("code")?.as_str()?);
     let message = error.get("message").and_then(Value::as_str).map_or_else(|| code.clone(), shorten);
     let details = error.get_mut("details").map(Value::take).unwrap_or_default();
     Some(Refused { status, code, message, details })
@@ -203,9 +207,13 @@ fn read_refusal(status: u16, body: &[u8]) -> Option<Refused> {
 
 /// The beginning of somebody else's words, without what could move a terminal's cursor.
 pub(crate) fn shorten(text: &str) -> String {
+    shorten_to(WORDS_CHARS_MAX, text)
+}
+
+fn shorten_to(chars_max: usize, text: &str) -> String {
     let plain = |character: char| if character.is_control() { ' ' } else { character };
-    let mut short: String = text.chars().take(WORDS_CHARS_MAX).map(plain).collect();
-    if text.chars().nth(WORDS_CHARS_MAX).is_some() {
+    let mut short: String = text.chars().take(chars_max).map(plain).collect();
+    if text.chars().nth(chars_max).is_some() {
         short.push('…');
     }
     short

@@ -118,10 +118,10 @@ impl Params {
         let mut params = BTreeMap::new();
         for (name, value) in pairs {
             if value.contains('\0') {
-                return Err(Refusal::field(&name, "no NUL characters"));
+                return Err(Refusal::field(&start(&name), "no NUL characters"));
             }
             if params.insert(name.clone(), value).is_some() {
-                return Err(Refusal::field(&name, "is given twice"));
+                return Err(Refusal::field(&start(&name), "is given twice"));
             }
         }
         Ok(Self(params))
@@ -169,6 +169,15 @@ impl Params {
             text.split(',').map(str::trim).filter(|part| !part.is_empty()).collect()
         })
     }
+}
+
+/// The beginning of a caller's own word, as a refusal may repeat it.
+pub(super) fn quoted(word: &str) -> String {
+    format!("{:?}", start(word))
+}
+
+fn start(word: &str) -> String {
+    word.chars().take(KEY_CHARS_SHOWN).collect()
 }
 
 fn malformed() -> Refusal {
@@ -259,8 +268,7 @@ impl<'de> Visitor<'de> for Strict {
         while let Some(key) = map.next_key::<String>()? {
             let key = without_nul(key)?;
             if fields.contains_key(&key) {
-                let start: String = key.chars().take(KEY_CHARS_SHOWN).collect();
-                return Err(A::Error::custom(format!("the key {start:?} is there twice")));
+                return Err(A::Error::custom(format!("the key {} is there twice", quoted(&key))));
             }
             fields.insert(key, map.next_value_seed(inner)?);
         }
