@@ -368,6 +368,33 @@ async fn a_state_that_is_lost_does_the_jobs_of_an_offer_that_has_changed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_taken_on_is_heard_of_when_its_offer_has_left_the_configuration() {
+    let bazaar = Bazaar::new().await;
+    let mut worker = bazaar.start("[quote]\nttl_seconds = 5");
+    let charged = bazaar.charged(&bazaar.ask("job_1", "charged").await).await;
+    worker.kill();
+    let config = bazaar.configure("", "");
+    let written = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, written.replace("title = \"Echo\"", "title = \"Other\"")).unwrap();
+    let _worker = bazaar.world.run_worker("bot", &config);
+    let stage = async |wanted: &str| {
+        bazaar
+            .world
+            .eventually(wanted, async || {
+                let (_, shown) = bazaar.world.ask_worker("bot", &["jobs", "show", "job_1", "--json"]);
+                let shown: Value = serde_json::from_str(&shown).ok()?;
+                (shown["stage"] == wanted).then_some(shown)
+            })
+            .await
+    };
+    stage("lapsed").await;
+    // What comes for it now is owed back, and not lost sight of.
+    bazaar.pay(&charged, PRICE);
+    let shown = stage("ended").await;
+    assert!(shown.to_string().contains("paid_late"), "{shown}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_state_that_is_lost_ends_what_was_paid_under_an_offer_that_has_changed() {
     let bazaar = Bazaar::new().await;
     bazaar.world.handler("sleep 600");
