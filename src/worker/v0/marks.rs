@@ -115,12 +115,10 @@ mod tests {
     use serde_json::json;
     use std::sync::Arc;
 
-    use super::super::fixture::{Scripted, bazaar, job as described};
+    use super::super::fixture::{Scripted, bazaar, job as described, kept};
     use super::*;
-    use crate::protocol::Status;
     use crate::protocol::job::JobError;
     use crate::store::Batch;
-    use crate::worker::memory::{JOBS, TICKETS};
     use crate::worker::money::Piece;
     use crate::worker::payment::Invoice;
 
@@ -168,26 +166,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Arc::new(memory::open(dir.path()).unwrap());
         let relay = Scripted::new(says);
-        let bazaar = bazaar(Arc::clone(&relay) as _, Arc::clone(&store));
-        let mut batch = Batch::default();
-        let shown =
-            bazaar.shown(&serde_json::from_value(described(NAME, "CHARGE_CREATED", "pay_1")).unwrap());
-        let (job, now) = (shown.job.job_id, Timestamp::from_seconds(1_770_000_000));
-        let record = Record {
-            offer_id: shown.job.offer_id,
-            buyer_pubkey: shown.job.buyer_pubkey,
-            status: Status::Accepted,
-            stage: Stage::Locking { plan },
-            first_seen_at: now,
-            changed_at: now,
-            lines: 0,
-            outcomes: 0,
-            invoice: None,
-            oddities: Vec::new(),
-        };
-        JOBS.put(&mut batch, &job, &record).unwrap();
-        TICKETS.put(&mut batch, &job, &shown.ticket).unwrap();
-        store.commit(batch).unwrap();
+        let bazaar = bazaar(Arc::clone(&relay) as _, store);
+        let job = kept(&bazaar, NAME, Stage::Locking { plan });
         State { dir, relay, bazaar, job }
     }
 

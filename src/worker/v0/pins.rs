@@ -70,10 +70,15 @@ mod tests {
 
     use serde_json::{Value, json};
 
-    use super::super::fixture::{Scripted, bazaar, buyer, job};
+    use super::super::fixture::{Scripted, bazaar, buyer, job, kept};
+    use super::super::result;
     use super::*;
-    use crate::protocol::v0::BotKeys;
+    use crate::protocol::v0::identity::decode_base64;
+    use crate::protocol::v0::{self, BotKeys, sealing};
+    use crate::worker::engine::Heard;
+    use crate::worker::input::{Call, Input};
     use crate::worker::memory;
+    use crate::worker::stage::Stage;
 
     /// The same signing key, and so the same name, with another key to seal for.
     fn swapped() -> BotKeys {
@@ -123,5 +128,33 @@ mod tests {
             assert_eq!(pinned.is_ok(), expected.is_some());
             assert_eq!(PINS.get(&bazaar.store, &asked.job.job_id).unwrap(), expected);
         }
+    }
+
+    /// A letter is for whoever asked, though the relay names somebody else's key by now.
+    #[tokio::test]
+    async fn a_letter_is_sealed_for_the_first_key() {
+        fn taken(target: &str) -> (u16, Value) {
+            if target.ends_with("/deliver") {
+                return (200, json!({ "payload_id": result::refusal(&v0::JobId::new("job_1"), "no").id }));
+            }
+            dishonest(target)
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let life = |says| {
+            let relay = Scripted::new(says);
+            let store = Arc::new(memory::open(dir.path()).unwrap());
+            (Arc::clone(&relay), bazaar(relay, store))
+        };
+        let (_, first) = life(honest);
+        let job = kept(&first, "job_1", Stage::Refusing { reason: "no".to_owned() });
+        first.be_pinned(job, &first.ticket(job).ok().unwrap()).await.ok().unwrap();
+        drop(first);
+        let (relay, second) = life(taken);
+        let told = second.refuse(job, "no".to_owned()).await;
+        assert!(matches!(told, Heard::Input(_, Input::Done(Call::Refuse))), "{told:?}");
+        let payload = relay.sent("/v0/jobs/job_1/deliver")["payload"].clone();
+        assert_eq!(payload["recipient_kid"], json!(buyer().sealing_key().kid()));
+        let sealed = decode_base64(payload["ciphertext_b64"].as_str().unwrap()).unwrap();
+        assert!(sealing::open(&buyer(), &sealed).is_ok() && sealing::open(&swapped(), &sealed).is_err());
     }
 }
