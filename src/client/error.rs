@@ -55,6 +55,40 @@ pub enum CallError {
         /// What is wrong with it.
         reason: String,
     },
+    /// More than is read of one answer: less may be asked for.
+    #[error("the answer is too long (status {status})")]
+    TooLong {
+        /// The HTTP status it came with.
+        status: u16,
+        /// How it begins.
+        head: Head,
+    },
+}
+
+/// The beginning of an answer that was not read to its end.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Head(Arc<[u8]>);
+
+/// Bytes of an answer's beginning that are kept: the names in it stand before the long texts.
+const HEAD_BYTES_MAX: usize = 64 << 10;
+
+impl Head {
+    pub(super) fn of(body: &[u8]) -> Self {
+        Self(body.get(..HEAD_BYTES_MAX).unwrap_or(body).into())
+    }
+
+    /// Itself.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// Its length: it is a stranger's, and long.
+impl fmt::Debug for Head {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Head({} bytes)", self.0.len())
+    }
 }
 
 /// What a relay said instead of doing it.
@@ -94,7 +128,8 @@ impl CallError {
             Self::RateLimited { .. }
             | Self::Unavailable { .. }
             | Self::Transport { .. }
-            | Self::Malformed { .. } => true,
+            | Self::Malformed { .. }
+            | Self::TooLong { .. } => true,
         }
     }
 
@@ -103,7 +138,7 @@ impl CallError {
     pub const fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::RateLimited { retry_after } | Self::Unavailable { retry_after, .. } => *retry_after,
-            Self::Refused(_) | Self::Transport { .. } | Self::Malformed { .. } => None,
+            Self::Refused(_) | Self::Transport { .. } | Self::Malformed { .. } | Self::TooLong { .. } => None,
         }
     }
 
@@ -122,7 +157,9 @@ impl CallError {
         match self {
             Self::Refused(refused) => Some(refused.status),
             Self::RateLimited { .. } => Some(429),
-            Self::Unavailable { status, .. } | Self::Malformed { status, .. } => Some(*status),
+            Self::Unavailable { status, .. }
+            | Self::Malformed { status, .. }
+            | Self::TooLong { status, .. } => Some(*status),
             Self::Transport { .. } => None,
         }
     }
