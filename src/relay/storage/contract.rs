@@ -1,6 +1,6 @@
 //! One suite that every storage must pass: what the relay relies on, and nothing of how it is kept.
 
-mod bazaar;
+pub(super) mod bazaar;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -18,7 +18,7 @@ use crate::relay::model::{Claim, Claimed, Horizon, Receipt, Reply, ReplyBody};
 use crate::relay::storage::Storage;
 use crate::relay::v0::model::{Found, Settled, Settlement, Tally, party};
 
-const NOW: Timestamp = Timestamp::from_seconds(1_000_000);
+pub(in crate::relay::storage) const NOW: Timestamp = Timestamp::from_seconds(1_000_000);
 
 pub(super) async fn check<Opened: Future<Output = Arc<dyn Storage>>>(open: impl Fn() -> Opened) {
     what_has_changed_is_decided_anew(&*open().await).await;
@@ -32,7 +32,7 @@ pub(super) async fn check<Opened: Future<Output = Arc<dyn Storage>>>(open: impl 
     what_is_over_is_removed(&*open().await).await;
 }
 
-fn now() -> Moment {
+pub(in crate::relay::storage) fn now() -> Moment {
     NOW.into()
 }
 
@@ -41,7 +41,7 @@ fn bot(number: u8) -> Bot {
     Registration::of(&keys).bot(&keys.bot_id().to_string(), now()).unwrap()
 }
 
-fn listing() -> Listing {
+pub(in crate::relay::storage) fn listing() -> Listing {
     let draft = OfferDraft {
         title: "t".to_owned(),
         description: "d".to_owned(),
@@ -64,7 +64,7 @@ fn sealed(payload: &str, kind: Kind, to: u8) -> Sealed {
 }
 
 /// Asked for by bot 2 so many nanoseconds after now.
-fn requested(name: &str, nanos: u64) -> Change {
+pub(in crate::relay::storage) fn requested(name: &str, nanos: u64) -> Change {
     let draft = JobDraft {
         job_id: JobId::new(name),
         offer_id: OfferId::new("offer_1"),

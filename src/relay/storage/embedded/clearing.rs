@@ -147,3 +147,98 @@ fn offer_is_over(offer: &Offer, now: Moment) -> bool {
     let open = matches!(offer.at(now).status, OfferStatus::Active | OfferStatus::Paused);
     !open && now > offer.created_at.plus(OFFER_RETENTION)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::super::contract::bazaar::{NOW, listing, now, requested};
+    use super::*;
+    use crate::edge::Entropy;
+    use crate::protocol::v0::payload::Kind;
+    use crate::protocol::v0::{JobId, Listing, OfferId};
+    use crate::relay::v0::model::{Bazaar as _, Settled, Settlement};
+
+    const TICK: Duration = Duration::from_nanos(1);
+
+    fn after(wait: Duration) -> Moment {
+        now().plus(wait)
+    }
+
+    #[test]
+    fn what_is_kept_for_a_time_is_kept_to_its_end() {
+        let mark = |fetched_at| PayloadMark { job_id: JobId::new("one"), kind: Kind::Request, fetched_at };
+        let payload =
+            |fetched: Option<Duration>, wait| payload_is_over(now(), &mark(fetched.map(after)), after(wait));
+        assert!(!payload(None, PAYLOAD_RETENTION));
+        assert!(payload(None, PAYLOAD_RETENTION + TICK));
+        assert!(!payload(Some(TICK), PAYLOAD_FETCHED_RETENTION + TICK));
+        assert!(payload(Some(TICK), PAYLOAD_FETCHED_RETENTION + 2 * TICK));
+        let job = |ended: Option<Duration>, wait| {
+            job_is_over(&Docket { ended_at: ended.map(after), ..requested("one", 0).docket }, after(wait))
+        };
+        assert!(!job(None, 10 * JOB_RETENTION));
+        assert!(!job(Some(TICK), JOB_RETENTION + TICK));
+        assert!(job(Some(TICK), JOB_RETENTION + 2 * TICK));
+        let offer = |status, expires: Option<Duration>, wait| {
+            let offer = Offer { status, expires_at: expires.map(after), ..listing().offer };
+            offer_is_over(&offer, after(wait))
+        };
+        let long = OFFER_RETENTION + TICK;
+        assert!(!offer(OfferStatus::Active, None, 10 * long));
+        assert!(!offer(OfferStatus::Paused, None, long));
+        assert!(!offer(OfferStatus::Active, Some(long), long));
+        assert!(offer(OfferStatus::Active, Some(TICK), long));
+        assert!(!offer(OfferStatus::Cancelled, None, OFFER_RETENTION));
+        assert!(offer(OfferStatus::Cancelled, None, long));
+    }
+
+    fn offers(count: usize) -> Vec<(Option<Listing>, Listing)> {
+        let made = |number: usize| {
+            let mut listing = listing();
+            listing.offer.offer_id = OfferId::new(format!("offer_{number:02}"));
+            (None, listing)
+        };
+        (0..count).map(made).collect()
+    }
+
+    /// The writer's turn is held meanwhile, so both what is removed and what is looked at are counted.
+    #[tokio::test]
+    async fn it_stops_after_enough_looks_and_goes_on_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let storage = Embedded::open(dir.path(), 8 << 20, &Entropy::system()).unwrap();
+        let settlement = Settlement { offers: offers(20), ..Settlement::at(NOW) };
+        assert_eq!(storage.settle(settlement).await.unwrap(), Settled::Done);
+        let look = |from: Option<String>| {
+            let mut looks = 0;
+            let next = look_through(&storage.store, &BAZAAR_OFFERS, from.as_ref(), 2, |_, _| {
+                looks += 1;
+                false
+            });
+            (looks, next.unwrap())
+        };
+        let (looks, next) = look(None);
+        assert_eq!((looks, next.as_deref()), (2 * LOOKS_FOR_EACH, Some("offer_15")));
+        assert_eq!(look(next), (4, None));
+        let removed = look_through(&storage.store, &BAZAAR_OFFERS, None, 2, |_, _| true).unwrap();
+        assert_eq!(removed.as_deref(), Some("offer_01"));
+        // More is left as long as any of the lists was not looked through.
+        assert!(storage.clear_now(now(), 2).unwrap());
+        assert!(!storage.clear_now(now(), 2).unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_list_of_jobs_that_is_not_looked_through_is_more_to_be_done() {
+        let dir = tempfile::tempdir().unwrap();
+        let storage = Embedded::open(dir.path(), 8 << 20, &Entropy::system()).unwrap();
+        let jobs = (0..9).map(|number| {
+            let mut change = requested(&format!("job_{number}"), number);
+            change.payload = None;
+            change
+        });
+        let settlement = Settlement { jobs: jobs.collect(), ..Settlement::at(NOW) };
+        assert_eq!(storage.settle(settlement).await.unwrap(), Settled::Done);
+        assert!(storage.clear_now(now(), 1).unwrap());
+        assert!(!storage.clear_now(now(), 1).unwrap());
+    }
+}
