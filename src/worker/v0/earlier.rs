@@ -157,8 +157,16 @@ async fn adopt(store: &Store, offer: &OfferSettings, found: &Offer) -> Result<()
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use serde_json::{Value, json};
+
+    use super::super::fixture::{Scripted, bazaar, buyer, job, seller};
     use super::*;
+    use crate::config::Env;
     use crate::protocol::v0::{BotId, Moment};
+    use crate::store::Batch;
+    use crate::worker::settings;
 
     fn draft(title: &str, price_raw: &str) -> OfferDraft {
         let tags = vec!["text".to_owned()];
@@ -187,5 +195,115 @@ mod tests {
         // Nobody can say which of the two it was, and they may do different things.
         is("Sum", "8", None);
         is("count", "5", None);
+    }
+
+    fn offers() -> Vec<OfferSettings> {
+        let text = r#"
+[relay]
+url = "https://relay.example.org"
+key = "env:KEY"
+sealing_key = "env:KEY"
+dialect = "v0"
+[nano]
+network = "dev"
+seed = "env:KEY"
+rpc = ["http://127.0.0.1:7076"]
+[[offers]]
+title = "Count"
+description = "some words"
+tags = ["text"]
+price_raw = "6"
+[offers.handler]
+command = ["sh"]
+"#;
+        let env = Env::from_fn(|name| match name {
+            "KEY" => Some("ab".repeat(32)),
+            "PATH" => Some("/usr/bin:/bin".to_owned()),
+            _ => None,
+        });
+        settings::parse(text, std::path::Path::new("/etc/worker"), &env).unwrap().offers
+    }
+
+    fn shown(name: &str, title: &str, seller: BotId) -> (u16, Value) {
+        let offer = Offer { offer_id: OfferId::new(name), seller_bot_id: seller, ..found(title, "5") };
+        (200, json!(offer))
+    }
+
+    /// Jobs of all kinds of offers.
+    fn relay(target: &str) -> (u16, Value) {
+        let (own, other) = (seller().bot_id(), buyer().bot_id());
+        let (path, _) = target.split_once('?').unwrap_or((target, ""));
+        match path {
+            "/v0/offers" => {
+                let offers = [("stands", "Count"), ("standing", "Other")]
+                    .map(|(name, title)| shown(name, title, own).1);
+                (200, json!({ "offers": offers }))
+            }
+            "/v0/offers/stands/cancel" => shown("stands", "Count", own),
+            "/v0/jobs" => {
+                let names = ["old", "gone", "..", "html", "theirs", "other", "old"];
+                let jobs = names.map(|name| {
+                    let mut job = job("job_1", "REQUESTED", "pay_1");
+                    job["offer_id"] = json!(name);
+                    job
+                });
+                (200, json!({ "jobs": jobs }))
+            }
+            "/v0/offers/old" => shown("old", "Count", own),
+            "/v0/offers/html" => (414, json!("too long")),
+            "/v0/offers/theirs" => shown("theirs", "Count", other),
+            "/v0/offers/other" => shown("other", "Other", own),
+            "/v0/offers/gone" => (404, json!({ "error": "offer not found" })),
+            path => panic!("{path}"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_our_own_offers_of_todays_titles_are_found_again() {
+        let (dir, offers) = (tempfile::tempdir().unwrap(), offers());
+        let store = Arc::new(memory::open(dir.path()).unwrap());
+        let relay = Scripted::new(relay);
+        let bazaar = bazaar(Arc::clone(&relay) as _, Arc::clone(&store));
+        recall(&bazaar, &store, &offers).await.unwrap();
+        let stall = STALLS.get(&store, &"Count".to_owned()).unwrap().unwrap();
+        let placed = Placed { offer_id: OfferId::new("old"), price_raw: "5".to_owned() };
+        assert_eq!(stall, Stall { former: vec![placed], ..Stall::empty() });
+        let asked = |target: &str| relay.asked(target);
+        assert_eq!((asked("/v0/offers/stands/cancel"), asked("/v0/offers/standing")), (1, 0));
+        assert_eq!((asked("/v0/offers/old"), asked("/v0/offers/html")), (1, 3));
+        // Whoever has seen all jobs has no earlier life that it does not know.
+        let mut batch = Batch::default();
+        memory::put_fact(&mut batch, fact::SYNCED, "yes").unwrap();
+        store.commit(batch).unwrap();
+        let before = asked("/");
+        recall(&bazaar, &store, &offers).await.unwrap();
+        assert_eq!(asked("/"), before);
+    }
+
+    #[tokio::test]
+    async fn so_many_offers_are_asked_for_and_no_more() {
+        fn many(target: &str) -> (u16, Value) {
+            if target.starts_with("/v0/jobs?") {
+                let jobs: Vec<Value> = (0..100)
+                    .map(|number| {
+                        let mut job = job("job_1", "PAID", "pay_1");
+                        job["offer_id"] = json!(format!("offer_{number}"));
+                        job
+                    })
+                    .collect();
+                return (200, json!({ "jobs": jobs, "next_cursor": "again" }));
+            }
+            if target.starts_with("/v0/offers?") {
+                return (200, json!({ "offers": [], "next_cursor": "again" }));
+            }
+            (404, json!({ "error": "offer not found" }))
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let store = Arc::new(memory::open(dir.path()).unwrap());
+        let relay = Scripted::new(many);
+        let bazaar = bazaar(Arc::clone(&relay) as _, Arc::clone(&store));
+        recall(&bazaar, &store, &offers()).await.unwrap();
+        assert_eq!(relay.asked("/v0/offers/"), OFFERS_LOOKED_MAX);
+        assert_eq!((relay.asked("/v0/jobs?"), relay.asked("/v0/offers?")), (1, OFFER_PAGES_MAX));
     }
 }

@@ -179,7 +179,19 @@ pub(in crate::worker) async fn register(
         let placing = Placing { bazaar, store, offer, entropy };
         while !patiently(bazaar, &mut pace, &offer.name, placing.place().await).await? {}
     }
-    while !patiently(bazaar, &mut pace, "earlier offers", recall(bazaar, store, offers).await).await? {}
+    loop {
+        let answer = match recall(bazaar, store, offers).await {
+            // What the relay does not tell of an earlier life is no fault of this one's offers.
+            Err(PlaceError::Call(error)) if error.class() == Class::Permanent && !is_about_us(&error) => {
+                tracing::error!(%error, "the relay does not tell of earlier offers: their jobs are left alone");
+                break;
+            }
+            answer => answer,
+        };
+        if patiently(bazaar, &mut pace, "earlier offers", answer).await? {
+            break;
+        }
+    }
     withdraw_others(bazaar, store, offers).await?;
     Ok(known(store, offers)?)
 }
