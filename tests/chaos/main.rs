@@ -56,7 +56,7 @@ const SECONDS: u64 = 40;
 const LANES: u64 = 120;
 
 /// Buyers over /v0 at the same time.
-const BOTS: usize = 24;
+const BOTS: usize = 36;
 
 /// Two of each seller; the one who speaks /v0 has as many of its own.
 const OFFERS: usize = 4;
