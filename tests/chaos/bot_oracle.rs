@@ -75,6 +75,10 @@ pub(crate) async fn recover(
         tokio::time::sleep(LOOK).await;
     }
     let recovered = healed.elapsed();
+    for deal in open {
+        let (job, owed) = (ended.jobs.get(&deal.job), ended.owed.get(&deal.job));
+        ended.broken.push(format!("it has not ended, or is not in the books: {deal:?}, {job:?}, {owed:?}"));
+    }
     while !seller.poll(&PollQuery::default()).await.is_ok_and(|page| page.events.is_empty()) {
         mischief.rest().await;
         if healed.elapsed() > RECOVERY_MAX {
@@ -88,32 +92,34 @@ pub(crate) async fn recover(
 
 impl Ended {
     /// Whether nothing more is to become of it: what was paid for is delivered, or stands in the books
-    /// as owed back, as do coins that were too few. What was not paid may stay as it is.
+    /// as owed back; what is too little stands in them, for it may be made whole within a week. What
+    /// was not paid may stay as it is.
     fn has(&mut self, place: &Place, deal: &Deal) -> bool {
         let Some(job) = self.jobs.get(&deal.job) else { return true };
+        if deal.paid().is_zero() || job.status == Status::Delivered {
+            return true;
+        }
+        let (noted, owed) = books(place, &deal.job);
+        self.owed.insert(deal.job.clone(), owed);
         match job.status {
-            _ if deal.paid().is_zero() => true,
-            Status::Delivered => true,
-            // The books close when the job can come back no more, which is in a week.
-            _ if !deal.is_whole() && !deal.hasty => true,
-            Status::Expired | Status::Cancelled => {
-                let owed = books(place, &deal.job);
-                self.owed.insert(deal.job.clone(), owed);
-                owed == deal.paid()
-            }
-            Status::Requested | Status::ChargeCreated | Status::Paid => false,
+            _ if !deal.is_whole() => noted == deal.paid(),
+            Status::Expired | Status::Cancelled => owed == deal.paid(),
+            Status::Requested | Status::ChargeCreated | Status::Paid | Status::Delivered => false,
         }
     }
 }
 
-/// What the seller's books say is owed back for a job.
-fn books(place: &Place, job: &JobId) -> Amount {
+/// What the seller's books say came for a job, and how much of that is owed back.
+fn books(place: &Place, job: &JobId) -> (Amount, Amount) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_worker"));
     command.args(["jobs", "show", job.as_str(), "--json", "--config"]).arg(place.config(Part::Bot));
     let shown = command.current_dir(&place.dir).output().unwrap();
     let shown: Value = serde_json::from_slice(&shown.stdout).unwrap_or_default();
-    let pieces = shown["money"].as_array().into_iter().flatten();
-    pieces.filter_map(|piece| piece["owed_raw"].as_str()?.parse().ok()).map(Amount::from_raw).sum()
+    let sum = |name: &str| {
+        let pieces = shown["money"].as_array().into_iter().flatten();
+        pieces.filter_map(|piece| piece[name].as_str()?.parse().ok()).map(Amount::from_raw).sum()
+    };
+    (sum("amount_raw"), sum("owed_raw"))
 }
 
 /// The whole log of a bot.
