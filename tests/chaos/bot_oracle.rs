@@ -341,16 +341,22 @@ impl<'a> Evidence<'a> {
         let count = |status| self.ended.jobs.values().filter(|job| job.status == status).count();
         let whole = || self.deals.values().filter(|deal| deal.is_whole());
         let late = whole().filter(|deal| deal.manner == Manner::Late).count();
-        let owed = self.ended.owed.values().filter(|owed| !owed.is_zero()).count();
+        let owed = |hasty| {
+            let debts = self.ended.owed.iter().filter(|(_, owed)| !owed.is_zero());
+            debts.filter(|(job, _)| self.deals[*job].hasty == hasty).count()
+        };
         let starts: usize = self.deals.values().map(|deal| self.starts_of(deal)).sum();
         let again = self.log.iter().filter(|event| event.event_type == "job.charge_reissued").count();
         println!(
-            "over /v0: {} jobs, {} of them paid, {late} of these too late; {} delivered, {} expired, {owed} \
-             owed back; {again} charged again; {starts} handlers started; all ended {:.1} s after the chaos",
+            "over /v0: {} jobs, {} of them paid, {late} of these too late; {} delivered, {} expired; owed \
+             back: {} of buyers in a hurry, {} of others; {again} charged again; {starts} handlers started; \
+             all ended {:.1} s after the chaos",
             self.deals.len(),
             whole().count(),
             count(Status::Delivered),
             count(Status::Expired),
+            owed(true),
+            owed(false),
             recovered.as_secs_f32(),
         );
         let mut failed: BTreeMap<String, usize> = BTreeMap::new();

@@ -22,8 +22,9 @@ use serde_json::json;
 use crate::dice::Dice;
 use crate::shop::{self, CALL, LOOK, Market, PATIENCE, PRICE};
 
-/// How long whoever pays late waits for the charge to expire.
-const LONG_PATIENCE: Duration = Duration::from_secs(45);
+/// How long somebody waits whom nobody hurries: for a seller that hears of one job after the other,
+/// and where the price is paid late, for the charge to expire.
+const LONG_PATIENCE: [Duration; 2] = [Duration::from_secs(30), Duration::from_secs(60)];
 
 /// A job of somebody who is in a hurry is over after this.
 const HURRY: Duration = Duration::from_secs(25);
@@ -234,8 +235,13 @@ impl Bot {
     /// Does what the job's status asks for, until the result is read or patience has ended.
     async fn follow(&mut self, mut deal: Deal) {
         let began = Instant::now();
-        let patience = if deal.manner == Manner::Late { LONG_PATIENCE } else { PATIENCE };
-        while began.elapsed() < patience {
+        let is_late = deal.manner == Manner::Late;
+        loop {
+            let is_open = self.stand.market.is_open();
+            let patience = if is_open { LONG_PATIENCE[usize::from(is_late)] } else { PATIENCE };
+            if began.elapsed() > patience || (is_late && deal.sent.is_empty() && !is_open) {
+                return;
+            }
             tokio::time::sleep(LOOK).await;
             self.news().await;
             let Some(Ok(job)) = patiently(self.client.job(&deal.job)).await else { continue };
@@ -244,15 +250,11 @@ impl Bot {
                     let key = Key::new(format!("cancel:{}", deal.job));
                     drop(patiently(self.client.cancel_job(&deal.job, &key)).await);
                 }
-                Status::ChargeCreated if deal.manner != Manner::Late => self.charged(&job, &mut deal).await,
-                Status::Expired if deal.manner == Manner::Late => self.too_late(&job, &mut deal).await,
+                Status::ChargeCreated if !is_late => self.charged(&job, &mut deal).await,
+                Status::Expired if is_late && deal.sent.is_empty() => self.too_late(&job, &mut deal).await,
                 Status::Requested | Status::ChargeCreated | Status::Paid => {}
                 Status::Delivered if !self.has_result(&deal.job) => {}
                 Status::Delivered | Status::Cancelled | Status::Expired => return,
-            }
-            let waits = deal.sent.is_empty() && deal.manner == Manner::Late;
-            if waits && !self.stand.market.is_open() {
-                return;
             }
         }
     }
@@ -295,7 +297,7 @@ impl Bot {
     /// Pays what is charged no longer; sometimes it asks for another charge as well.
     async fn too_late(&mut self, job: &Job, deal: &mut Deal) {
         let charged = job.charge.as_ref().and_then(|charge| charge.address.parse().ok());
-        let Some(account) = charged.filter(|_| deal.sent.is_empty()) else { return };
+        let Some(account) = charged else { return };
         self.pay(deal, account, PRICE.raw());
         self.stand.note(deal);
         if self.dice.percent(50) {
