@@ -93,13 +93,17 @@ pub(crate) async fn recover(
 impl Ended {
     /// Whether nothing more is to become of it: what was paid for is delivered, or stands in the books
     /// as owed back; what is too little stands in them, for it may be made whole within a week. What
-    /// was not paid may stay as it is.
+    /// was asked for is charged for, or refused; what was not paid then may stay as it is.
     fn has(&mut self, place: &Place, deal: &Deal) -> bool {
         let Some(job) = self.jobs.get(&deal.job) else { return true };
-        if deal.paid().is_zero() || job.status == Status::Delivered {
+        let unpaid = deal.paid().is_zero() && job.status != Status::Requested;
+        if unpaid || job.status == Status::Delivered {
             return true;
         }
-        let (noted, owed) = books(place, &deal.job);
+        let Books { noted, owed, refused } = Books::of(place, &deal.job);
+        if job.status == Status::Requested {
+            return refused;
+        }
         self.owed.insert(deal.job.clone(), owed);
         match job.status {
             _ if !deal.is_whole() => noted == deal.paid(),
@@ -109,17 +113,26 @@ impl Ended {
     }
 }
 
-/// What the seller's books say came for a job, and how much of that is owed back.
-fn books(place: &Place, job: &JobId) -> (Amount, Amount) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_worker"));
-    command.args(["jobs", "show", job.as_str(), "--json", "--config"]).arg(place.config(Part::Bot));
-    let shown = command.current_dir(&place.dir).output().unwrap();
-    let shown: Value = serde_json::from_slice(&shown.stdout).unwrap_or_default();
-    let sum = |name: &str| {
-        let pieces = shown["money"].as_array().into_iter().flatten();
-        pieces.filter_map(|piece| piece[name].as_str()?.parse().ok()).map(Amount::from_raw).sum()
-    };
-    (sum("amount_raw"), sum("owed_raw"))
+/// What the seller has written down about a job.
+struct Books {
+    /// What came for it, and how much of that is owed back.
+    noted: Amount,
+    owed: Amount,
+    refused: bool,
+}
+
+impl Books {
+    fn of(place: &Place, job: &JobId) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_worker"));
+        command.args(["jobs", "show", job.as_str(), "--json", "--config"]).arg(place.config(Part::Bot));
+        let shown = command.current_dir(&place.dir).output().unwrap();
+        let shown: Value = serde_json::from_slice(&shown.stdout).unwrap_or_default();
+        let sum = |name: &str| {
+            let pieces = shown["money"].as_array().into_iter().flatten();
+            pieces.filter_map(|piece| piece[name].as_str()?.parse().ok()).map(Amount::from_raw).sum()
+        };
+        Self { noted: sum("amount_raw"), owed: sum("owed_raw"), refused: shown["ending"] == "refused" }
+    }
 }
 
 /// The whole log of a bot.
