@@ -292,7 +292,7 @@ impl News {
             tracing::error!(job = ?name, "a job with a name that cannot be asked for is passed over");
             return Ok(None);
         }
-        match tolerant(self.min, || self.bazaar.client.job(name)).await? {
+        match tolerant(&self.bazaar.client, self.min, || self.bazaar.client.job(name)).await? {
             Ok(job) => self.shown(job).await,
             // If it is one of ours, whatever it owes is owed to nobody.
             Err(flaw) if is_gone(&flaw) => {
