@@ -113,7 +113,7 @@ async fn look(line: &Arc<Line>, count: u32) -> Cost {
     let (tells, mut heard) = mpsc::channel(count as usize + 16);
     for (index, account) in (0..).zip(&line.invoices) {
         let invoice = Invoice { index, account: *account, price: PRICE };
-        let watch = Wish::Watch { job: job(index), invoice, submitted: None, lapsed: false };
+        let watch = Wish::Watch { job: job(index), invoice, submitted: None, lapsed: false, over: false };
         wishes.try_send(watch).unwrap();
     }
     let stop = CancellationToken::new();

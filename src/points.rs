@@ -140,6 +140,7 @@ pub const POINTS: &[Point] = &[
     at("worker/bazaar/poll", "before events are asked for"),
     at("worker/bazaar/polled", "events were told, the worker has not noted them"),
     at("worker/bazaar/opened", "a request is fetched and opened, in memory"),
+    at("worker/bazaar/pinned", "whom a job's letters are sealed for is written, not yet durable"),
     at("worker/bazaar/ack", "a page is durable, and not yet acknowledged"),
     at("worker/bazaar/acked", "the relay has the acknowledgement"),
     at("worker/bazaar/charge", "a charge is signed, and not yet sent"),

@@ -90,7 +90,7 @@ async fn one_look_with(rpc: &Rpc, ears: Ears, submitted: Option<&str>, lapsed: b
     let jury = Jury::new(rpc.clone(), Network::Dev, Certainty::default(), steady).unwrap();
     let task = tokio::spawn(watch::run(Arc::new(jury), ears, clock, receiver, heard, stop.clone()));
     let submitted = submitted.map(str::to_owned);
-    wishes.send(Wish::Watch { job, invoice: invoice(1), submitted, lapsed }).await.unwrap();
+    wishes.send(Wish::Watch { job, invoice: invoice(1), submitted, lapsed, over: false }).await.unwrap();
     let heard = async {
         loop {
             match facts.recv().await.unwrap() {
@@ -280,7 +280,10 @@ async fn edge_18_a_confirmation_that_is_heard_leads_to_a_look_at_once() {
     let still = Clock::from_fn(Timestamp::default);
     let task = tokio::spawn(watch::run(Arc::new(jury), ears, still, receiver, heard, stop.clone()));
     let job = JobId::from_random([1; 16]);
-    wishes.send(Wish::Watch { job, invoice: invoice(1), submitted: None, lapsed: false }).await.unwrap();
+    wishes
+        .send(Wish::Watch { job, invoice: invoice(1), submitted: None, lapsed: false, over: false })
+        .await
+        .unwrap();
     // The subscription takes a moment, and what happens before it is not heard of.
     let mut paid = 0;
     let found = loop {

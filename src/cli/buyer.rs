@@ -1,6 +1,7 @@
 //! The `buyer` program: its commands and what they print.
 
 mod args;
+mod fetch;
 mod policy;
 mod progress;
 mod secrets;
@@ -155,6 +156,9 @@ async fn purchase(
             let ended = resume(buyer, output, &display).await;
             display.finish();
             ended
+        }
+        Command::Fetch { .. } => {
+            Err(CliError::usage("only a result of /v0 names a file with its hash: --dialect v0"))
         }
         Command::Key(_) | Command::Offers { .. } | Command::Completions { .. } | Command::Man => {
             Err(CliError::usage("this command needs no journal"))

@@ -11,6 +11,10 @@ use crate::protocol::{Code, Timestamp};
 /// Characters of a relay's own words that are kept: a sentence, not a page of HTML.
 const WORDS_CHARS_MAX: usize = 200;
 
+/// Characters of a code that are kept. The contract's longest has 23; a refusal without a message is
+/// told by its code twice, and is to fit a line of the log all the same.
+const CODE_CHARS_MAX: usize = 48;
+
 /// Why a call brought no answer that can be used.
 ///
 /// Only [`CallError::Refused`] says that nothing happened. After all others the relay may have
@@ -51,6 +55,40 @@ pub enum CallError {
         /// What is wrong with it.
         reason: String,
     },
+    /// More than is read of one answer: less may be asked for.
+    #[error("the answer is too long (status {status})")]
+    TooLong {
+        /// The HTTP status it came with.
+        status: u16,
+        /// How it begins.
+        head: Head,
+    },
+}
+
+/// The beginning of an answer that was not read to its end.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Head(Arc<[u8]>);
+
+/// Bytes of an answer's beginning that are kept: the names in it stand before the long texts.
+const HEAD_BYTES_MAX: usize = 64 << 10;
+
+impl Head {
+    pub(super) fn of(body: &[u8]) -> Self {
+        Self(body.get(..HEAD_BYTES_MAX).unwrap_or(body).into())
+    }
+
+    /// Itself.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// Its length: it is a stranger's, and long.
+impl fmt::Debug for Head {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Head({} bytes)", self.0.len())
+    }
 }
 
 /// What a relay said instead of doing it.
@@ -90,7 +128,8 @@ impl CallError {
             Self::RateLimited { .. }
             | Self::Unavailable { .. }
             | Self::Transport { .. }
-            | Self::Malformed { .. } => true,
+            | Self::Malformed { .. }
+            | Self::TooLong { .. } => true,
         }
     }
 
@@ -99,7 +138,7 @@ impl CallError {
     pub const fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::RateLimited { retry_after } | Self::Unavailable { retry_after, .. } => *retry_after,
-            Self::Refused(_) | Self::Transport { .. } | Self::Malformed { .. } => None,
+            Self::Refused(_) | Self::Transport { .. } | Self::Malformed { .. } | Self::TooLong { .. } => None,
         }
     }
 
@@ -118,7 +157,9 @@ impl CallError {
         match self {
             Self::Refused(refused) => Some(refused.status),
             Self::RateLimited { .. } => Some(429),
-            Self::Unavailable { status, .. } | Self::Malformed { status, .. } => Some(*status),
+            Self::Unavailable { status, .. }
+            | Self::Malformed { status, .. }
+            | Self::TooLong { status, .. } => Some(*status),
             Self::Transport { .. } => None,
         }
     }
@@ -158,7 +199,7 @@ impl CallError {
 fn read_refusal(status: u16, body: &[u8]) -> Option<Refused> {
     let mut body: Value = serde_json::from_slice(body).ok()?;
     let error = body.get_mut("error")?;
-    let code = shorten(error.get("code")?.as_str()?);
+    let code = shorten_to(CODE_CHARS_MAX, error.get("code")?.as_str()?);
     let message = error.get("message").and_then(Value::as_str).map_or_else(|| code.clone(), shorten);
     let details = error.get_mut("details").map(Value::take).unwrap_or_default();
     Some(Refused { status, code, message, details })
@@ -166,9 +207,13 @@ fn read_refusal(status: u16, body: &[u8]) -> Option<Refused> {
 
 /// The beginning of somebody else's words, without what could move a terminal's cursor.
 pub(crate) fn shorten(text: &str) -> String {
+    shorten_to(WORDS_CHARS_MAX, text)
+}
+
+fn shorten_to(chars_max: usize, text: &str) -> String {
     let plain = |character: char| if character.is_control() { ' ' } else { character };
-    let mut short: String = text.chars().take(WORDS_CHARS_MAX).map(plain).collect();
-    if text.chars().nth(WORDS_CHARS_MAX).is_some() {
+    let mut short: String = text.chars().take(chars_max).map(plain).collect();
+    if text.chars().nth(chars_max).is_some() {
         short.push('…');
     }
     short
@@ -220,6 +265,8 @@ mod tests {
         };
         assert_eq!((refused.code.as_str(), refused.known()), ("teapot.short", None));
         assert_eq!(refused.message, "teapot.short");
+        let long = answer(418, &format!(r#"{{"error":{{"code":"{}"}}}}"#, "x".repeat(5_000)));
+        assert!(long.to_string().len() < WORDS_CHARS_MAX, "{long}");
     }
 
     #[test]

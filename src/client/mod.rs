@@ -19,13 +19,15 @@ pub mod pace;
 
 pub mod wire;
 
+pub mod download;
+
 pub mod v0;
 
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 
 pub use calls::{EventsQuery, Health, JobPage, JobsQuery, LockRequest, OfferPage, OffersQuery};
-pub use error::{CallError, Refused};
+pub use error::{CallError, Head, Refused};
 pub use pace::Pace;
 pub use rest::{RelayClient, RelayUrlError};
 pub use socket::Hint;

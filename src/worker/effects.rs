@@ -105,8 +105,8 @@ impl Hands {
             Effect::Revive(invoice) => {
                 self.spawn(job, move |hands| async move { hands.revive(job, invoice).await });
             }
-            Effect::Watch { invoice, submitted, lapsed } => {
-                self.wish_watch(watch::Wish::Watch { job, invoice, submitted, lapsed }).await;
+            Effect::Watch { invoice, submitted, lapsed, over } => {
+                self.wish_watch(watch::Wish::Watch { job, invoice, submitted, lapsed, over }).await;
             }
             Effect::Unwatch => self.wish_watch(watch::Wish::Unwatch(job)).await,
             Effect::AwaitPlace => self.await_place(job),

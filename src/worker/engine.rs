@@ -64,6 +64,8 @@ pub enum Heard {
     Nodes(String),
     /// Addresses that were used before this state was.
     Looked(Looked),
+    /// An event was too long to be read, and its job was looked at instead.
+    PassedOver,
     /// The relay has another storage than before, and may have forgotten which addresses were used.
     Replaced,
     /// Somebody met a store that cannot be read.
@@ -273,6 +275,7 @@ impl Engine {
             Heard::Facts(job, facts) => self.hear_facts(job, facts, turn),
             Heard::Nodes(report) => Ok(memory::put_fact(&mut turn.batch, fact::NODES, &report)?),
             Heard::Looked(looked) => self.hear_looked(&looked, turn),
+            Heard::PassedOver => Ok(memory::count_passed_over(&self.store, &mut turn.batch)?),
             Heard::Replaced => Ok(self.wallet.doubt(&mut turn.batch)?),
             Heard::Broken(error) => Err(error.into()),
             Heard::Input(job, input) => {

@@ -182,6 +182,8 @@ pub enum Effect {
         submitted: Option<String>,
         /// Whether the job has ended: then slowly, and what comes is late.
         lapsed: bool,
+        /// Whether nothing that comes can change how it ended: then more slowly still.
+        over: bool,
     },
     /// Stop watching.
     Unwatch,

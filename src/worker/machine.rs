@@ -447,7 +447,7 @@ fn take_lock(paid: &Paid) -> Effect {
 }
 
 const fn watch(invoice: Invoice, submitted: Option<String>, lapsed: bool) -> Effect {
-    Effect::Watch { invoice, submitted, lapsed }
+    Effect::Watch { invoice, submitted, lapsed, over: false }
 }
 
 #[cfg(test)]

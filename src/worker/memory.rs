@@ -18,6 +18,7 @@ use super::payment::Invoice;
 use super::stage::Stage;
 use super::v0::{Stall, Ticket};
 use crate::protocol::job::JobError;
+use crate::protocol::v0::SealingPublicKey;
 use crate::protocol::{JobId, OfferId, PublicKey, Status, Timestamp};
 use crate::store::{
     Batch, Blobs, Disk, Filling, Key, Keyspace, Migration, OpenError, Options, Store, StoreError,
@@ -68,6 +69,9 @@ pub(super) const TICKETS: Keyspace<JobId, Ticket> = Keyspace::new(16, "tickets",
 /// Which offers on a relay of /v0 each offer of the configuration is, and was.
 pub(super) const STALLS: Keyspace<String, Stall> = Keyspace::new(17, "stalls", 1);
 
+/// What each job's letters to its buyer are sealed for, since the job was first heard of.
+pub(super) const PINS: Keyspace<JobId, SealingPublicKey> = Keyspace::new(18, "pins", 1);
+
 /// Opens the worker's store.
 ///
 /// # Errors
@@ -111,7 +115,7 @@ pub(super) enum Form {
 }
 
 /// All keyspaces: number, name, form.
-pub(super) const KEYSPACES: [(u8, &str, Form); 17] = [
+pub(super) const KEYSPACES: [(u8, &str, Form); 18] = [
     (FACTS.id(), "facts", Form::Json),
     (JOBS.id(), "jobs", Form::Json),
     (OPEN.id(), "open", Form::Json),
@@ -129,6 +133,7 @@ pub(super) const KEYSPACES: [(u8, &str, Form); 17] = [
     (ASIDE.id(), "aside", Form::Json),
     (TICKETS.id(), "tickets", Form::Json),
     (STALLS.id(), "stalls", Form::Json),
+    (PINS.id(), "pins", Form::Json),
 ];
 
 /// Reads every record there is: damage shows nowhere else.
@@ -149,6 +154,7 @@ pub(super) fn read_all(store: &Store) -> Result<(), StoreError> {
     after(store)?;
     read_keyspace(store, &TICKETS)?;
     read_keyspace(store, &STALLS)?;
+    read_keyspace(store, &PINS)?;
     open_jobs(store)?;
     for entry in JOBS.all(store) {
         let (job, record) = entry?;
@@ -269,6 +275,8 @@ pub(super) mod fact {
     pub(crate) const BACKUP: &str = "backup";
     /// How many payments were odd in which way, as JSON.
     pub(crate) const ODDITIES: &str = "oddities";
+    /// How many events were too long to be read.
+    pub(crate) const PASSED_OVER: &str = "passed_over";
     /// When coins were last brought home on the schedule.
     pub(crate) const BROUGHT: &str = "brought";
     /// Where the money is.
@@ -305,6 +313,22 @@ pub(super) fn next_index(store: &Store) -> Result<Option<u32>, StoreError> {
 /// If the value is too large.
 pub(super) fn put_fact(batch: &mut Batch, name: &str, value: &str) -> Result<(), StoreError> {
     FACTS.put(batch, &name.to_owned(), &value.to_owned())
+}
+
+/// How many events were too long to be read.
+///
+/// # Errors
+/// If the store fails.
+pub(super) fn passed_over(store: &Store) -> Result<u64, StoreError> {
+    Ok(fact(store, fact::PASSED_OVER)?.and_then(|text| text.parse().ok()).unwrap_or(0))
+}
+
+/// Counts one more with a batch; a page has one at most.
+///
+/// # Errors
+/// If the store fails.
+pub(super) fn count_passed_over(store: &Store, batch: &mut Batch) -> Result<(), StoreError> {
+    put_fact(batch, fact::PASSED_OVER, &passed_over(store)?.saturating_add(1).to_string())
 }
 
 /// Takes a single fact back with a batch.

@@ -101,6 +101,7 @@ fn status(store: &Store) -> Result<Value, StoreError> {
         "unknown_payments": unknown_payments(&open),
         "payment_outcomes": noted(store, fact::ODDITIES)?,
         "owed_back": owed_back(store)?,
+        "events_passed_over": memory::passed_over(store)?,
         "nodes": noted(store, fact::NODES)?,
         "offers": offers,
         "seller_pubkey": memory::fact(store, fact::SELLER)?,

@@ -32,9 +32,13 @@ const KNOWN_MAX: usize = 4_096;
 /// Delays between looks at one invoice: soon after the buyer acted, then ever more rarely.
 const OPEN_DELAYS: Delays = Delays { first: Duration::from_millis(250), last: Duration::from_secs(30) };
 
-/// The same for jobs that have ended: a late payment is in no hurry, but most of them come soon after
-/// the end, and one that came while nobody looked should not wait for another half minute.
-const LAPSED_DELAYS: Delays = Delays { first: Duration::from_secs(10), last: Duration::from_secs(600) };
+/// The same for jobs that ended unpaid: most late payments come soon after the end. In /v0 whoever pays
+/// late still waits for the result, for which there is time only until the job itself is over.
+const LAPSED_DELAYS: Delays = Delays { first: Duration::from_secs(10), last: Duration::from_secs(60) };
+
+/// The same for jobs of which nothing is owed but money back: nobody waits by the minute, and these are
+/// all jobs of a week.
+const OVER_DELAYS: Delays = Delays { first: Duration::from_secs(10), last: Duration::from_secs(600) };
 
 /// A wish of the machine's.
 #[derive(Debug)]
@@ -49,6 +53,8 @@ pub enum Wish {
         submitted: Option<String>,
         /// Whether the job has ended.
         lapsed: bool,
+        /// Whether nothing that comes can change how.
+        over: bool,
     },
     /// Look now, if it is watched: somebody says to have paid.
     Look(JobId),
@@ -68,6 +74,7 @@ struct Watched {
     invoice: Invoice,
     submitted: Hash,
     lapsed: bool,
+    delays: Delays,
     delay: Duration,
     due: Timestamp,
     /// Whether a round is looking at it.
@@ -187,14 +194,19 @@ struct List {
 impl List {
     fn obey(&mut self, wish: Wish, now: Timestamp) {
         match wish {
-            Wish::Watch { job, invoice, submitted, lapsed } => {
+            Wish::Watch { job, invoice, submitted, lapsed, over } => {
                 self.remove(job);
                 let submitted = match submitted.map(|text| BlockHash::parse(&text)) {
                     None => Hash::None,
                     Some(Err(_)) => Hash::Malformed,
                     Some(Ok(hash)) => Hash::Some(hash),
                 };
-                let delay = if lapsed { LAPSED_DELAYS.first } else { OPEN_DELAYS.first };
+                let delays = match (lapsed, over) {
+                    (false, _) => OPEN_DELAYS,
+                    (true, false) => LAPSED_DELAYS,
+                    (true, true) => OVER_DELAYS,
+                };
+                let delay = delays.first;
                 // A hash was submitted because somebody has just paid.
                 let due = if matches!(submitted, Hash::Some(_)) && !lapsed { now } else { now.plus(delay) };
                 self.due.insert((due, job));
@@ -204,6 +216,7 @@ impl List {
                     invoice,
                     submitted,
                     lapsed,
+                    delays,
                     delay,
                     due,
                     asked: false,
@@ -245,9 +258,8 @@ impl List {
         for job in due {
             let Some(watched) = self.jobs.get_mut(&job) else { continue };
             self.due.remove(&(watched.due, job));
-            let delays = if watched.lapsed { LAPSED_DELAYS } else { OPEN_DELAYS };
             watched.due = now.plus(watched.delay);
-            watched.delay = (watched.delay * 2).min(delays.last);
+            watched.delay = (watched.delay * 2).min(watched.delays.last);
             self.due.insert((watched.due, job));
             if !std::mem::replace(&mut watched.asked, true) {
                 watched.looked = Some(now);

@@ -61,6 +61,8 @@ const OWN: &[(&str, &[u32], Shape)] = &[
     ("worker/bazaar/poll", &[0, 2], Shape::Sale),
     ("worker/bazaar/polled", &[0, 2], Shape::Sale),
     ("worker/bazaar/opened", &[0], Shape::Sale),
+    ("worker/bazaar/pinned", &[0], Shape::Sale),
+    ("worker/bazaar/pinned", &[0], Shape::Unreadable),
     ("worker/bazaar/ack", &[0], Shape::Sale),
     ("worker/bazaar/acked", &[0], Shape::Sale),
     ("worker/bazaar/charge", &[0], Shape::Sale),

@@ -10,7 +10,7 @@ use nano_worker::protocol::v0::apply::{PaymentSent, ReissueRequest};
 use nano_worker::protocol::v0::lists::Fetched;
 use nano_worker::protocol::v0::payload::{Address, Kind, read, write};
 use nano_worker::protocol::v0::{
-    BotKeys, Job, JobDraft, JobId, News, Offer, PayloadId, Sealed, Status, charge,
+    BotKeys, Job, JobDraft, JobId, News, Offer, OfferCommand, PayloadId, Sealed, Status, charge,
 };
 use serde_json::Value;
 
@@ -325,6 +325,88 @@ async fn an_offer_that_changed_is_another_one_and_its_jobs_are_done_all_the_same
     bazaar.pay(&charged, PRICE);
     assert_eq!(bazaar.delivered(&charged).await, "old price");
     assert_eq!(bazaar.buy("job_3").await, "four words are here");
+}
+
+impl Bazaar {
+    /// Another life without a state, whose offer says something else; the relay has it, and no other.
+    async fn begin_anew(&self) -> Process {
+        std::fs::remove_dir_all(self.world.path("state-bot")).unwrap();
+        let config = self.configure("", "turnaround_seconds = 60");
+        let worker = self.world.run_worker("bot", &config);
+        self.world
+            .eventually("the other offer alone", async || {
+                let offers = self.buyer.offers(&OffersQuery::default()).await.ok()?.offers;
+                (offers.len() == 1 && offers[0].turnaround_seconds == 60).then_some(())
+            })
+            .await;
+        worker
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_that_is_lost_does_the_jobs_of_an_offer_that_has_changed() {
+    for is_taken_back in [false, true] {
+        let bazaar = Bazaar::new().await;
+        let mut worker = bazaar.start("");
+        let charged = bazaar.charged(&bazaar.ask("job_1", "charged").await).await;
+        worker.kill();
+        let asked = bazaar.ask("job_2", "asked").await;
+        if is_taken_back {
+            bazaar.seller.change_offer(&charged.offer_id, OfferCommand::Cancel).await.unwrap();
+        }
+        let mut worker = bazaar.begin_anew().await;
+        bazaar.pay(&charged, PRICE);
+        assert_eq!(bazaar.delivered(&charged).await, "charged");
+        // A later life knows it from the state.
+        worker.kill();
+        let _worker = bazaar.world.run_worker("bot", &bazaar.world.path("bot.toml"));
+        let asked = bazaar.charged(&asked).await;
+        bazaar.pay(&asked, PRICE);
+        assert_eq!(bazaar.delivered(&asked).await, "asked");
+        assert_eq!(bazaar.world.runs().into_values().collect::<Vec<_>>(), [1, 1]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_taken_on_is_heard_of_when_its_offer_has_left_the_configuration() {
+    let bazaar = Bazaar::new().await;
+    let mut worker = bazaar.start("[quote]\nttl_seconds = 5");
+    let charged = bazaar.charged(&bazaar.ask("job_1", "charged").await).await;
+    worker.kill();
+    let config = bazaar.configure("", "");
+    let written = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, written.replace("title = \"Echo\"", "title = \"Other\"")).unwrap();
+    let _worker = bazaar.world.run_worker("bot", &config);
+    let stage = async |wanted: &str| {
+        bazaar
+            .world
+            .eventually(wanted, async || {
+                let (_, shown) = bazaar.world.ask_worker("bot", &["jobs", "show", "job_1", "--json"]);
+                let shown: Value = serde_json::from_str(&shown).ok()?;
+                (shown["stage"] == wanted).then_some(shown)
+            })
+            .await
+    };
+    stage("lapsed").await;
+    // What comes for it now is owed back, and not lost sight of.
+    bazaar.pay(&charged, PRICE);
+    let shown = stage("ended").await;
+    assert!(shown.to_string().contains("paid_late"), "{shown}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_that_is_lost_ends_what_was_paid_under_an_offer_that_has_changed() {
+    let bazaar = Bazaar::new().await;
+    bazaar.world.handler("sleep 600");
+    let mut worker = bazaar.start("");
+    let charged = bazaar.charged(&bazaar.ask("job_1", "paid").await).await;
+    bazaar.pay(&charged, PRICE);
+    bazaar.reaches(&charged, Status::Paid).await;
+    worker.kill();
+    let _worker = bazaar.begin_anew().await;
+    // It may have run, and nobody knows.
+    let body = bazaar.delivered(&charged).await;
+    assert!(body.contains("worker_interrupted"), "{body}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::process::{Command, Output};
+use std::sync::{Arc, Mutex};
 
 use futures_util::future::join_all;
 use nano_worker::client::v0::{Key, Rates};
@@ -104,6 +105,68 @@ async fn a_long_result_can_be_a_link() {
     bazaar.pay(&job, PRICE);
     bazaar.reaches(&job, Status::Delivered).await;
     assert_eq!(bazaar.letters(&job).await.len(), 4);
+}
+
+/// A web server of the seller's: what it answers is the file, or what stands in its place.
+async fn serve(dir: std::path::PathBuf, instead: Arc<Mutex<Option<Vec<u8>>>>) -> std::net::SocketAddr {
+    let file = axum::routing::get(async move |axum::extract::Path(name): axum::extract::Path<String>| {
+        let instead = instead.lock().unwrap().clone();
+        instead.unwrap_or_else(|| fs::read(dir.join(name)).unwrap_or_default())
+    });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let router = axum::Router::new().route("/r/{name}", file);
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_result_that_is_a_link_is_fetched_by_our_buyer() {
+    let bazaar = Bazaar::new().await;
+    bazaar.world.handler("head -c 150000 /dev/zero | tr '\\0' x");
+    let served = bazaar.world.path("served");
+    fs::create_dir(&served).unwrap();
+    let instead = Arc::new(Mutex::new(None));
+    let address = serve(served, Arc::clone(&instead)).await;
+    let _worker = bazaar.start(&format!("[results]\ndir = \"served\"\nurl = \"http://{address}/r/\""));
+    bazaar.world.node.fund(&payer(30), Amount::from_raw(PRICE.raw() * 2)).unwrap();
+    let sold = bazaar.bought(30, "1").await;
+    let link: Value = serde_json::from_str(sold["result"].as_str().unwrap()).unwrap();
+    assert_eq!(link["bytes"], 150_000);
+    let job = sold["job"]["job_id"].as_str().unwrap();
+    let home = bazaar.world.path("home-30");
+    let fetch = async |more: &[&str]| {
+        let ended = bazaar.buyer(30, &[&["fetch", job, "--out", "result"], more].concat()).await;
+        let said: Value = serde_json::from_slice(&ended.stdout).unwrap_or_else(|_| panic!("{ended:?}"));
+        (ended.status.code(), said["error"]["code"].clone(), said)
+    };
+
+    // What is not the seller's file is nothing, whoever serves it.
+    let whole = vec![b'x'; 150_000];
+    let other = [&whole[1..], b"y"].concat();
+    for (answer, code) in [
+        (other, "link.hash"),
+        ([&whole[..], b"x"].concat(), "link.length"),
+        (whole[1..].to_vec(), "link.length"),
+    ] {
+        *instead.lock().unwrap() = Some(answer);
+        let (exit, said, whole) = fetch(&[]).await;
+        assert_eq!((exit, said), (Some(3), json!(code)), "{whole}");
+        assert!(!home.join("result").exists());
+    }
+    *instead.lock().unwrap() = None;
+    let (exit, said, whole) = fetch(&["--max-mib", "0"]).await;
+    assert_eq!((exit, said), (Some(2), json!("link.too_large")), "{whole}");
+
+    let (exit, _, said) = fetch(&[]).await;
+    assert_eq!((exit, &said["link"]), (Some(0), &link), "{said}");
+    assert_eq!(fs::read(home.join("result")).unwrap(), vec![b'x'; 150_000]);
+    // Neither is anything overwritten, nor left half done.
+    let (exit, said, whole) = fetch(&[]).await;
+    assert_eq!((exit, said), (Some(2), json!("file.exists")), "{whole}");
+    let unfinished = |name: &str| name.starts_with(".result");
+    let names = fs::read_dir(&home).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert_eq!(names.filter(|name| unfinished(name)).count(), 0);
 }
 
 /// What the relay has answered with this status.

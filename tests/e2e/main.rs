@@ -27,3 +27,4 @@ mod payments;
 mod sale;
 #[path = "../common/twin.rs"]
 mod twin;
+mod watches;

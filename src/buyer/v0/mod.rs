@@ -2,7 +2,8 @@
 //!
 //! Reading order: [`deal`] what is remembered of such a purchase, [`judge`] whether a charge may be
 //! paid and what comes next, both pure; [`fault`] how it can stop; then what acts: [`news`] the
-//! events and the letters in them, [`trade`] the steps, [`round`] all of them in one go.
+//! events and the letters in them, [`trade`] the steps, [`round`] all of them in one go; [`link`] a result
+//! that is elsewhere.
 //!
 //! Architecture invariant: as for /v1, a block is durable before it leaves the process, and one job is
 //! paid once. Nothing is paid but a charge that the pinned key of the offer's seller has signed, for
@@ -20,8 +21,11 @@ pub mod trade;
 
 pub mod round;
 
+pub mod link;
+
 pub use deal::Deal;
 pub use fault::DealFault;
+pub use link::Link;
 pub use news::Letter;
 pub use round::Goods;
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::super::error::BuyError;
 use super::super::progress::unwatched;
 use super::super::{Buyer, Order};
-use crate::client::v0::{Class, PayloadsQuery, PollQuery};
+use crate::client::v0::{Class, Events, PayloadsQuery};
 use crate::client::{CallError, Hint};
 use crate::points::crash_point;
 use crate::protocol::v0::lists::Fetched;
@@ -52,10 +52,17 @@ impl Buyer {
     pub(super) async fn take_news(&self) -> Result<(), BuyError> {
         let bot = self.bot()?;
         for _ in 0..PAGES_MAX {
-            let query = PollQuery { limit: Some(PAGE), ..PollQuery::default() };
             crash_point!("buyer/v0/poll");
-            let page = match self.call(&unwatched, || bot.poll(&query)).await {
-                Ok(page) => page,
+            let page = match self.call(&unwatched, || bot.poll_any(None, PAGE)).await {
+                Ok(Events::Page(page, _)) => page,
+                Ok(Events::TooLong(event)) => {
+                    tracing::warn!(?event.event_id, "an event is too long to be read: looking through all letters");
+                    self.take_letters(None).await?;
+                    // Whose place cannot be read stays; then the letters are the news.
+                    let Some(id) = event.event_id else { return Ok(()) };
+                    self.acknowledge(id).await?;
+                    continue;
+                }
                 Err(error) => match error.class() {
                     Class::Gone { min_event_id_retained } => {
                         self.resync(min_event_id_retained).await?;

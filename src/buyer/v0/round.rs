@@ -150,6 +150,15 @@ impl Buyer {
         Ok(Goods { job, result, messages })
     }
 
+    /// The result of a purchase, if it was read before; nobody is asked.
+    ///
+    /// # Errors
+    /// If the journal fails, or the purchase is none at a bot.
+    pub fn kept_result(&self, order: &Order) -> Result<Option<String>, BuyError> {
+        let letters = self.memory().letters(&deal_of(order)?.job_id)?;
+        Ok(gather(&letters).ok().map(|(result, _)| result))
+    }
+
     /// Takes the news, and what they say about this purchase.
     async fn hear(&self, order: &mut Order) -> Result<(), BuyError> {
         self.take_news().await?;

@@ -135,6 +135,17 @@ pub(super) enum Command {
         /// The job
         job: Name,
     },
+    /// Fetches the file that a result of /v0 names, and holds it against the seller's hash
+    Fetch {
+        /// The job
+        job: Name,
+        /// The file, which must not be there yet
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        /// The longest file that is fetched, in MiB
+        #[arg(long, value_name = "N", default_value_t = 256)]
+        max_mib: u32,
+    },
     /// Gives a job up that is not yet paid
     Cancel {
         /// The job

@@ -127,7 +127,7 @@ fn xno(raw: &str) -> String {
 }
 
 /// A stranger's words, without what could move the terminal's cursor.
-fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect()
 }
 

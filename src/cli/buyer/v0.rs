@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 use super::args::{Command, read_payload, read_xno};
 use super::progress::Display;
 use super::settings::Settings;
-use super::{text, unsettled, wallet};
+use super::{fetch, text, unsettled, wallet};
 use crate::buyer::v0::{DealFault, Goods};
 use crate::buyer::{BuyError, Buyer, Order, Progress};
 use crate::cli::{CliError, Exit, Output};
@@ -123,6 +123,7 @@ pub(super) async fn purchase(
             let job = buyer.look_at_bots_job(&mut order).await.map_err(super::failure)?;
             Ok(show(&order, &job, output))
         }
+        Command::Fetch { job, out, max_mib } => fetch::run(buyer, &find(&job)?, &out, max_mib, output).await,
         Command::Cancel { job, reason: _ } => {
             let mut order = find(&job)?;
             let job = buyer.cancel_at_bot(&mut order).await.map_err(super::failure)?;
@@ -135,7 +136,7 @@ pub(super) async fn purchase(
         }
         _ => Err(CliError::usage(
             "/v0 has no such step: an offer's price is known before it is asked for, so `buy`, `wait`, `show`, \
-             `cancel` and `resume` are all there is",
+             `fetch`, `cancel` and `resume` are all there is",
         )),
     }
 }
@@ -182,6 +183,7 @@ fn show(order: &Order, job: &Job, output: Output) -> Exit {
 fn result(goods: &Goods, output: Output) -> Exit {
     let text = goods.result.strip_suffix('\n').unwrap_or(&goods.result);
     output.answer(text, || sold(goods));
+    fetch::hint(goods, output);
     exit_of(goods)
 }
 

@@ -63,6 +63,12 @@ fn measures(status: &Value, running: bool) -> Vec<Measure> {
             "Blocks of which something is owed back.",
             alone(number(&status["owed_back"]["count"])),
         ),
+        measure(
+            "events_passed_over_total",
+            "counter",
+            "Events of the relay that were too long to be read.",
+            alone(number(&status["events_passed_over"])),
+        ),
     ]
 }
 

@@ -33,7 +33,10 @@ impl CallError {
     pub fn class(&self) -> Class {
         match self {
             Self::RateLimited { retry_after } => Class::RateLimited { retry_after: *retry_after },
-            Self::Unavailable { .. } | Self::Transport { .. } | Self::Malformed { .. } => Class::Retry,
+            Self::Unavailable { .. }
+            | Self::Transport { .. }
+            | Self::Malformed { .. }
+            | Self::TooLong { .. } => Class::Retry,
             Self::Refused(refused) if refused.status == 410 => {
                 Class::Gone { min_event_id_retained: minimum(&refused.details).unwrap_or(0) }
             }

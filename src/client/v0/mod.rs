@@ -2,7 +2,8 @@
 //! wake-ups.
 //!
 //! Reading order: [`error`] how a call can end and what may follow, [`limit`] how often may be
-//! asked, [`rest`] one signed request, [`calls`] a method per route, [`stream`] wake-ups.
+//! asked, [`rest`] one signed request, [`calls`] a method per route, [`paging`] pages that are too long,
+//! [`stream`] wake-ups.
 //!
 //! Architecture invariant: as in the folder above, nothing here decides about jobs or retries a
 //! call. What is fetched is typed and bounded; whether it is true is for [`crate::protocol::v0`].
@@ -15,6 +16,8 @@ pub mod rest;
 
 pub mod calls;
 
+pub mod paging;
+
 pub mod stream;
 
 mod frames;
@@ -25,4 +28,5 @@ pub use calls::{
 };
 pub use error::{Class, Key};
 pub use limit::{Rate, Rates};
+pub use paging::{Events, Glimpse};
 pub use rest::{BotClient, is_addressable};

@@ -9,7 +9,7 @@ use reqwest::{Client, Method, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::super::error::{CallError, read_http_date, read_retry_after};
+use super::super::error::{CallError, Head, read_http_date, read_retry_after};
 use super::super::pace::RETRY_AFTER_MAX;
 use super::super::rest::{CONNECT_TIMEOUT, RelayUrlError, TIMEOUT, is_loopback, parse_base, target};
 use super::super::wire::{self, Wire};
@@ -278,7 +278,7 @@ impl BotClient {
         let answer = tokio::time::timeout(TIMEOUT, call).await;
         let response = answer.unwrap_or_else(|_| Err("no answer in time".to_owned())).map_err(lost)?;
         if response.body.len() > RESPONSE_BYTES_MAX {
-            return Err(too_long(response.status));
+            return Err(too_long(response.status, &response.body));
         }
         self.answer(response.status, &response.headers, response.body, bucket)
     }
@@ -292,10 +292,10 @@ impl BotClient {
         let headers = std::mem::take(response.headers_mut());
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(CallError::transport)? {
-            if body.len() + chunk.len() > RESPONSE_BYTES_MAX {
-                return Err(too_long(status));
-            }
             body.extend_from_slice(&chunk);
+            if body.len() > RESPONSE_BYTES_MAX {
+                return Err(too_long(status, &body));
+            }
         }
         self.answer(status, &headers, body, bucket)
     }
@@ -335,8 +335,8 @@ pub fn is_addressable(name: &str) -> bool {
     !matches!(name, "" | "." | "..") && !name.contains(char::is_control)
 }
 
-fn too_long(status: u16) -> CallError {
-    CallError::malformed(status, format!("more than {RESPONSE_BYTES_MAX} bytes"))
+fn too_long(status: u16, body: &[u8]) -> CallError {
+    CallError::TooLong { status, head: Head::of(body) }
 }
 
 /// The bytes of a body, which are signed and sent as they are.

@@ -290,6 +290,37 @@ async fn a_node_that_is_not_there_is_tried_for_ever_with_a_count_that_begins_ane
 }
 
 #[tokio::test]
+async fn a_frame_may_be_long() {
+    let mut scene = Scene::open(|_| {}).await;
+    let mut peer = scene.connection().await;
+    peer.acknowledge().await;
+    assert!(matches!(scene.event().await, Event::Listening));
+    scene.wish(Wish::Add(vec![account(1)])).await;
+    peer.acknowledge().await;
+    peer.say(json!({ "topic": "x".repeat(200_000) })).await;
+    peer.say(confirmation(BlockHash::from_bytes([7; 32]), account(2), account(1))).await;
+    assert!(matches!(scene.event().await, Event::Hint { .. }));
+}
+
+#[tokio::test]
+async fn it_rests_between_attempts_and_takes_wishes_meanwhile() {
+    let node = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut config = StreamConfig::new(format!("ws://{}", node.local_addr().unwrap()));
+    config.accounts_max = 1;
+    drop(node);
+    let (wishes, receiver) = mpsc::channel(16);
+    let (sender, mut events) = mpsc::channel(16);
+    let listener = tokio::spawn(run(config, |_| Duration::from_secs(3_600), receiver, sender));
+    assert!(matches!(within(events.recv()).await, Some(Event::Lost { .. })));
+    let soon = tokio::time::timeout(Duration::from_millis(300), events.recv()).await;
+    assert!(soon.is_err(), "an hour has not passed");
+    wishes.send(Wish::Add(vec![account(1), account(2)])).await.unwrap();
+    assert!(matches!(within(events.recv()).await, Some(Event::Full(full)) if full == account(2)));
+    drop(wishes);
+    within(listener).await.unwrap();
+}
+
+#[tokio::test]
 async fn it_ends_with_the_wishes_and_with_the_listener_politely() {
     let mut scene = Scene::open(|_| {}).await;
     let mut peer = scene.connection().await;

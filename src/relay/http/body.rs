@@ -118,10 +118,10 @@ impl Params {
         let mut params = BTreeMap::new();
         for (name, value) in pairs {
             if value.contains('\0') {
-                return Err(Refusal::field(&name, "no NUL characters"));
+                return Err(Refusal::field(&start(&name), "no NUL characters"));
             }
             if params.insert(name.clone(), value).is_some() {
-                return Err(Refusal::field(&name, "is given twice"));
+                return Err(Refusal::field(&start(&name), "is given twice"));
             }
         }
         Ok(Self(params))
@@ -169,6 +169,15 @@ impl Params {
             text.split(',').map(str::trim).filter(|part| !part.is_empty()).collect()
         })
     }
+}
+
+/// The beginning of a caller's own word, as a refusal may repeat it.
+pub(super) fn quoted(word: &str) -> String {
+    format!("{:?}", start(word))
+}
+
+fn start(word: &str) -> String {
+    word.chars().take(KEY_CHARS_SHOWN).collect()
 }
 
 fn malformed() -> Refusal {
@@ -259,8 +268,7 @@ impl<'de> Visitor<'de> for Strict {
         while let Some(key) = map.next_key::<String>()? {
             let key = without_nul(key)?;
             if fields.contains_key(&key) {
-                let start: String = key.chars().take(KEY_CHARS_SHOWN).collect();
-                return Err(A::Error::custom(format!("the key {start:?} is there twice")));
+                return Err(A::Error::custom(format!("the key {} is there twice", quoted(&key))));
             }
             fields.insert(key, map.next_value_seed(inner)?);
         }
@@ -274,6 +282,17 @@ mod tests {
 
     fn nested(levels: usize) -> String {
         format!("{{\"a\":{}{}}}", "[".repeat(levels - 1), "]".repeat(levels - 1))
+    }
+
+    #[test]
+    fn a_refusal_repeats_the_beginning_of_a_word() {
+        let word = "ä".repeat(5_000);
+        assert_eq!(quoted(&word), format!("\"{}\"", "ä".repeat(KEY_CHARS_SHOWN)));
+        let long = "x".repeat(5_000);
+        for query in [format!("{long}=1&{long}=2"), format!("{long}=%00")] {
+            let refusal = Params::parse(Some(&query)).unwrap_err();
+            assert!(refusal.message.len() < 2 * KEY_CHARS_SHOWN, "{}", refusal.message);
+        }
     }
 
     #[test]

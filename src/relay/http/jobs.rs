@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::super::model::{JobOrder, JobQuery, ReplyBody, Role};
 use super::super::server::App;
-use super::body::{Fields, Params};
+use super::body::{Fields, Params, quoted};
 use super::once::once;
 use super::reply::{Handled, Named, ok};
 use super::request::Signed;
@@ -44,7 +44,8 @@ pub(super) async fn list(State(app): State<App>, signed: Signed) -> Handled {
 
 pub(super) fn query(party: PublicKey, params: &Params) -> Result<JobQuery, Refusal> {
     let statuses = params.list("status").into_iter().map(|name| {
-        Status::parse(name).ok_or_else(|| Refusal::field("status", format!("there is no status {name:?}")))
+        Status::parse(name)
+            .ok_or_else(|| Refusal::field("status", format!("there is no status {}", quoted(name))))
     });
     let role = match params.text("role") {
         None | Some("both") => None,

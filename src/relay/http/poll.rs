@@ -6,7 +6,7 @@ use axum::response::Response;
 use super::super::model::ReplyBody;
 use super::super::server::App;
 use super::super::{events, sse};
-use super::body::{Fields, Params};
+use super::body::{Fields, Params, quoted};
 use super::once::once;
 use super::reply::{Handled, ok};
 use super::request::Signed;
@@ -21,7 +21,8 @@ pub(super) async fn poll(State(app): State<App>, signed: Signed) -> Handled {
 
 pub(super) fn request(party: PublicKey, params: &Params) -> Result<events::Request, Refusal> {
     let kinds = params.list("types").into_iter().map(|name| {
-        EventType::parse(name).ok_or_else(|| Refusal::field("types", format!("there is no type {name:?}")))
+        EventType::parse(name)
+            .ok_or_else(|| Refusal::field("types", format!("there is no type {}", quoted(name))))
     });
     Ok(events::Request {
         party,

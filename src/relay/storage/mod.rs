@@ -105,9 +105,7 @@ pub trait Storage: Bazaar + fmt::Debug + Send + Sync {
     /// Removes what is older than it need be, at most `limit` records of each kind; whether more is left.
     fn forget(&self, horizon: Horizon, limit: usize) -> Answer<'_, bool>;
     /// Whether so little room is left that nothing new should be begun.
-    fn is_short(&self) -> bool {
-        false
-    }
+    fn is_short(&self) -> bool;
     /// Waits until everything that was visible at this call would survive a power cut.
     fn durable(&self) -> Answer<'_, ()>;
 }

@@ -61,7 +61,7 @@ impl Engine {
     pub(super) fn resume_after(&self, effects: &mut Effects) {
         for (job, (record, _)) in &self.after.jobs {
             if let Some(invoice) = record.invoice {
-                effects.push((*job, Effect::Watch { invoice, submitted: None, lapsed: true }));
+                effects.push((*job, Effect::Watch { invoice, submitted: None, lapsed: true, over: true }));
             }
         }
     }
@@ -313,7 +313,7 @@ impl Engine {
         let until = turn.now.plus(watch.late_watch);
         AFTER.put(&mut turn.batch, &job, &until)?;
         self.after.insert(job, record, until);
-        turn.effects.push((job, Effect::Watch { invoice, submitted: None, lapsed: true }));
+        turn.effects.push((job, Effect::Watch { invoice, submitted: None, lapsed: true, over: true }));
         Ok(())
     }
 }

@@ -128,6 +128,17 @@ fn paid_by(block: u8, index: u32) -> Facts {
     Facts { submitted: Submitted::None, found: vec![fact], unknown: None, lapsed: false }
 }
 
+#[test]
+fn what_is_passed_over_is_counted_over_lives() {
+    let mut bench = Bench::new();
+    for count in 1..=3 {
+        let cursor = Position::Events(Epoch("v0".to_owned()), EventId(count));
+        bench.take(vec![Heard::PassedOver, Heard::Cursor(cursor)]);
+        assert_eq!(memory::passed_over(bench.store()).unwrap(), count);
+        bench.reopen();
+    }
+}
+
 /// Known in others: the index counter is saved late, and a crash hands the same address to two buyers.
 #[test]
 fn a_quote_consumes_one_index_with_its_stage() {

@@ -17,6 +17,9 @@ pub(crate) fn records(which: u8, key: &[u8], value: &[u8]) {
     OWED.fuzz(which, key, value);
     AFTER.fuzz(which, key, value);
     ASIDE.fuzz(which, key, value);
+    TICKETS.fuzz(which, key, value);
+    STALLS.fuzz(which, key, value);
+    PINS.fuzz(which, key, value);
     if which == OUTCOMES.id()
         && let Ok(outcome) = serde_json::from_slice::<StoredOutcome>(value)
     {

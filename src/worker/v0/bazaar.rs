@@ -4,35 +4,28 @@
 //! used the key up, or has done what was asked for and says that it cannot be done, the job itself is
 //! looked at, and what it shows is what counts.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nano_currency::Account;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{Notify, Semaphore};
 
 use super::letters::Bots;
 use super::links::Links;
 use super::result::{self, Delivery, Letter};
-use super::ticket::{Shown, Ticket, job_id};
-use crate::client::v0::{BotClient, Class, JobsQuery, Key};
+use super::ticket::{Shown, Ticket};
+use crate::client::v0::{BotClient, Class, Key};
 use crate::client::{CallError, Pace};
 use crate::edge::Entropy;
 use crate::points::crash_point;
-use crate::protocol::v0::limits::PAGE_MAX;
-use crate::protocol::v0::lists::Role;
 use crate::protocol::v0::payload::Kind;
-use crate::protocol::v0::{
-    self, Bot, Charge, ChargeId, Evidence, Job as V0Job, Moment, Status as V0Status, charge,
-};
+use crate::protocol::v0::{self, Charge, ChargeId, Job as V0Job, Moment, Status as V0Status, charge};
 use crate::protocol::{JobId, Timestamp};
 use crate::store::{Store, StoreError};
 use crate::worker::engine::Heard;
 use crate::worker::input::{Call, Input, Outcome, Rejection};
-use crate::worker::memory::{self, JOBS, Record, TICKETS, fact};
+use crate::worker::memory::{self, JOBS, Record, TICKETS};
 use crate::worker::payment::Invoice;
-use crate::worker::stage::{Lock, Plan, Stage};
 
 /// Calls in flight: the pace lets fewer than this through in a second.
 const CALLS_MAX: usize = 16;
@@ -56,9 +49,6 @@ const EXPIRY_STEPS: u32 = 16;
 /// A job that is over this soon is not charged for again.
 const REVIVAL_MARGIN: Duration = Duration::from_secs(10);
 
-/// A lock that another life had before this one: /v0 counts no holders, so that this stands for any.
-const SECOND_HOLDER: u64 = 2;
-
 /// The way to a relay of /v0.
 #[derive(Debug)]
 pub(in crate::worker) struct Bazaar {
@@ -75,7 +65,7 @@ pub(in crate::worker) struct Bazaar {
 }
 
 /// Why there is no input: the store failed, or what was asked for is over or elsewhere.
-enum Stop {
+pub(super) enum Stop {
     Store(StoreError),
     Call(CallError),
 }
@@ -143,6 +133,7 @@ impl Bazaar {
         if call == Call::Revive && over {
             return Ok(Heard::Input(job, Input::Rejected(call, Rejection::State)));
         }
+        self.be_pinned(job, &ticket).await?;
         let (named, invoice) = (&ticket, &invoice);
         let send = move |key: Key| async move {
             let charge = self.charge_of(named, invoice);
@@ -226,53 +217,6 @@ impl Bazaar {
         }
     }
 
-    /// Marks a job as paid: from then on the charge can expire no more, and the job is ours to do.
-    pub(in crate::worker) async fn lock(&self, job: JobId) -> Heard {
-        let locked = self.try_lock(job).await;
-        locked.unwrap_or_else(|stop| refused(job, Call::Lock, stop))
-    }
-
-    async fn try_lock(&self, job: JobId) -> Result<Heard, Stop> {
-        let (ticket, record) = (self.ticket(job)?, self.record(job)?);
-        let evidence = evidence(&record);
-        let body = serde_json::to_string(&evidence).unwrap_or_default();
-        let hash = hex::encode(&Sha256::digest(body)[..8]);
-        let base = format!("verified_paid:{job}:{hash}");
-        let (name, evidence, base) = (&ticket.job_id, &evidence, base.as_str());
-        let send = move |key: Key| async move {
-            crash_point!("worker/bazaar/mark");
-            let answer = self.client.mark_paid(name, evidence, &key.renamed(base)).await;
-            crash_point!("worker/bazaar/marked");
-            answer
-        };
-        let found = match self.repeat(job, send).await {
-            Ok(marked) => marked,
-            Err(error) if error.status() == Some(409) => self.look(job, &ticket).await?,
-            Err(error) => return Err(error.into()),
-        };
-        let expires_at = Timestamp::from(ticket.job_expires_at);
-        Ok(match found.status {
-            V0Status::Paid => {
-                let token = self.is_forgotten(found.paid_at)?.then_some(SECOND_HOLDER);
-                Heard::Input(job, Input::Locked(Lock { token, expires_at }))
-            }
-            V0Status::Requested | V0Status::ChargeCreated => {
-                Heard::Input(job, Input::Rejected(Call::Lock, Rejection::State))
-            }
-            V0Status::Delivered | V0Status::Cancelled | V0Status::Expired => self.heard(&found),
-        })
-    }
-
-    /// Whether a job may have been done already, in what a restored state does not remember: it was
-    /// marked as paid before this state was made. When nobody can say when, it may have been.
-    fn is_forgotten(&self, paid_at: Option<Moment>) -> Result<bool, StoreError> {
-        let Some(note) = memory::fact(&self.store, fact::RESTORED)? else { return Ok(false) };
-        let note: serde_json::Value = serde_json::from_str(&note).unwrap_or_default();
-        let at = note["at"].as_str().and_then(|at| at.parse::<Timestamp>().ok());
-        let is_later = paid_at.zip(at).is_some_and(|(paid_at, at)| paid_at > Moment::from(at));
-        Ok(!is_later)
-    }
-
     /// Hands the stored outcome over: parts first, then the deliverable that ends the job.
     pub(in crate::worker) async fn deliver(&self, job: JobId) -> Heard {
         let delivered = self.try_deliver(job).await;
@@ -344,8 +288,8 @@ impl Bazaar {
         letter: &Letter,
         at: Timestamp,
     ) -> Result<Result<(), CallError>, Stop> {
-        let buyer: Bot = self.repeat(job, async |_| self.bots.get(self, &ticket.buyer_bot_id).await).await?;
-        let Ok(sealed) = self.sealed(ticket, &buyer, kind, letter, at.into()) else {
+        let key = self.key_for(job, ticket).await?;
+        let Ok(sealed) = self.sealed(ticket, &key, kind, letter, at.into()) else {
             let error = CallError::Refused(Box::new(crate::client::Refused {
                 status: 413,
                 code: "too_large".to_owned(),
@@ -367,7 +311,7 @@ impl Bazaar {
     }
 
     /// The job as it is now.
-    async fn look(&self, job: JobId, ticket: &Ticket) -> Result<V0Job, CallError> {
+    pub(super) async fn look(&self, job: JobId, ticket: &Ticket) -> Result<V0Job, CallError> {
         self.repeat(job, move |_| async move {
             crash_point!("worker/bazaar/look");
             let answer = self.client.job(&ticket.job_id).await;
@@ -377,50 +321,11 @@ impl Bazaar {
         .await
     }
 
-    /// The addresses of all jobs that the relay has of us; nothing if they are too many.
-    pub(in crate::worker) async fn addresses(
-        &self,
-        jobs_max: usize,
-    ) -> Result<Option<HashMap<Account, JobId>>, CallError> {
-        let mut query = JobsQuery {
-            role: Role::Seller,
-            statuses: Vec::new(),
-            created_since: None,
-            limit: Some(PAGE_MAX),
-            cursor: None,
-        };
-        let (mut addresses, mut count) = (HashMap::new(), 0);
-        loop {
-            let page = match self.client.jobs(&query).await {
-                Ok((page, _)) => page,
-                Err(error) => {
-                    // Nothing else is asked meanwhile that would find it out.
-                    if error.says("unknown bot") {
-                        self.renew().await;
-                    }
-                    return Err(error);
-                }
-            };
-            count += page.jobs.len();
-            for job in &page.jobs {
-                let address = job.charge.as_ref().and_then(|charge| Account::parse(&charge.address).ok());
-                if let Some(account) = address {
-                    addresses.entry(account).or_insert(job_id(&job.job_id));
-                }
-            }
-            match page.next_cursor {
-                Some(_) if count > jobs_max => return Ok(None),
-                Some(next) => query.cursor = Some(next),
-                None => return Ok(Some(addresses)),
-            }
-        }
-    }
-
     pub(super) fn ticket(&self, job: JobId) -> Result<Ticket, StoreError> {
         TICKETS.get(&self.store, &job)?.ok_or_else(|| missing("tickets", job))
     }
 
-    fn record(&self, job: JobId) -> Result<Record, StoreError> {
+    pub(super) fn record(&self, job: JobId) -> Result<Record, StoreError> {
         JOBS.get(&self.store, &job)?.ok_or_else(|| missing("jobs", job))
     }
 
@@ -478,24 +383,8 @@ pub(super) fn is_about_us(error: &CallError) -> bool {
     error.status() == Some(401) || error.says("bot revoked")
 }
 
-/// What is known of the payment: of the stage that waits for the relay to know it too, so that it is
-/// the same whenever it is sent.
-fn evidence(record: &Record) -> Evidence {
-    let (Stage::Locking { plan: Plan::Run { paid, .. } }
-    | Stage::Blocked { plan: Plan::Run { paid, .. }, .. }) = &record.stage
-    else {
-        return Evidence::default();
-    };
-    Evidence {
-        verifier: Some("nano_rpc".to_owned()),
-        payment_block_hash: paid.blocks.first().map(ToString::to_string),
-        observed_at: Some(Moment::from(record.changed_at).to_string()),
-        amount_raw_received: Some(paid.total.to_string()),
-    }
-}
-
 /// What a definite refusal means to the machine.
-fn refused(job: JobId, call: Call, stop: Stop) -> Heard {
+pub(super) fn refused(job: JobId, call: Call, stop: Stop) -> Heard {
     let error = match stop {
         Stop::Store(error) => {
             tracing::error!(job_id = %job, %error, "the job cannot be read back");
@@ -520,78 +409,4 @@ fn words(error: &CallError) -> String {
 
 fn missing(keyspace: &'static str, job: JobId) -> StoreError {
     StoreError::Record { keyspace, reason: format!("the open job {job} is not in it") }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::super::fixture::{Scripted, bazaar, job as described};
-    use super::*;
-    use crate::protocol::Status;
-    use crate::store::Batch;
-
-    const NAME: &str = "job_1";
-
-    /// Marked as paid at noon, by whichever life.
-    fn paid_at_noon(target: &str) -> (u16, serde_json::Value) {
-        if target.ends_with("/mark_paid") {
-            return (409, json!({ "error": "job not mutable" }));
-        }
-        let mut job = described(NAME, "PAID", "pay_1");
-        job["paid_at"] = json!("2026-02-01T12:00:00Z");
-        (200, job)
-    }
-
-    fn paid_at_some_time(target: &str) -> (u16, serde_json::Value) {
-        let (status, mut answer) = paid_at_noon(target);
-        answer.as_object_mut().unwrap().remove("paid_at");
-        (status, answer)
-    }
-
-    async fn token(says: fn(&str) -> (u16, serde_json::Value), restored: Option<&str>) -> Option<u64> {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Arc::new(memory::open(dir.path()).unwrap());
-        let relay = Scripted::new(says);
-        let bazaar = bazaar(Arc::clone(&relay), Arc::clone(&store));
-        let mut batch = Batch::default();
-        let shown =
-            bazaar.shown(&serde_json::from_value(described(NAME, "CHARGE_CREATED", "pay_1")).unwrap());
-        let (id, now) = (shown.job.job_id, Timestamp::from_seconds(1_770_000_000));
-        let record = Record {
-            offer_id: shown.job.offer_id,
-            buyer_pubkey: shown.job.buyer_pubkey,
-            status: Status::Accepted,
-            stage: Stage::Fresh,
-            first_seen_at: now,
-            changed_at: now,
-            lines: 0,
-            outcomes: 0,
-            invoice: None,
-            oddities: Vec::new(),
-        };
-        JOBS.put(&mut batch, &id, &record).unwrap();
-        TICKETS.put(&mut batch, &id, &shown.ticket).unwrap();
-        if let Some(note) = restored {
-            memory::put_fact(&mut batch, fact::RESTORED, note).unwrap();
-        }
-        store.commit(batch).unwrap();
-        let locked = bazaar.lock(id).await;
-        assert_eq!(relay.asked("/v0/jobs/job_1/mark_paid"), 1);
-        match locked {
-            Heard::Input(_, Input::Locked(lock)) => lock.token,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[tokio::test]
-    async fn a_job_that_was_paid_before_the_state_was_restored_has_had_another_holder() {
-        let (before, after) = (r#"{"at":"2026-02-01T11:59:59Z"}"#, r#"{"at":"2026-02-01T12:00:01Z"}"#);
-        assert_eq!(token(paid_at_noon, None).await, None);
-        assert_eq!(token(paid_at_some_time, None).await, None);
-        assert_eq!(token(paid_at_noon, Some(before)).await, None);
-        assert_eq!(token(paid_at_noon, Some(after)).await, Some(SECOND_HOLDER));
-        assert_eq!(token(paid_at_some_time, Some(before)).await, Some(SECOND_HOLDER));
-        assert_eq!(token(paid_at_noon, Some("nothing to read")).await, Some(SECOND_HOLDER));
-    }
 }

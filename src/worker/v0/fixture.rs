@@ -14,7 +14,10 @@ use crate::client::v0::{BotClient, Rates};
 use crate::client::wire::{Request, Response, Wire};
 use crate::edge::{Clock, Entropy};
 use crate::protocol::v0::BotKeys;
-use crate::store::Store;
+use crate::protocol::{JobId, Status, Timestamp};
+use crate::store::{Batch, Store};
+use crate::worker::memory::{JOBS, Record, TICKETS};
+use crate::worker::stage::Stage;
 
 /// Status and body for a target.
 type Says = fn(&str) -> (u16, Value);
@@ -23,7 +26,7 @@ type Says = fn(&str) -> (u16, Value);
 #[derive(Debug)]
 pub(super) struct Scripted {
     says: Says,
-    asked: Mutex<Vec<String>>,
+    asked: Mutex<Vec<Request>>,
 }
 
 impl Scripted {
@@ -34,14 +37,21 @@ impl Scripted {
     /// How often a target that begins so was asked for.
     pub(super) fn asked(&self, start: &str) -> usize {
         let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        asked.iter().filter(|target| target.starts_with(start)).count()
+        asked.iter().filter(|request| request.target.starts_with(start)).count()
+    }
+
+    /// What was sent last to a target that begins so.
+    pub(super) fn sent(&self, start: &str) -> Value {
+        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = asked.iter().rfind(|request| request.target.starts_with(start)).unwrap();
+        serde_json::from_slice(&last.body).unwrap()
     }
 }
 
 impl Wire for Scripted {
     fn call(&self, request: Request) -> BoxFuture<'static, Result<Response, String>> {
         let (status, body) = (self.says)(&request.target);
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner).push(request.target);
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).push(request);
         let body = body.to_string().into_bytes();
         ready(Ok(Response { status, headers: HeaderMap::new(), body })).boxed()
     }
@@ -61,11 +71,34 @@ pub(super) fn buyer() -> BotKeys {
     BotKeys::from_seeds(&[2; 32], &[2; 32])
 }
 
-pub(super) fn bazaar(relay: Arc<Scripted>, store: Arc<Store>) -> Bazaar {
+pub(super) fn bazaar(relay: Arc<dyn Wire>, store: Arc<Store>) -> Bazaar {
     let url = "http://127.0.0.1:9";
     let (clock, entropy) = (Clock::system(), Entropy::system());
     let client = BotClient::over(relay, url, seller(), Rates::UNLIMITED, clock, entropy.clone()).unwrap();
     Bazaar::new(client, store, "me".to_owned(), None, None, entropy)
+}
+
+/// A job of a state, for which this is owed.
+pub(super) fn kept(bazaar: &Bazaar, name: &str, stage: Stage) -> JobId {
+    let mut batch = Batch::default();
+    let shown = bazaar.shown(&serde_json::from_value(job(name, "CHARGE_CREATED", "pay_1")).unwrap());
+    let (id, now) = (shown.job.job_id, Timestamp::from_seconds(1_770_000_000));
+    let record = Record {
+        offer_id: shown.job.offer_id,
+        buyer_pubkey: shown.job.buyer_pubkey,
+        status: Status::Accepted,
+        stage,
+        first_seen_at: now,
+        changed_at: now,
+        lines: 0,
+        outcomes: 0,
+        invoice: None,
+        oddities: Vec::new(),
+    };
+    JOBS.put(&mut batch, &id, &record).unwrap();
+    TICKETS.put(&mut batch, &id, &shown.ticket).unwrap();
+    bazaar.store.commit(batch).unwrap();
+    id
 }
 
 /// A job for the offer `offer_1`.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::bazaar::is_about_us;
 use crate::client::CallError;
 use crate::client::v0::{BotClient, Class, PollQuery, is_addressable};
-use crate::protocol::v0::{JobId, PayloadId};
+use crate::protocol::v0::{JobId, OfferId, PayloadId};
 
 /// Looks at a thing whose description cannot be had: a proxy may have cut one, hardly three.
 const LOOKS_MAX: u32 = 3;
@@ -54,7 +54,7 @@ pub(super) fn is_gone(error: &CallError) -> bool {
 /// Whether another thing may fare better with the same relay.
 fn is_its_own(error: &CallError) -> bool {
     match error {
-        CallError::Malformed { .. } => true,
+        CallError::Malformed { .. } | CallError::TooLong { .. } => true,
         CallError::Refused(_) => error.class() != Class::Retry && !is_about_us(error),
         CallError::RateLimited { .. } | CallError::Unavailable { .. } | CallError::Transport { .. } => false,
     }
@@ -67,5 +67,10 @@ pub(super) fn can_name_job(id: &JobId) -> bool {
 
 /// Whether a payload can be asked for by its name.
 pub(super) fn can_name_payload(id: &PayloadId) -> bool {
+    id.is_valid() && is_addressable(id.as_str())
+}
+
+/// Whether an offer can be asked for by its name.
+pub(super) fn can_name_offer(id: &OfferId) -> bool {
     id.is_valid() && is_addressable(id.as_str())
 }

@@ -9,12 +9,13 @@ use sha2::{Digest as _, Sha256};
 use super::bazaar::Bazaar;
 use super::flaws::{can_name_payload, is_gone, tolerant};
 use super::result::{Letter, request};
-use super::ticket::Ticket;
+use super::ticket::{Ticket, job_id};
 use crate::client::CallError;
 use crate::points::crash_point;
 use crate::protocol::v0::payload::{Address, Kind, read, write};
 use crate::protocol::v0::sealing::SealError;
-use crate::protocol::v0::{Bot, BotId, Job, Moment, Payload, PayloadId, Sealed};
+use crate::protocol::v0::{Bot, BotId, Job, Moment, Payload, PayloadId, Sealed, SealingPublicKey};
+use crate::worker::ingest::RoundError;
 
 /// Bots whose keys are remembered; keys never change, and a seller has fewer buyers at a time.
 const BOTS_MAX: usize = 1_000;
@@ -45,7 +46,7 @@ impl Bots {
 impl Bazaar {
     /// The request of a job. What cannot be read, or is not the buyer's own word for this job, is
     /// answered with a reason; an error is a relay that gave no answer.
-    pub(super) async fn request_of(&self, job: &Job, pause: Duration) -> Result<Request, CallError> {
+    pub(super) async fn request_of(&self, job: &Job, pause: Duration) -> Result<Request, RoundError> {
         let id = match tolerant(&self.client, pause, || self.request_id(job)).await? {
             Ok(Some(id)) => id,
             Ok(None) => return Ok(Err("there is no request with the job".to_owned())),
@@ -66,6 +67,9 @@ impl Bazaar {
             Err(flaw) => return Ok(Err(unread(job, "the buyer is not known", &flaw))),
         };
         let opened = open(self, job, &payload, &sender);
+        if opened.is_ok() {
+            self.pin(job_id(&job.job_id), &sender)?;
+        }
         crash_point!("worker/bazaar/opened");
         Ok(opened)
     }
@@ -91,19 +95,19 @@ impl Bazaar {
     pub(super) fn sealed(
         &self,
         ticket: &Ticket,
-        buyer: &Bot,
+        key: &SealingPublicKey,
         kind: Kind,
         letter: &Letter,
         at: Moment,
     ) -> Result<Sealed, SealError> {
         let hash = hex::encode(Sha256::digest(&letter.body));
-        let label = format!("{}|{}|{}|{kind}|{at}|{hash}", letter.id, ticket.job_id, buyer.bot_id);
+        let label = format!("{}|{}|{}|{kind}|{at}|{hash}", letter.id, ticket.job_id, ticket.buyer_bot_id);
         let address = Address {
             payload_id: &letter.id,
             job_id: &ticket.job_id,
             kind,
-            recipient: buyer.bot_id,
-            recipient_key: &buyer.encryption_pubkey_x25519,
+            recipient: ticket.buyer_bot_id,
+            recipient_key: key,
         };
         let keys = self.client.keys();
         write(keys, address, &letter.body, at, &keys.ephemeral(&label))

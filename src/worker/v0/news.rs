@@ -13,13 +13,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::bazaar::{Bazaar, is_about_us};
 use super::flaws::{can_name_job, is_gone, tolerant};
+use super::lists::ours;
 use super::ticket::job_id;
-use crate::client::v0::{Class, JobsQuery, PollQuery};
+use crate::client::v0::{Class, Events};
 use crate::client::{CallError, Hint, Pace};
 use crate::edge::{self, Entropy};
 use crate::points::crash_point;
-use crate::protocol::v0::limits::{ID_BYTES_MAX, PAGE_MAX};
-use crate::protocol::v0::lists::Role;
+use crate::protocol::v0::limits::ID_BYTES_MAX;
 use crate::protocol::v0::{self, Event, Job as V0Job, Moment, News as Told, Status};
 use crate::protocol::{Epoch, EventId, JobId};
 use crate::store::Store;
@@ -208,20 +208,11 @@ impl News {
     }
 
     async fn page(&self, acknowledge: bool) -> Result<Round, RoundError> {
-        let page = self.poll(None).await?;
-        let cursor = self.cursor()?;
-        let page = match cursor {
-            Some(own) if own < page.last_acked_event_id => {
-                tracing::warn!(
-                    own,
-                    relay = page.last_acked_event_id,
-                    "somebody acknowledged what was not heard here"
-                );
-                self.poll(Some(own)).await?
-            }
-            _ => page,
+        let (page, limit) = match self.next_events().await? {
+            Events::Page(page, limit) => (page, limit),
+            Events::TooLong(glimpse) => return self.pass_over(glimpse, acknowledge).await,
         };
-        let more = page.events.len() >= EVENTS_PER_PAGE;
+        let more = page.events.len() >= limit;
         let acked = page.last_acked_event_id;
         let Some(last) = page.events.last().map(|event| event.event_id) else {
             return Ok(Round::default());
@@ -236,12 +227,29 @@ impl News {
         Ok(Round { last: Some(last), more, open, resynced: false })
     }
 
-    async fn poll(&self, since: Option<u64>) -> Result<v0::EventPage, CallError> {
-        let query = PollQuery { since, types: Vec::new(), limit: Some(EVENTS_PER_PAGE) };
+    /// What comes after the relay's cursor, or after our own where somebody has acknowledged more. The
+    /// relay does not say its cursor with an event that is too long, so ours counts then.
+    async fn next_events(&self) -> Result<Events, RoundError> {
+        let events = self.poll(None).await?;
+        Ok(match (self.cursor()?, &events) {
+            (Some(own), Events::Page(page, _)) if own < page.last_acked_event_id => {
+                tracing::warn!(
+                    own,
+                    relay = page.last_acked_event_id,
+                    "somebody acknowledged what was not heard here"
+                );
+                self.poll(Some(own)).await?
+            }
+            (Some(own), Events::TooLong(_)) => self.poll(Some(own)).await?,
+            _ => events,
+        })
+    }
+
+    async fn poll(&self, since: Option<u64>) -> Result<Events, CallError> {
         crash_point!("worker/bazaar/poll");
-        let page = self.bazaar.client.poll(&query).await;
+        let events = self.bazaar.client.poll_any(since, EVENTS_PER_PAGE).await;
         crash_point!("worker/bazaar/polled");
-        page
+        events
     }
 
     pub(super) fn cursor(&self) -> Result<Option<u64>, StoreError> {
@@ -287,7 +295,7 @@ impl News {
         Ok(())
     }
 
-    async fn look(&self, name: &v0::JobId) -> Result<Option<Heard>, RoundError> {
+    pub(super) async fn look(&self, name: &v0::JobId) -> Result<Option<Heard>, RoundError> {
         if !can_name_job(name) {
             tracing::error!(job = ?name, "a job with a name that cannot be asked for is passed over");
             return Ok(None);
@@ -335,12 +343,20 @@ impl News {
         !job.status.is_terminal() || (job.status == Status::Expired && may_revive)
     }
 
+    /// One of an offer that we do not serve may be another worker's of the same bot. What was taken on
+    /// is ours, whatever has become of its offer since.
     fn is_served(&self, job: &V0Job) -> Result<bool, StoreError> {
+        if JOBS.contains(&self.bazaar.store, &job_id(&job.job_id))? {
+            return Ok(true);
+        }
         for entry in STALLS.all(&self.bazaar.store) {
             let (_, stall) = entry?;
             if stall.current.iter().chain(&stall.former).any(|placed| placed.offer_id == job.offer_id) {
                 return Ok(true);
             }
+        }
+        if !job.status.is_terminal() {
+            tracing::warn!(job = ?job.job_id, offer_id = %job.offer_id, "a job of an offer that the configuration does not have is left alone");
         }
         Ok(false)
     }
@@ -353,6 +369,17 @@ impl News {
             Some(minimum) => (minimum.saturating_sub(1), true),
             None => self.base().await?,
         };
+        self.look_at_all().await?;
+        let position = Some((Epoch(EPOCH.to_owned()), EventId(base)));
+        self.hand_over(vec![Heard::Cursor(Position::Synced(position))]).await?;
+        if is_behind {
+            self.acknowledge(base).await?;
+        }
+        Ok(())
+    }
+
+    /// Everything that the relay has of us, and what we have open and it does not.
+    pub(super) async fn look_at_all(&self) -> Result<(), RoundError> {
         let mut seen = BTreeSet::new();
         // The addresses that were used come before the first new one is given to anybody.
         let others: Vec<Status> =
@@ -369,19 +396,16 @@ impl News {
                 self.hand_over(vec![heard]).await?;
             }
         }
-        let position = Some((Epoch(EPOCH.to_owned()), EventId(base)));
-        self.hand_over(vec![Heard::Cursor(Position::Synced(position))]).await?;
-        if is_behind {
-            self.acknowledge(base).await?;
-        }
         Ok(())
     }
 
     /// From where on news are heard, and whether the relay has to be told so.
     async fn base(&self) -> Result<(u64, bool), CallError> {
-        let query = PollQuery { limit: Some(1), ..PollQuery::default() };
-        match self.bazaar.client.poll(&query).await {
-            Ok(page) => Ok((page.last_acked_event_id, false)),
+        match self.bazaar.client.poll_any(None, 1).await {
+            Ok(Events::Page(page, _)) => Ok((page.last_acked_event_id, false)),
+            Ok(Events::TooLong(glimpse)) => {
+                Ok((glimpse.event_id.map_or(0, |id| id.saturating_sub(1)), false))
+            }
             Err(error) => match error.class() {
                 Class::Gone { min_event_id_retained } => Ok((min_event_id_retained.saturating_sub(1), true)),
                 _ => Err(error),
@@ -390,19 +414,9 @@ impl News {
     }
 
     async fn list_all(&self, statuses: &[Status], seen: &mut BTreeSet<JobId>) -> Result<(), RoundError> {
-        let mut cursor = None;
+        let mut query = ours(statuses);
         for _ in 0..LIST_PAGES_MAX {
-            let query = JobsQuery {
-                role: Role::Seller,
-                statuses: statuses.to_vec(),
-                created_since: None,
-                limit: Some(PAGE_MAX),
-                cursor: cursor.take(),
-            };
-            let (page, unreadable) = self.bazaar.client.jobs(&query).await?;
-            if unreadable > 0 {
-                tracing::error!(unreadable, "some jobs cannot be read and are passed over");
-            }
+            let page = self.bazaar.jobs_page(&query).await?;
             let mut heard = Vec::new();
             for job in page.jobs {
                 if seen.insert(job_id(&job.job_id)) {
@@ -412,7 +426,7 @@ impl News {
             }
             self.hand_over(heard).await?;
             match page.next_cursor {
-                Some(next) => cursor = Some(next),
+                Some(next) => query.cursor = Some(next),
                 None => return Ok(()),
             }
         }
@@ -473,7 +487,10 @@ impl News {
 
 /// The job that an event is about, whatever its type; a name that no relay keeps is nobody's.
 fn name_in(event: &Event) -> Option<v0::JobId> {
-    let name = event.data.get("job_id")?.as_str()?;
+    kept_name(event.data.get("job_id")?.as_str()?)
+}
+
+pub(super) fn kept_name(name: &str) -> Option<v0::JobId> {
     (1..=ID_BYTES_MAX).contains(&name.len()).then(|| v0::JobId::new(name))
 }
 

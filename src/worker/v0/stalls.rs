@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::bazaar::{Bazaar, is_about_us};
+use super::earlier::recall;
 use super::ticket::offer_id;
 use crate::client::v0::{Class, Key, OffersQuery};
 use crate::client::{CallError, Pace};
@@ -67,13 +68,13 @@ pub struct Placed {
 }
 
 impl Placed {
-    fn of(offer: &Offer) -> Self {
+    pub(super) fn of(offer: &Offer) -> Self {
         Self { offer_id: offer.offer_id.clone(), price_raw: offer.price_raw.clone() }
     }
 }
 
 impl Stall {
-    const fn empty() -> Self {
+    pub(super) const fn empty() -> Self {
         Self { pending: None, current: None, former: Vec::new() }
     }
 
@@ -86,6 +87,16 @@ impl Stall {
         self.former.retain(|former| Some(&former.offer_id) != current.as_ref());
         self.former.truncate(FORMER_MAX);
         Self { pending: None, ..self }
+    }
+
+    /// With one more that took jobs before those that are known.
+    pub(super) fn with_earlier(mut self, placed: Placed) -> Self {
+        let known = self.current.iter().chain(&self.former).any(|other| other.offer_id == placed.offer_id);
+        if !known {
+            self.former.push(placed);
+            self.former.truncate(FORMER_MAX);
+        }
+        self
     }
 }
 
@@ -168,6 +179,7 @@ pub(in crate::worker) async fn register(
         let placing = Placing { bazaar, store, offer, entropy };
         while !patiently(bazaar, &mut pace, &offer.name, placing.place().await).await? {}
     }
+    while !patiently(bazaar, &mut pace, "earlier offers", recall(bazaar, store, offers).await).await? {}
     withdraw_others(bazaar, store, offers).await?;
     Ok(known(store, offers)?)
 }
@@ -199,7 +211,7 @@ async fn patiently<T>(
 }
 
 #[derive(Debug, thiserror::Error)]
-enum PlaceError {
+pub(super) enum PlaceError {
     #[error(transparent)]
     Call(#[from] CallError),
     #[error(transparent)]
@@ -254,18 +266,7 @@ impl Placing<'_> {
         let soon = self.bazaar.client.now().plus(RENEW_BEFORE);
         matches!(there.status, OfferStatus::Active | OfferStatus::Paused)
             && there.expires_at.is_none_or(|end| end > soon)
-            && self.says_the_same(there)
-    }
-
-    fn says_the_same(&self, there: &Offer) -> bool {
-        let Some(draft) = &self.offer.draft else { return false };
-        let now = Moment::from_nanos(0);
-        // As the relay would keep it: trimmed, and each tag once.
-        draft.offer(there.offer_id.clone(), there.seller_bot_id, now).is_ok_and(|ours| {
-            let ours = ours.offer;
-            (&ours.title, &ours.description, &ours.tags, &ours.price_raw, ours.turnaround_seconds)
-                == (&there.title, &there.description, &there.tags, &there.price_raw, there.turnaround_seconds)
-        })
+            && self.offer.draft.as_ref().is_some_and(|draft| says_the_same(draft, there))
     }
 
     /// An offer of an earlier life, whose state or whose answer is gone, is found by what it says.
@@ -337,19 +338,34 @@ impl Placing<'_> {
     }
 
     async fn remember(&self, stall: Stall) -> Result<(), StoreError> {
-        if STALLS.get(self.store, &self.offer.name)?.as_ref() == Some(&stall) {
-            return Ok(());
-        }
-        let mut batch = Batch::default();
-        STALLS.put(&mut batch, &self.offer.name, &stall)?;
-        self.store.commit(batch)?;
-        crash_point!("worker/bazaar/written");
-        self.store.durable().await
+        remember(self.store, &self.offer.name, stall).await
     }
 }
 
+/// As the relay would keep it: trimmed, and each tag once.
+pub(super) fn says_the_same(draft: &OfferDraft, there: &Offer) -> bool {
+    let now = Moment::from_nanos(0);
+    draft.offer(there.offer_id.clone(), there.seller_bot_id, now).is_ok_and(|ours| {
+        let ours = ours.offer;
+        (&ours.title, &ours.description, &ours.tags, &ours.price_raw, ours.turnaround_seconds)
+            == (&there.title, &there.description, &there.tags, &there.price_raw, there.turnaround_seconds)
+    })
+}
+
+pub(super) async fn remember(store: &Store, name: &str, stall: Stall) -> Result<(), StoreError> {
+    let name = name.to_owned();
+    if STALLS.get(store, &name)?.as_ref() == Some(&stall) {
+        return Ok(());
+    }
+    let mut batch = Batch::default();
+    STALLS.put(&mut batch, &name, &stall)?;
+    store.commit(batch)?;
+    crash_point!("worker/bazaar/written");
+    store.durable().await
+}
+
 /// Takes an offer back; one that has ended by itself is as good.
-async fn take_back(bazaar: &Bazaar, id: &v0::OfferId) -> Result<(), CallError> {
+pub(super) async fn take_back(bazaar: &Bazaar, id: &v0::OfferId) -> Result<(), CallError> {
     crash_point!("worker/bazaar/withdraw");
     let answer = bazaar.client.change_offer(id, OfferCommand::Cancel).await;
     crash_point!("worker/bazaar/withdrawn");

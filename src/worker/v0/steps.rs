@@ -2,7 +2,7 @@
 //! cursor no longer holds.
 
 use super::news::News;
-use crate::client::v0::{Class, PollQuery};
+use crate::client::v0::Class;
 use crate::protocol::{Epoch, EventId};
 use crate::worker::engine::{Heard, Position};
 use crate::worker::ingest::{OPEN_JOBS_MAX, RoundError};
@@ -46,8 +46,7 @@ impl News {
 
     /// Where the log begins, if that is after the relay's cursor.
     async fn minimum(&self) -> Result<Option<u64>, RoundError> {
-        let query = PollQuery { limit: Some(1), ..PollQuery::default() };
-        match self.bazaar.client.poll(&query).await {
+        match self.bazaar.client.poll_any(None, 1).await {
             Ok(_) => Ok(None),
             Err(error) => match error.class() {
                 Class::Gone { min_event_id_retained } => Ok(Some(min_event_id_retained)),

@@ -23,7 +23,13 @@ fn ms(millis: i64) -> Timestamp {
 }
 
 fn wish(number: u16, submitted: Option<&str>, lapsed: bool) -> Wish {
-    Wish::Watch { job: job(number), invoice: invoice(1), submitted: submitted.map(str::to_owned), lapsed }
+    Wish::Watch {
+        job: job(number),
+        invoice: invoice(1),
+        submitted: submitted.map(str::to_owned),
+        lapsed,
+        over: false,
+    }
 }
 
 fn asked(list: &mut List, now: Timestamp) -> usize {
@@ -57,6 +63,24 @@ fn without_a_hash_the_first_look_waits_and_a_lapsed_job_is_in_no_hurry() {
         let mut list = List::default();
         list.obey(wish(1, submitted, lapsed), ms(0));
         assert_eq!(list.wait(ms(0)), Some(Duration::from_millis(expected)), "{submitted:?} {lapsed}");
+    }
+}
+
+/// What the documentation and the simulation's bound promise.
+#[test]
+fn a_late_payment_that_may_still_count_is_found_within_a_minute() {
+    for (lapsed, over, longest) in [(false, false, 30), (true, false, 60), (true, true, 600)] {
+        let mut list = List::default();
+        let wish = Wish::Watch { job: job(1), invoice: invoice(1), submitted: None, lapsed, over };
+        list.obey(wish, ms(0));
+        let (mut now, mut waited) = (ms(0), Duration::ZERO);
+        for _ in 0..20 {
+            let wait = list.wait(now).unwrap();
+            (now, waited) = (now.plus(wait), wait);
+            assert_eq!(asked(&mut list, now), 1);
+            list.answered(job(1), now);
+        }
+        assert_eq!(waited, Duration::from_secs(longest), "{lapsed} {over}");
     }
 }
 

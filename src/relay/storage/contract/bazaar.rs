@@ -11,8 +11,8 @@ use crate::protocol::v0::poll::{Stream, Window, window};
 use crate::protocol::v0::sealing::ENC_ALG;
 use crate::protocol::v0::search::OfferQuery;
 use crate::protocol::v0::{
-    Bot, BotKeys, Caller, Change, Charge, ChargeId, Command, Docket, JobDraft, JobId, Listing, Moment,
-    OfferCommand, OfferDraft, OfferId, PayloadId, Registration, Status, apply,
+    Bot, BotKeys, Caller, Change, Charge, ChargeId, Command, Docket, JobDraft, JobId, Listing, Moment, News,
+    Notice, OfferCommand, OfferDraft, OfferId, PayloadId, Registration, Status, apply,
 };
 use crate::relay::model::{Claim, Claimed, Horizon, Receipt, Reply, ReplyBody};
 use crate::relay::storage::Storage;
@@ -307,6 +307,14 @@ async fn a_stream_is_a_bots_own(storage: &dyn Storage) {
     let (stream, _) =
         storage.stream(bot(1).bot_id, &PollQuery { since: None, limit: 9, types: vec![] }).await.unwrap();
     assert_eq!(stream, Stream { acked: 2, removed: 2, oldest: None });
+    // What is told beside jobs comes after what was told before, each at a place of its own.
+    let gone = |name: &str| {
+        let news = News::OfferCancelled { offer_id: OfferId::new(name), cancelled_at: now() };
+        Notice { to: bot(2).bot_id, news }
+    };
+    let settlement = Settlement { notices: vec![gone("offer_1"), gone("offer_2")], ..Settlement::at(later) };
+    assert_eq!(storage.settle(settlement).await.unwrap(), Settled::Done);
+    assert_eq!(read(2, Some(3)).await.1, [4, 5]);
 }
 
 async fn what_is_over_is_removed(storage: &dyn Storage) {

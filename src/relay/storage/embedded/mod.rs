@@ -278,6 +278,25 @@ mod tests {
         assert_ne!(open(other.path()).log().await.unwrap().epoch, epoch);
     }
 
+    #[test]
+    fn it_says_when_its_disk_is_short_of_room() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = dir.path().join("state");
+        let storage = open(&place);
+        assert_eq!(storage.is_short(), crate::store::is_short(dir.path()));
+        // The open files stay where they are; in their folder's place there is one that holds nothing.
+        std::fs::rename(&place, dir.path().join("elsewhere")).unwrap();
+        std::os::unix::fs::symlink("/proc", &place).unwrap();
+        assert!(storage.is_short());
+    }
+
+    #[test]
+    fn a_disk_that_refuses_is_told_from_a_record_that_cannot_be_read() {
+        let told = |error: StoreError| StorageError::from(error).is_disk();
+        assert!(told(StoreError::NotDurable("no room".to_owned())));
+        assert!(!told(StoreError::Busy));
+    }
+
     #[tokio::test]
     async fn what_it_counts_goes_on_in_its_next_life() {
         let dir = tempfile::tempdir().unwrap();

@@ -4,13 +4,20 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 
+use std::sync::Mutex;
+
 use super::super::fixture::{Scripted, bazaar, buyer, job, seller};
 use super::super::stalls::{Placed, Stall};
 use super::*;
+use crate::client::v0::rest::RESPONSE_BYTES_MAX;
+use crate::client::wire::{Request, Response, Wire};
 use crate::store::Batch;
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, pending, ready};
+use reqwest::header::HeaderMap;
 
 /// A poller in front of a relay, with an offer that is served.
-fn news(relay: &Arc<Scripted>, dir: &std::path::Path) -> (News, mpsc::Receiver<Page>) {
+fn news<W: Wire + 'static>(relay: &Arc<W>, dir: &std::path::Path) -> (News, mpsc::Receiver<Page>) {
     let store = Arc::new(memory::open(dir).unwrap());
     let mut batch = Batch::default();
     let placed = Placed { offer_id: v0::OfferId::new("offer_1"), price_raw: "1000".to_owned() };
@@ -21,7 +28,7 @@ fn news(relay: &Arc<Scripted>, dir: &std::path::Path) -> (News, mpsc::Receiver<P
     let (pages, handed) = mpsc::channel(1);
     let (_, hints) = mpsc::channel(1);
     let (min, max) = (Duration::from_millis(1), Duration::from_millis(1));
-    let bazaar = Arc::new(bazaar(Arc::clone(relay), store));
+    let bazaar = Arc::new(bazaar(Arc::clone(relay) as _, store));
     (News { bazaar, pages, hints, watch: None, min, max, entropy: Entropy::system() }, handed)
 }
 
@@ -250,4 +257,158 @@ async fn a_log_that_never_holds_is_not_listed_without_a_pause() {
     let rounds = relay.asked("/v0/jobs?") / 2;
     assert!((3..=60).contains(&rounds), "{rounds}");
     drop(all.await.unwrap());
+}
+
+/// A relay with a log and a list in which some entries are far too long.
+#[derive(Debug, Default)]
+struct Long {
+    /// Each event's place, and itself.
+    events: Vec<(u64, String)>,
+    jobs: Vec<Value>,
+    acked: Mutex<u64>,
+    asked: Mutex<Vec<String>>,
+}
+
+impl Long {
+    fn asked(&self, start: &str) -> usize {
+        self.asked.lock().unwrap().iter().filter(|target| target.starts_with(start)).count()
+    }
+
+    fn answer(&self, target: &str, body: &[u8]) -> String {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let number = |name: &str| {
+            let pair = query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+            pair.and_then(|text| text.parse::<u64>().ok())
+        };
+        let limit = usize::try_from(number("limit").unwrap_or(50)).unwrap();
+        let mut acked = self.acked.lock().unwrap();
+        match path {
+            "/v0/poll" => {
+                let since = number("since_event_id").unwrap_or(*acked);
+                let page = self.events.iter().filter(|(id, _)| *id > since).take(limit);
+                let events: Vec<&str> = page.map(|(_, text)| text.as_str()).collect();
+                let events = events.join(",");
+                format!(r#"{{"events":[{events}],"last_acked_event_id":{acked},"min_event_id_retained":1}}"#)
+            }
+            "/v0/poll/ack" => {
+                let body: Value = serde_json::from_slice(body).unwrap();
+                *acked = (*acked).max(body["up_to_event_id"].as_u64().unwrap());
+                format!(r#"{{"last_acked_event_id":{acked}}}"#)
+            }
+            "/v0/jobs" => {
+                let first = usize::try_from(number("cursor").unwrap_or(0)).unwrap();
+                let page: Vec<&Value> = self.jobs.iter().skip(first).take(limit).collect();
+                let next = first + page.len();
+                let next = (next < self.jobs.len()).then(|| next.to_string());
+                json!({ "jobs": page, "next_cursor": next }).to_string()
+            }
+            path => job(path.strip_prefix("/v0/jobs/").unwrap(), "EXPIRED", "pay_1").to_string(),
+        }
+    }
+}
+
+impl Wire for Long {
+    fn call(&self, request: Request) -> BoxFuture<'static, Result<Response, String>> {
+        let body = self.answer(&request.target, &request.body).into_bytes();
+        self.asked.lock().unwrap().push(request.target);
+        ready(Ok(Response { status: 200, headers: HeaderMap::new(), body })).boxed()
+    }
+
+    fn hints(&self, _: mpsc::Sender<Hint>) -> BoxFuture<'static, ()> {
+        pending().boxed()
+    }
+}
+
+/// As the deployed relays write it, with a note of this many bytes.
+fn noted(id: u64, job: &str, note: usize) -> (u64, String) {
+    let note = "n".repeat(note);
+    let data = format!(r#"{{"job_id":"{job}","note":"{note}"}}"#);
+    (id, format!(r#"{{"event_id":{id},"event_type":"job.payment_sent","data":{data}}}"#))
+}
+
+/// Rounds until nothing is left: what was heard.
+async fn all_rounds(relay: &Arc<Long>) -> Vec<Heard> {
+    let dir = tempfile::tempdir().unwrap();
+    let (news, handed) = news(relay, dir.path());
+    let all = taken(handed);
+    for round in 0.. {
+        assert!(round < 20, "it does not end");
+        let round = news.round(true).await.unwrap_or_else(|error| panic!("{error:?}"));
+        if round.last.is_none() {
+            break;
+        }
+    }
+    drop(news);
+    all.await.unwrap()
+}
+
+#[tokio::test]
+async fn events_that_are_too_long_together_come_one_after_the_other() {
+    let events = (1..=50).map(|id| noted(id, &format!("job_{id}"), RESPONSE_BYTES_MAX / 10)).collect();
+    let relay = Arc::new(Long { events, ..Long::default() });
+    let all = all_rounds(&relay).await;
+    assert_eq!(shown(&all).len(), 50);
+    assert_eq!(*relay.acked.lock().unwrap(), 50);
+    assert!(!all.iter().any(|heard| matches!(heard, Heard::PassedOver)));
+}
+
+#[tokio::test]
+async fn an_event_that_is_too_long_is_passed_over_and_its_job_is_looked_at() {
+    let events = vec![
+        noted(3, "before", 1),
+        noted(5, "long", RESPONSE_BYTES_MAX),
+        noted(6, &"j".repeat(RESPONSE_BYTES_MAX), 1),
+        noted(9, "after", 1),
+    ];
+    let jobs = vec![job("listed", "EXPIRED", "pay_1")];
+    let relay = Arc::new(Long { events, jobs, ..Long::default() });
+    let all = all_rounds(&relay).await;
+    let names: Vec<&str> = shown(&all).into_iter().map(|(name, _)| name).collect();
+    // The one without a name leads to a look at all.
+    assert_eq!(names, ["before", "long", "listed", "after"]);
+    assert_eq!(*relay.acked.lock().unwrap(), 9);
+    let positions: Vec<u64> = all
+        .iter()
+        .filter_map(|heard| match heard {
+            Heard::Cursor(Position::Events(_, event)) => Some(event.0),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(positions, [3, 5, 6, 9]);
+    assert_eq!(all.iter().filter(|heard| matches!(heard, Heard::PassedOver)).count(), 2);
+}
+
+/// Its place stands behind its text: nothing can be passed over, and lists are the news.
+#[tokio::test]
+async fn an_event_whose_place_cannot_be_read_leads_to_looks_at_all_jobs_at_a_measured_pace() {
+    let text = format!(r#"{{"data":{{"note":"{}"}},"event_id":5}}"#, "n".repeat(RESPONSE_BYTES_MAX));
+    let jobs = vec![job("listed", "EXPIRED", "pay_1")];
+    let relay = Arc::new(Long { events: vec![(5, text)], jobs, ..Long::default() });
+    let dir = tempfile::tempdir().unwrap();
+    let (news, handed) = news(&relay, dir.path());
+    let all = taken(handed);
+    let round = news.round(true).await.unwrap_or_else(|error| panic!("{error:?}"));
+    assert!(round.last.is_none() && round.resynced && !round.more);
+    drop(news);
+    assert_eq!(shown(&all.await.unwrap()), [("listed", None)]);
+    assert_eq!(*relay.acked.lock().unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_list_with_a_job_that_is_too_long_ends_there_and_is_believed_until_then() {
+    let long = "p".repeat(RESPONSE_BYTES_MAX / 10);
+    let mut jobs: Vec<Value> =
+        (0..30).map(|number| job(&format!("job_{number}"), "EXPIRED", &long)).collect();
+    jobs.push(job("huge", "EXPIRED", &long.repeat(11)));
+    jobs.push(job("older", "EXPIRED", ""));
+    let relay = Arc::new(Long { jobs, ..Long::default() });
+    let dir = tempfile::tempdir().unwrap();
+    let (news, handed) = news(&relay, dir.path());
+    let all = taken(handed);
+    news.resync(None).await.unwrap_or_else(|error| panic!("{error:?}"));
+    let addresses = news.bazaar.addresses(1_000).await.unwrap_or_else(|error| panic!("{error:?}"));
+    assert!(addresses.is_some_and(|addresses| addresses.is_empty()));
+    drop(news);
+    assert_eq!(shown(&all.await.unwrap()).len(), 30);
+    assert!(relay.asked("/v0/jobs?") < 150, "{}", relay.asked("/v0/jobs?"));
 }
