@@ -108,6 +108,10 @@ fn resumed(stage: Stage, context: &Context) -> Step {
         }
         // The lock of an earlier life may still be ours: asking for it again is how to find out.
         Stage::Queued { paid } | Stage::Ready { paid, .. } => go_run(paid),
+        // Unless it would only be failed, and somebody may be about to come back for it.
+        Stage::Blocked { plan: Plan::Fail { .. }, until } if context.idempotent && context.now < until => {
+            Step::ignored(stage)
+        }
         Stage::Locking { plan } | Stage::Blocked { plan, .. } => go_for(plan),
         Stage::Running { paid, .. } => {
             let mut step = go_for(rerun_or_fail(paid, context));

@@ -1,4 +1,5 @@
-//! The processes: a relay and three workers, two of which share a key; whoever ends is started again.
+//! The processes: a relay and four workers, two of which share a key and one of which speaks /v0;
+//! whoever ends is started again.
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
@@ -29,21 +30,32 @@ pub(crate) enum Part {
     Relay,
     /// Number 0 and 1 are one seller, with one key and one seed; 2 is another.
     Worker(usize),
+    /// A worker that speaks /v0.
+    Bot,
 }
 
-pub(crate) const PARTS: [Part; 4] = [Part::Relay, Part::Worker(0), Part::Worker(1), Part::Worker(2)];
+pub(crate) const PARTS: [Part; 5] =
+    [Part::Relay, Part::Worker(0), Part::Worker(1), Part::Worker(2), Part::Bot];
+
+/// How long a charge over /v0 stands: so shortly that some are paid when they are over.
+const CHARGE_TTL: Duration = Duration::from_secs(20);
 
 impl Part {
     pub(crate) fn name(self) -> String {
         match self {
             Self::Relay => "relay".to_owned(),
             Self::Worker(number) => format!("worker-{number}"),
+            Self::Bot => "bot".to_owned(),
         }
     }
 
     /// The key that signs, and the seed of the wallet.
     pub(crate) fn seller_byte(self) -> u8 {
-        if self == Self::Worker(2) { 2 } else { 1 }
+        match self {
+            Self::Bot => 3,
+            Self::Worker(2) => 2,
+            Self::Relay | Self::Worker(_) => 1,
+        }
     }
 }
 
@@ -55,6 +67,13 @@ pub(crate) struct Place {
     /// What workers are told that the relay and the node are.
     pub(crate) relay_url: String,
     pub(crate) node_url: String,
+}
+
+impl Place {
+    /// The configuration of a worker.
+    pub(crate) fn config(&self, part: Part) -> PathBuf {
+        self.dir.join(format!("{}.toml", part.name()))
+    }
 }
 
 /// One process, through all its lives.
@@ -71,8 +90,10 @@ pub(crate) struct Actor {
 
 impl Actor {
     pub(crate) fn new(part: Part, place: &Place) -> Self {
-        if let Part::Worker(number) = part {
-            configure(part, number, place);
+        match part {
+            Part::Relay => {}
+            Part::Worker(number) => configure(part, number, place),
+            Part::Bot => configure_bot(place),
         }
         let mut actor =
             Self { part, place: place.clone(), child: None, back_at: None, skew: 0, ends: Vec::new() };
@@ -112,10 +133,9 @@ impl Actor {
                     .env("RUST_LOG", "info");
                 command
             }
-            Part::Worker(_) => {
+            Part::Worker(_) | Part::Bot => {
                 let mut command = Command::new(env!("CARGO_BIN_EXE_worker"));
-                let config = self.place.dir.join(format!("{}.toml", self.part.name()));
-                command.args(["run", "--config"]).arg(config).env("RUST_LOG", "info");
+                command.args(["run", "--config"]).arg(self.place.config(self.part)).env("RUST_LOG", "info");
                 // Its descriptors are counted from outside.
                 command.env("UNSHIELDED", "1");
                 command
@@ -206,33 +226,72 @@ pub(crate) fn free_address(dice: &mut Dice) -> SocketAddr {
 }
 
 fn configure(part: Part, number: usize, place: &Place) {
+    // Workers that share a seed must share no address.
+    let first_index = number * 1_000_000;
+    let text = Written {
+        state: format!("state-{number}"),
+        nano: format!("account_index_start = {first_index}\n"),
+        ..Written::default()
+    };
+    write_down(part, place, &text);
+}
+
+fn configure_bot(place: &Place) {
+    let byte = Part::Bot.seller_byte();
+    // The second key as `bots::keys` makes it.
+    secret(&place.dir.join("sealing-key"), &hex::encode([byte + 100; 32]));
+    let text = Written {
+        state: "state-bot".to_owned(),
+        // The relay here has no limits, and the more is sold the more can go wrong.
+        relay: "dialect = \"v0\"\nsealing_key = \"file:sealing-key\"\npace = \"unlimited\"\n".to_owned(),
+        rest: format!("[quote]\nttl_seconds = {}\n", CHARGE_TTL.as_secs()),
+        offer: "description = \"Says it again.\"\ntags = [\"text\"]\n".to_owned(),
+        ..Written::default()
+    };
+    write_down(Part::Bot, place, &text);
+}
+
+/// What differs between configurations.
+#[derive(Debug, Default)]
+struct Written {
+    state: String,
+    relay: String,
+    nano: String,
+    rest: String,
+    offer: String,
+}
+
+fn write_down(part: Part, place: &Place, own: &Written) {
     let byte = part.seller_byte();
     let dir = &place.dir;
     secret(&dir.join(format!("key-{byte}")), &hex::encode([byte; 32]));
     secret(&dir.join(format!("seed-{byte}")), &hex::encode([byte + 100; 32]));
     fs::write(dir.join("handler.sh"), crate::shop::HANDLER).unwrap();
-    // Workers that share a seed must share no address.
-    let first_index = number * 1_000_000;
     let offer = |title: &str, idempotent: bool| {
         format!(
-            "[[offers]]\ntitle = \"{title}\"\nprice_raw = \"{}\"\n[offers.handler]\n\
+            "[[offers]]\ntitle = \"{title}\"\nprice_raw = \"{}\"\n{}[offers.handler]\n\
              command = [\"/bin/sh\", \"handler.sh\"]\ntimeout_seconds = 60\nidempotent = {idempotent}\n\
              max_parallel = 8\nmemory_max_mib = 96\n",
-            crate::shop::PRICE
+            crate::shop::PRICE,
+            own.offer,
         )
     };
     let text = format!(
-        "[relay]\nurl = \"{}\"\nkey = \"file:key-{byte}\"\n\
-         [nano]\nnetwork = \"dev\"\nseed = \"file:seed-{byte}\"\nrpc = [\"{}\"]\naccount_index_start = {first_index}\n\
-         [state]\ndir = \"state-{number}\"\n[polling]\nmin_ms = 50\nmax_ms = 2000\n\
-         [lock]\nttl_seconds = {}\n{}{}",
+        "[relay]\nurl = \"{}\"\nkey = \"file:key-{byte}\"\n{}\
+         [nano]\nnetwork = \"dev\"\nseed = \"file:seed-{byte}\"\nrpc = [\"{}\"]\n{}\
+         [state]\ndir = \"{}\"\n[polling]\nmin_ms = 50\nmax_ms = 2000\n\
+         [lock]\nttl_seconds = {}\n{}{}{}",
         place.relay_url,
+        own.relay,
         place.node_url,
+        own.nano,
+        own.state,
         LOCK_TTL.as_secs(),
+        own.rest,
         offer("once", false),
         offer("again", true),
     );
-    fs::write(dir.join(format!("{}.toml", part.name())), text).unwrap();
+    fs::write(place.config(part), text).unwrap();
 }
 
 fn secret(path: &Path, text: &str) {

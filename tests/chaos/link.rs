@@ -167,7 +167,24 @@ async fn gone(mut client: TcpStream, upstream: SocketAddr) -> std::io::Result<()
     }
     let mut server = TcpStream::connect(upstream).await?;
     server.write_all(&asked).await?;
+    if asked.starts_with(b"GET /v0/poll?") || asked.starts_with(b"GET /v0/poll ") {
+        let told = request(&mut server).await?;
+        return client.write_all(forgotten(&told).as_bytes()).await;
+    }
     pass_between(client, server).await
+}
+
+/// What a relay of /v0 says that has just removed all it was about to tell.
+fn forgotten(told: &[u8]) -> String {
+    let text = String::from_utf8_lossy(told);
+    let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+    let page: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
+    let last = page["events"].as_array().and_then(|events| events.last()?["event_id"].as_u64());
+    let body = format!(
+        r#"{{"code":"gone","message":"cursor too old","min_event_id_retained":{},"suggested_resync":true}}"#,
+        last.unwrap_or(0) + 1
+    );
+    whole("410 Gone", &body)
 }
 
 async fn pass_between(mut client: TcpStream, mut server: TcpStream) -> std::io::Result<()> {
@@ -183,7 +200,7 @@ async fn done_but(mut client: TcpStream, upstream: SocketAddr, answer: &str) -> 
     client.shutdown().await
 }
 
-/// One request, head and body.
+/// One request or answer, head and body.
 async fn request(client: &mut TcpStream) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let mut piece = vec![0; 16_384];

@@ -1,5 +1,5 @@
-//! Chaos of real processes: `relay`, three `worker`s of two sellers, many buyers and a ledger over
-//! loopback lines that break; kills, freezes, wrong clocks, no descriptors, no memory, a full disk.
+//! Chaos of real processes: `relay`, three `worker`s of two sellers, a fourth that sells over /v0, many
+//! buyers of either dialect and a ledger over loopback lines that break; kills, freezes, wrong clocks, no descriptors, no memory, a full disk.
 //! When all is well again, the ledger, the relay's log and what the handlers wrote must agree that
 //! every paid job ended once.
 //!
@@ -13,6 +13,8 @@
 )]
 #![expect(clippy::print_stdout, reason = "the figures of a run, and what is skipped, must be seen")]
 
+mod bot_oracle;
+mod bots;
 mod cast;
 mod dice;
 mod disk;
@@ -32,11 +34,13 @@ use std::time::{Duration, Instant};
 
 use mock_nano_rpc::{Config, MockNode};
 use nano_worker::client::RelayClient;
+use nano_worker::client::v0::OffersQuery;
 use nano_worker::edge::{Clock, Entropy};
 use nano_worker::protocol::signing::Signer;
 use nano_worker::protocol::{Job, JobId, Offer, Status};
 use tokio_util::sync::CancellationToken;
 
+use crate::bots::Stand;
 use crate::cast::{Part, Place};
 use crate::dice::Dice;
 use crate::disk::Disk;
@@ -51,7 +55,10 @@ const SECONDS: u64 = 40;
 /// Buyers at the same time.
 const LANES: u64 = 120;
 
-/// Two of each seller.
+/// Buyers over /v0 at the same time.
+const BOTS: usize = 36;
+
+/// Two of each seller; the one who speaks /v0 has as many of its own.
 const OFFERS: usize = 4;
 
 /// How long a healed world may take until every paid job has ended, though one lock period is the
@@ -134,33 +141,67 @@ async fn run(plan: &Plan, dir: &Path, disk: Option<Disk>) -> Vec<String> {
         jobs_max: plan.jobs,
         closing: CancellationToken::new(),
     });
+    let stand = stand(&mut mischief, &market, &place).await;
     let began = Instant::now();
     let lanes: Vec<_> =
         (0..LANES).map(|lane| tokio::spawn(shop::lane(Arc::clone(&market), lane, plan.seed))).collect();
+    let bots: Vec<_> =
+        (0..BOTS).map(|lane| tokio::spawn(bots::lane(Arc::clone(&stand), lane, plan.seed))).collect();
     let enough = || market.paid.load(Ordering::Relaxed) >= plan.jobs;
     mischief.rage(plan.lasts, enough).await;
     market.closing.cancel();
     mischief.heal();
     let healed = Instant::now();
-    while lanes.iter().any(|lane| !lane.is_finished()) {
+    while lanes.iter().any(|lane| !lane.is_finished()) || bots.iter().any(|bot| !bot.is_finished()) {
         mischief.rest().await;
     }
     for lane in lanes {
         lane.await.unwrap();
     }
+    let mut readers = Vec::new();
+    for bot in bots {
+        readers.push(bot.await.unwrap());
+    }
     let sellers = [1, 2].map(|byte| client(&format!("http://{relay}"), byte));
     let sales = market.sales.lock().unwrap().clone();
     let (jobs, recovered) = recover(&mut mischief, &sales, &sellers, healed).await;
+    let deals = stand.deals.lock().unwrap().clone();
+    let (ended, bots_recovered) = bot_oracle::recover(&mut mischief, &place, &deals, healed).await;
     let mut log = Vec::new();
     for seller in &sellers {
         log.extend(oracle::log(seller).await);
     }
     let starts = oracle::starts(dir);
-    let evidence = Evidence { sales: &sales, jobs, log, starts, node: &market.node };
+    let over_v0 = bot_oracle::Evidence::gather(&stand, &deals, ended, readers, &starts).await;
+    let others = over_v0.ids();
+    let evidence = Evidence { sales: &sales, jobs, log, starts: &starts, others, node: &market.node };
     let mut broken = evidence.judge();
-    broken.extend(oracle::orphans(&sales).await);
+    broken.extend(over_v0.judge());
+    let jobs = sales.iter().map(|sale| sale.job).chain(over_v0.ids());
+    broken.extend(oracle::orphans(jobs).await);
     tell(&mischief, &evidence, healed.duration_since(began), recovered);
+    over_v0.tell(bots_recovered);
     broken
+}
+
+/// The seller over /v0 has opened.
+async fn stand(mischief: &mut Mischief, market: &Arc<Market>, place: &Place) -> Arc<Stand> {
+    let looker = bots::client(&format!("http://{}", place.relay), bots::LOOKER);
+    let started = Instant::now();
+    let offers = loop {
+        mischief.rest().await;
+        drop(looker.register().await);
+        if let Ok(page) = looker.offers(&OffersQuery::default()).await
+            && page.offers.len() == OFFERS / 2
+        {
+            break page.offers;
+        }
+        assert!(started.elapsed() < RECOVERY_MAX, "the seller over /v0 does not offer");
+    };
+    let keys = bots::keys(Part::Bot.seller_byte());
+    let seller = (keys.signing_key(), keys.sealing_key());
+    let market = Arc::clone(market);
+    Arc::new(Stand { market, offers, seller, deals: Mutex::default(), broken: Mutex::default() })
 }
 
 fn client(url: &str, byte: u8) -> RelayClient {
@@ -226,7 +267,7 @@ fn tell(mischief: &Mischief, evidence: &Evidence<'_>, raged: Duration, recovered
         evidence.sales.len(),
         count(Status::Delivered),
         count(Status::Failed),
-        evidence.starts.values().sum::<usize>(),
+        evidence.own_starts(),
         raged.as_secs(),
         recovered.as_secs_f32(),
     );

@@ -286,5 +286,6 @@ fn kind(part: Part) -> &'static str {
     match part {
         Part::Relay => "relay",
         Part::Worker(_) => "worker",
+        Part::Bot => "bot",
     }
 }

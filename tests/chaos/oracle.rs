@@ -18,7 +18,9 @@ pub(crate) struct Evidence<'a> {
     /// What the relay says of each sale's job.
     pub(crate) jobs: BTreeMap<JobId, Job>,
     pub(crate) log: Vec<Event>,
-    pub(crate) starts: BTreeMap<JobId, usize>,
+    pub(crate) starts: &'a BTreeMap<JobId, usize>,
+    /// Jobs that are looked at elsewhere.
+    pub(crate) others: BTreeSet<JobId>,
     pub(crate) node: &'a MockNode,
 }
 
@@ -47,8 +49,8 @@ pub(crate) async fn log(client: &RelayClient) -> Vec<Event> {
 }
 
 /// Processes of jobs that have ended.
-pub(crate) async fn orphans(sales: &[Sale]) -> Vec<String> {
-    let jobs: BTreeSet<String> = sales.iter().map(|sale| sale.job.to_string()).collect();
+pub(crate) async fn orphans(jobs: impl Iterator<Item = JobId>) -> Vec<String> {
+    let jobs: BTreeSet<String> = jobs.map(|job| job.to_string()).collect();
     let mut left = Vec::new();
     // A process that was killed a moment ago may still be dying.
     for _ in 0..100 {
@@ -208,10 +210,16 @@ impl Evidence<'_> {
         broken
     }
 
+    /// How often handlers started that are not looked at elsewhere.
+    pub(crate) fn own_starts(&self) -> usize {
+        let own = self.starts.iter().filter(|(job, _)| !self.others.contains(job));
+        own.map(|(_, starts)| starts).sum()
+    }
+
     /// Starts for jobs that nobody here asked for.
     fn strangers(&self) -> Vec<String> {
         let asked: BTreeSet<JobId> = self.sales.iter().map(|sale| sale.job).collect();
-        let strangers = self.starts.keys().filter(|job| !asked.contains(job));
+        let strangers = self.starts.keys().filter(|job| !asked.contains(job) && !self.others.contains(job));
         strangers.map(|job| format!("a handler started for {job}, which nobody paid")).collect()
     }
 }

@@ -26,17 +26,18 @@ case "$request" in
 *'"crash"'*) exit 3 ;;
 *'"die"'*) kill -9 $$ ;;
 *'"eat"'*) tail /dev/zero || exit 4 ;;
+*'"big"'*) head -c 100000 /dev/zero | tr '\0' x; exit 0 ;;
 *'"orphan"'*) sleep 600 & setsid sh -c 'sleep 600 & sleep 600' & ;;
 esac
 printf '%s' "$request"
 "#;
 
 /// How often a buyer looks, and for how long it does nothing else.
-const LOOK: Duration = Duration::from_millis(120);
-const PATIENCE: Duration = Duration::from_secs(15);
+pub(crate) const LOOK: Duration = Duration::from_millis(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
 
 /// How long one call may take before the buyer asks again.
-const CALL: Duration = Duration::from_secs(4);
+pub(crate) const CALL: Duration = Duration::from_secs(4);
 
 /// What a buyer did about one job.
 #[derive(Debug, Clone)]
@@ -82,7 +83,7 @@ impl Market {
             .unwrap()
     }
 
-    fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         !self.closing.is_cancelled() && self.paid.load(Ordering::Relaxed) < self.jobs_max
     }
 
@@ -147,15 +148,7 @@ pub(crate) async fn lane(market: Arc<Market>, lane: u64, seed: u64) {
 /// Asks for a job, again and again with one key, so that it is one job.
 async fn ask(market: &Market, client: &RelayClient, dice: &mut Dice, number: u64) -> Option<Sale> {
     let offer = dice.pick(&market.offers).clone();
-    let kind = match dice.within(0..100) {
-        0..10 => "slow",
-        10..12 => "long",
-        12..16 => "crash",
-        16..18 => "die",
-        18..20 => "eat",
-        20..24 => "orphan",
-        _ => "echo",
-    };
+    let kind = kind(dice);
     let request = json!({ "kind": kind, "number": number });
     let keyed = client.with_key(format!("ask-{number}"));
     loop {
@@ -174,6 +167,19 @@ async fn ask(market: &Market, client: &RelayClient, dice: &mut Dice, number: u64
             Ok(Err(_)) | Err(_) if market.is_open() => tokio::time::sleep(LOOK).await,
             _ => return None,
         }
+    }
+}
+
+/// What the handler is to do.
+pub(crate) const fn kind(dice: &mut Dice) -> &'static str {
+    match dice.within(0..100) {
+        0..10 => "slow",
+        10..12 => "long",
+        12..16 => "crash",
+        16..18 => "die",
+        18..20 => "eat",
+        20..24 => "orphan",
+        _ => "echo",
     }
 }
 

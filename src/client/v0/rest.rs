@@ -27,6 +27,13 @@ pub const RESPONSE_BYTES_MAX: usize = 4 << 20;
 /// Connections kept open while idle: a paced client has few requests at once.
 const IDLE_CONNECTIONS_MAX: usize = 8;
 
+/// A line that says nothing for so long has died, and who polls is deaf until that is noticed. A slow
+/// one has the whole time of a call, as long as something comes.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
+
+/// Connections are kept idle for no longer: of several that died together, only one is waited for.
+const IDLE_MAX: Duration = SILENCE_MAX;
+
 /// When a relay limits and does not say for how long.
 const REST: Duration = Duration::from_secs(2);
 
@@ -98,11 +105,13 @@ impl BotClient {
             let http = trusting(Client::builder(), base.scheme() == "https")?
                 .connect_timeout(CONNECT_TIMEOUT)
                 .redirect(reqwest::redirect::Policy::none())
-                .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX);
+                .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
+                .pool_idle_timeout(IDLE_MAX);
             // What runs on this machine is not behind the proxy that the environment names.
             Ok::<_, RelayUrlError>(if is_loopback(&base) { http.no_proxy() } else { http })
         };
-        let calls = builder()?.timeout(TIMEOUT).build().map_err(RelayUrlError::Client)?;
+        let calls =
+            builder()?.timeout(TIMEOUT).read_timeout(SILENCE_MAX).build().map_err(RelayUrlError::Client)?;
         let streams = builder()?.build().map_err(RelayUrlError::Client)?;
         Ok(Self::on(Way::Sockets { calls, streams }, base, keys, rates, clock, entropy))
     }

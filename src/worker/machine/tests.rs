@@ -505,6 +505,15 @@ fn a_job_that_its_own_worker_can_repeat_is_left_to_it_for_a_while() {
         let conflict = Input::Rejected(Call::Lock, Rejection::LockConflict(Some(at(90))));
         assert_eq!(left_until(locking, conflict, idempotent), at(90 + patience));
     }
+    // A restart does not make it any shorter.
+    let blocked = || Stage::Blocked { plan: interrupted(), until: at(70) };
+    for (now, idempotent, expected) in [
+        (69, true, "-"),
+        (70, true, "locking(fail:worker_interrupted) [TakeLock]"),
+        (69, false, "locking(fail:worker_interrupted) [TakeLock]"),
+    ] {
+        check_in(blocked(), Input::Resumed, &context(now, idempotent), expected);
+    }
     let delivering = Stage::Locking { plan: Plan::Deliver { round: 2, failed: false } };
     let conflict = Input::Rejected(Call::Lock, Rejection::LockConflict(Some(at(90))));
     assert_eq!(left_until(delivering, conflict, true), at(90), "what is done is handed over at once");

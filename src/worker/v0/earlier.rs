@@ -145,7 +145,7 @@ async fn on_relay(bazaar: &Bazaar, id: &OfferId) -> Result<Option<Offer>, CallEr
     if !can_name_offer(id) {
         return Ok(None);
     }
-    let found = tolerant(PAUSE, || bazaar.client.offer(id)).await?;
+    let found = tolerant(&bazaar.client, PAUSE, || bazaar.client.offer(id)).await?;
     Ok(found.ok().filter(|offer| offer.seller_bot_id == bazaar.client.bot_id()))
 }
 

@@ -8,15 +8,17 @@ use std::time::Duration;
 
 use super::bazaar::is_about_us;
 use crate::client::CallError;
-use crate::client::v0::{Class, is_addressable};
+use crate::client::v0::{BotClient, Class, PollQuery, is_addressable};
 use crate::protocol::v0::{JobId, OfferId, PayloadId};
 
 /// Looks at a thing whose description cannot be had: a proxy may have cut one, hardly three.
 const LOOKS_MAX: u32 = 3;
 
 /// Looks at one thing, again after `pause` if the answer was none. The outer error is a relay that may
-/// do better later; the inner one is this thing's own.
+/// do better later; the inner one is this thing's own: before the last look the relay has made sense
+/// about something else, so that a line which garbles everything costs nobody a job.
 pub(super) async fn tolerant<T, F>(
+    client: &BotClient,
     pause: Duration,
     look: impl Fn() -> F,
 ) -> Result<Result<T, CallError>, CallError>
@@ -29,9 +31,18 @@ where
             Ok(found) => return Ok(Ok(found)),
             Err(error) if !is_its_own(&error) => return Err(error),
             Err(error) if looks == LOOKS_MAX || is_gone(&error) => return Ok(Err(error)),
+            Err(_) if looks + 1 == LOOKS_MAX => ensure_sense(client).await?,
             Err(_) => tokio::time::sleep(pause).await,
         }
         looks += 1;
+    }
+}
+
+/// That the relay understands, and is understood, where no buyer's names are in the way.
+async fn ensure_sense(client: &BotClient) -> Result<(), CallError> {
+    match client.poll(&PollQuery { limit: Some(1), ..PollQuery::default() }).await {
+        Err(error) if !matches!(error.class(), Class::Gone { .. }) => Err(error),
+        _ => Ok(()),
     }
 }
 

@@ -47,7 +47,7 @@ impl Bazaar {
     /// The request of a job. What cannot be read, or is not the buyer's own word for this job, is
     /// answered with a reason; an error is a relay that gave no answer.
     pub(super) async fn request_of(&self, job: &Job, pause: Duration) -> Result<Request, RoundError> {
-        let id = match tolerant(pause, || self.request_id(job)).await? {
+        let id = match tolerant(&self.client, pause, || self.request_id(job)).await? {
             Ok(Some(id)) => id,
             Ok(None) => return Ok(Err("there is no request with the job".to_owned())),
             Err(flaw) => return Ok(Err(unread(job, "the request cannot be found", &flaw))),
@@ -55,14 +55,14 @@ impl Bazaar {
         if !can_name_payload(&id) {
             return Ok(Err("the request has a name that cannot be asked for".to_owned()));
         }
-        let payload = match tolerant(pause, || self.client.payload(&id)).await? {
+        let payload = match tolerant(&self.client, pause, || self.client.payload(&id)).await? {
             Ok(payload) => payload,
             Err(flaw) if is_gone(&flaw) => {
                 return Ok(Err("the request is not there any more".to_owned()));
             }
             Err(flaw) => return Ok(Err(unread(job, "the request cannot be fetched", &flaw))),
         };
-        let sender = match tolerant(pause, || self.bots.get(self, &job.buyer_bot_id)).await? {
+        let sender = match tolerant(&self.client, pause, || self.bots.get(self, &job.buyer_bot_id)).await? {
             Ok(bot) => bot,
             Err(flaw) => return Ok(Err(unread(job, "the buyer is not known", &flaw))),
         };

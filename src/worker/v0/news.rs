@@ -35,6 +35,10 @@ use crate::worker::watch::Wish;
 /// whole page waits for all of them.
 const EVENTS_PER_PAGE: usize = 50;
 
+/// Jobs that are looked at before what was found is kept: whatever fails then is repeated for no more
+/// than these, so that a line that is mostly broken still brings all of a page in the end.
+const LOOKS_KEPT: usize = 8;
+
 /// Pages of one list: two hundred thousand jobs, where a relay keeps those of a month. A list that
 /// leads back into itself must end somewhere.
 const LIST_PAGES_MAX: usize = 1_000;
@@ -277,9 +281,18 @@ impl News {
         let mut heard = Vec::new();
         for name in names {
             heard.extend(self.look(&name).await?);
+            self.keep_some(&mut heard).await?;
         }
         heard.extend(wanted.into_iter().map(Heard::Wanted));
         Ok((heard, paid))
+    }
+
+    /// Hands over what was found, once it is a few jobs; the cursor stays until all is.
+    async fn keep_some(&self, heard: &mut Vec<Heard>) -> Result<(), RoundError> {
+        if heard.len() >= LOOKS_KEPT {
+            self.hand_over(std::mem::take(heard)).await?;
+        }
+        Ok(())
     }
 
     pub(super) async fn look(&self, name: &v0::JobId) -> Result<Option<Heard>, RoundError> {
@@ -287,7 +300,7 @@ impl News {
             tracing::error!(job = ?name, "a job with a name that cannot be asked for is passed over");
             return Ok(None);
         }
-        match tolerant(self.min, || self.bazaar.client.job(name)).await? {
+        match tolerant(&self.bazaar.client, self.min, || self.bazaar.client.job(name)).await? {
             Ok(job) => self.shown(job).await,
             // If it is one of ours, whatever it owes is owed to nobody.
             Err(flaw) if is_gone(&flaw) => {
@@ -408,6 +421,7 @@ impl News {
             for job in page.jobs {
                 if seen.insert(job_id(&job.job_id)) {
                     heard.extend(self.shown(job).await?);
+                    self.keep_some(&mut heard).await?;
                 }
             }
             self.hand_over(heard).await?;

@@ -1,5 +1,7 @@
 //! What one buyer can send, and what all the others still get.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use serde_json::{Value, json};
 
 use std::sync::Mutex;
@@ -90,6 +92,41 @@ async fn a_job_that_cannot_be_asked_for_keeps_no_other_waiting() {
     assert_eq!(all.iter().filter(|heard| gone(heard)).count(), 1);
     assert_eq!(relay.asked("/v0/poll/ack"), 1);
     assert_eq!((relay.asked("/v0/jobs/html"), relay.asked("/v0/jobs/conflict")), (3, 3));
+}
+
+/// A relay behind something that garbles a few answers of all kinds, in the middle of a page.
+fn garbled(target: &str) -> (u16, Value) {
+    static ANSWERS: AtomicUsize = AtomicUsize::new(0);
+    match (ANSWERS.fetch_add(1, Ordering::Relaxed), target) {
+        (2..7, _) => (200, json!("<html>")),
+        (_, "/v0/jobs/first" | "/v0/jobs/last") => {
+            (200, job(target.trim_start_matches("/v0/jobs/"), "REQUESTED", ".."))
+        }
+        (_, "/v0/poll/ack") => (200, json!({ "last_acked_event_id": 2 })),
+        _ => {
+            let events = [(1, "first"), (2, "last")].map(|(id, name)| {
+                json!({ "event_id": id, "event_type": "job.requested", "data": { "job_id": name } })
+            });
+            (200, json!({ "events": events, "last_acked_event_id": 0, "min_event_id_retained": 1 }))
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_line_that_garbles_everything_for_a_while_costs_nobody_a_job() {
+    let dir = tempfile::tempdir().unwrap();
+    let relay = Scripted::new(garbled);
+    let (news, handed) = news(&relay, dir.path());
+    let all = taken(handed);
+    let mut rounds = 0;
+    while news.round(true).await.is_err() {
+        rounds += 1;
+        assert_eq!(relay.asked("/v0/poll/ack"), 0, "acknowledged after {rounds} rounds");
+    }
+    drop(news);
+    let nameless = Some("the request has a name that cannot be asked for");
+    assert_eq!(shown(&all.await.unwrap()), [("first", nameless), ("last", nameless)]);
+    assert!(rounds > 0 && relay.asked("/v0/poll/ack") == 1);
 }
 
 /// A relay that lists what cannot be asked for.
