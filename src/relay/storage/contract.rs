@@ -208,6 +208,9 @@ async fn pages_have_what_they_should(storage: &dyn Storage) {
     assert_eq!(list(BUYER, Some(Role::Seller), &[], JobOrder::Newest, 0, 9).await, (vec![6], 1));
     assert_eq!(list(BUYER, Some(Role::Buyer), &[], JobOrder::Newest, 0, 1).await, (vec![6], 6));
     assert_eq!(list(SELLER, None, &[Status::Canceled], start, 0, 9).await, (vec![2], 1));
+    let newest = JobOrder::Newest;
+    assert_eq!(list(SELLER, None, &[Status::Canceled], newest, 0, 9).await, (vec![2], 1));
+    assert_eq!(list(SELLER, None, &[Status::Requested], newest, 0, 9).await, (vec![5, 4, 3, 1], 4));
     assert_eq!(list(SELLER, None, &[], start, 0, 9).await, (vec![1, 3, 4, 5, 2], 5));
     assert_eq!(list(SELLER, None, &[], start, 1, 2).await, (vec![3, 4], 5));
     let fifth = storage.job(job(5).job_id).await.unwrap().unwrap().updated_at;

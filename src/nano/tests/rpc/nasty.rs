@@ -207,6 +207,20 @@ async fn an_old_node_is_asked_in_smaller_batches() {
     assert_eq!(not_found.iter().map(|(hash, _)| **hash).collect::<Vec<_>>(), missing);
     assert_eq!(found.len(), hashes.len());
     assert!(server.requests().len() < 20);
+    // What a smaller batch does not cure is asked once.
+    let server = Server::saying(http(400, JSON, "{}")).await;
+    assert!(server.client().blocks_info(&hashes).await.is_err());
+    assert_eq!(server.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn every_node_is_told_that_nobody_waits_for_work() {
+    let (refuses, takes) =
+        (Server::saying(http(400, JSON, "{}")).await, Server::saying(ok(&json!({}))).await);
+    let rpc = Rpc::new(&Hand::default().config([refuses.url.as_str(), takes.url.as_str()])).unwrap();
+    rpc.work_cancel(&[0x11; 32]).await;
+    let wanted = json!({ "action": "work_cancel", "hash": "11".repeat(32) });
+    assert_eq!((refuses.requests(), takes.requests()), (vec![wanted.clone()], vec![wanted]));
 }
 
 /// Also when nobody speaks TLS at the other end; and every call can be given to another task.

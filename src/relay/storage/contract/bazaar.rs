@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::protocol::Timestamp;
+use crate::protocol::v0::identity::encode_base64;
 use crate::protocol::v0::limits::SEALED_BYTES_MAX;
 use crate::protocol::v0::lists::{Fetched, JobQuery, Params, PayloadQuery, PollQuery, Role};
 use crate::protocol::v0::payload::{Kind, Sealed};
@@ -59,7 +60,8 @@ fn sealed(payload: &str, kind: Kind, to: u8) -> Sealed {
         payload_kind: kind.name().to_owned(),
         enc_alg: ENC_ALG.to_owned(),
         recipient_kid: bot(to).encryption_kid,
-        ciphertext_b64: "AAAA".to_owned(),
+        // Each has a text of its own, or nobody would see one come back for another.
+        ciphertext_b64: encode_base64(payload.as_bytes()),
     }
 }
 
@@ -202,7 +204,8 @@ async fn payloads_are_fetched(storage: &dyn Storage) {
     };
     assert_eq!(names(all.clone()).await, "pay_d pay_c pay_b pay_a");
     let id = PayloadId::new("pay_b");
-    assert!(matches!(storage.fetch(bot(1).bot_id, &id, now()).await.unwrap(), Found::Yours(_)));
+    let yours = requested("b", 2).payload.map(Box::new).map(Found::Yours).unwrap();
+    assert_eq!(storage.fetch(bot(1).bot_id, &id, now()).await.unwrap(), yours);
     assert_eq!(storage.fetch(bot(2).bot_id, &id, now()).await.unwrap(), Found::Others);
     assert_eq!(storage.fetch(bot(1).bot_id, &PayloadId::new("pay"), now()).await.unwrap(), Found::Nothing);
     assert_eq!(names(PayloadQuery { status: Fetched::Fetched, ..all.clone() }).await, "pay_b");
@@ -332,6 +335,8 @@ async fn what_is_over_is_removed(storage: &dyn Storage) {
     assert_eq!(payloads().await, 2);
     assert!(storage.clear(after(7), 1).await.unwrap(), "as many as the limit were removed");
     assert_eq!(payloads().await, 1, "what was fetched is kept for a week");
+    let other = storage.fetch(bot(1).bot_id, &PayloadId::new("pay_two"), after(28)).await.unwrap();
+    assert_eq!(other, requested("two", 0).payload.map(Box::new).map(Found::Yours).unwrap());
     storage.clear(after(29), 9).await.unwrap();
     assert_eq!(payloads().await, 1);
     assert!(storage.docket(&JobId::new("one")).await.unwrap().is_some());

@@ -2,8 +2,6 @@
 
 use std::collections::HashMap;
 
-use serde_json::Value;
-
 use super::Embedded;
 use super::guards::put_answer;
 use super::keys::{ACKED, AnswerBody, EVENTS, EVENTS_OF_PARTY, FORGOTTEN, JOBS};
@@ -32,7 +30,8 @@ impl Embedded {
                 continue;
             }
             if let Some(record) = JOBS.get(&self.store, &entry.job_id)? {
-                let job = Job { result_payload: Value::Null, ..record.job };
+                // A record has no payloads: they are kept beside it.
+                let job = record.job;
                 let job = if entry.kind == EventType::Requested { self.with_request(job)? } else { job };
                 found.push((entry, job));
             }
