@@ -37,7 +37,7 @@ pub(in crate::relay::storage) fn now() -> Moment {
     NOW.into()
 }
 
-fn bot(number: u8) -> Bot {
+pub(in crate::relay::storage) fn bot(number: u8) -> Bot {
     let keys = BotKeys::from_seeds(&[number; 32], &[number; 32]);
     Registration::of(&keys).bot(&keys.bot_id().to_string(), now()).unwrap()
 }

@@ -220,3 +220,80 @@ impl Sums {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::contract::bazaar::{NOW, bot, listing, now};
+    use super::*;
+    use crate::edge::Entropy;
+    use crate::relay::storage::Storage as _;
+    use crate::relay::v0::model::{Bazaar as _, Settled, Settlement};
+
+    const TICK: Duration = Duration::from_nanos(1);
+
+    fn offer(number: u64) -> Offer {
+        let mut offer = listing().offer;
+        offer.offer_id = OfferId::new(format!("offer_{number:03}"));
+        offer.created_at = now().plus(Duration::from_nanos(number));
+        offer
+    }
+
+    fn after(wait: Duration) -> Moment {
+        now().plus(wait)
+    }
+
+    #[test]
+    fn an_offer_stands_to_the_end_of_its_time_and_is_remembered_for_a_day_more() {
+        let mut standing = Standing::default();
+        let until = Duration::from_secs(60);
+        standing.note(&Offer { expires_at: Some(after(until)), ..offer(1) });
+        standing.note(&Offer { status: OfferStatus::Paused, ..offer(2) });
+        assert_eq!(standing.count(after(until)).0, 1);
+        assert_eq!(standing.count(after(until + TICK)).0, 0);
+        standing.count(after(until + EXPIRED_MARGIN));
+        assert_eq!(standing.count(after(until)).0, 1, "a clock that is set back shows it again");
+        standing.count(after(until + EXPIRED_MARGIN + TICK));
+        assert_eq!(standing.count(after(until)).0, 0);
+        standing.note(&Offer { expires_at: None, ..offer(3) });
+        assert_eq!(standing.count(after(until)).0, 1);
+        standing.forget(&offer(3));
+        assert_eq!(standing.count(after(until)).0, 0);
+    }
+
+    #[test]
+    fn a_bot_is_there_for_five_minutes() {
+        let mut standing = Standing::default();
+        standing.heard_of(&bot(1));
+        standing.heard_of(&Bot { last_seen_at: None, ..bot(2) });
+        assert_eq!(standing.count(after(ONLINE)).1, 1);
+        assert_eq!(standing.count(after(ONLINE + TICK)).1, 0);
+    }
+
+    #[test]
+    fn what_stands_is_taken_in_chunks_the_newest_first() {
+        let mut standing = Standing::default();
+        for number in 0..300 {
+            standing.note(&offer(number));
+        }
+        let newest = standing.before(None);
+        assert_eq!((newest.len(), newest[0].1.as_str()), (CHUNK, "offer_299"));
+        let rest = standing.before(newest.last());
+        assert_eq!((rest.len(), rest[0].1.as_str()), (300 - CHUNK, "offer_043"));
+        assert!(standing.before(rest.last()).is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_stands_is_known_again_in_the_next_life() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || Embedded::open(dir.path(), 8 << 20, &Entropy::system()).unwrap();
+        let storage = open();
+        let offers = vec![(None, listing())];
+        let settlement = Settlement { bot: Some((None, bot(1))), offers, ..Settlement::at(NOW) };
+        assert_eq!(storage.settle(settlement).await.unwrap(), Settled::Done);
+        assert_eq!(storage.standing().count(now()), (1, 1));
+        storage.durable().await.unwrap();
+        drop(storage);
+        // Who is there is not written down.
+        assert_eq!(open().standing().count(now()), (1, 0));
+    }
+}
