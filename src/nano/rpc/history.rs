@@ -150,3 +150,24 @@ pub(super) fn read_receipts(
     };
     Ok(entries(&answer, "blocks")?.into_iter().filter_map(read).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn no_history_is_told_from_no_answer() {
+        let query = HistoryQuery { account: Account::BURN, head: None, forward: false, count: 10 };
+        let read = |answer| read_history(&query, answer);
+        let node = |text: &str| Err(Failure::Node(text.to_owned()));
+        for nothing in [node("Account not found"), Ok(json!({ "history": "" })), Ok(json!({ "history": [] }))]
+        {
+            assert!(read(nothing).unwrap().entries.is_empty());
+        }
+        for unusable in [node("Bad account number"), Ok(json!({})), Ok(json!({ "history": "none" }))] {
+            assert!(read(unusable).is_err());
+        }
+    }
+}

@@ -113,3 +113,45 @@ pub(super) fn read_processed(answer: Result<Value, Failure>) -> Result<Processed
         Err(failure) => Err(failure),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each of a node's words for a block: what it is read as, whether the block is lost for good, and
+    /// whether it may be on the ledger all the same.
+    #[test]
+    fn a_nodes_words_say_what_may_become_of_a_block() {
+        let words = [
+            ("Old block", Processed::Old, false, true),
+            ("Fork", Processed::Fork, false, false),
+            ("Gap previous block", Processed::GapPrevious, false, false),
+            ("Gap source block", Processed::GapSource, false, false),
+            ("Bad signature", Processed::BadSignature, true, false),
+            ("Block work is less than threshold", Processed::LowWork, false, false),
+            ("Block work is insufficient", Processed::LowWork, false, false),
+            ("Block is invalid", Processed::Invalid, true, false),
+            ("Unreceivable", Processed::Unreceivable, true, false),
+            ("Balance and amount delta do not match", Processed::BalanceMismatch, true, false),
+            ("Invalid block balance for given subtype", Processed::SubtypeMismatch, false, true),
+            ("Negative spend", Processed::NegativeSpend, true, false),
+            ("Invalid block subtype", Processed::BadSubtype, false, false),
+            ("Invalid previous block for given subtype", Processed::BadSubtype, false, false),
+            ("This block cannot follow the previous block", Processed::BadPosition, true, false),
+            ("Burn account is not allowed to open", Processed::BurnAccount, true, false),
+            ("Representative mismatch", Processed::RepresentativeMismatch, true, false),
+            ("Some new words", Processed::Other("Some new words".to_owned()), false, false),
+        ];
+        for (text, meant, for_good, known) in words {
+            let read = read_processed(Err(Failure::Node(text.to_owned()))).unwrap();
+            assert_eq!((read.is_refused_for_good(), read.may_be_known()), (for_good, known), "{text}");
+            assert_eq!(read, meant);
+        }
+        for text in NOT_ABOUT_THE_BLOCK {
+            assert!(read_processed(Err(Failure::Node(text.to_owned()))).is_err(), "{text}");
+        }
+        let taken = read_processed(Ok(serde_json::json!({ "hash": BlockHash::ZERO }))).unwrap();
+        assert!(taken == Processed::Accepted(BlockHash::ZERO) && taken.may_be_known());
+        assert!(!taken.is_refused_for_good());
+    }
+}

@@ -233,6 +233,7 @@ async fn purchases_are_counted_while_they_stand(storage: &dyn Storage) {
     assert_eq!(purchases().await, 0);
     let paid = put(storage, moved(&docket, 1, &Command::MarkPaid(Default::default()))).await;
     assert_eq!(purchases().await, 1);
+    assert_eq!(storage.tally(now()).await.unwrap().transferred_raw, 1_000);
     let result = Command::Deliver { sealed: sealed("r", Kind::Deliverable, 2), buyer: Box::new(bot(2)) };
     put(storage, moved(&paid, 1, &result)).await;
     assert_eq!(purchases().await, 1);
@@ -344,6 +345,7 @@ async fn what_is_over_is_removed(storage: &dyn Storage) {
     assert_eq!(payloads().await, 0);
     assert!(storage.docket(&JobId::new("one")).await.unwrap().is_none());
     assert!(storage.docket(&JobId::new("two")).await.unwrap().is_some(), "it has not ended");
+    assert_eq!(storage.tally(after(30)).await.unwrap().jobs, 2, "what was removed still counts");
     assert_eq!(storage.listing(&OfferId::new("offer_1")).await.unwrap(), None);
     let query = JobQuery { role: Role::Buyer, statuses: vec![], created_since: None, limit: 9, after: None };
     assert_eq!(storage.dockets(bot(2).bot_id, &query).await.unwrap().items.len(), 1);
