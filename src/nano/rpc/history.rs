@@ -170,4 +170,37 @@ mod tests {
             assert!(read(unusable).is_err());
         }
     }
+
+    #[test]
+    fn only_coins_that_move_have_another_side() {
+        let entry = |subtype: &str| {
+            let link = BlockHash::from_bytes([7; 32]);
+            let value = json!({
+                "type": "state", "subtype": subtype, "hash": link, "height": "2", "confirmed": "true",
+                "account": Account::BURN, "link": link, "amount": "5"
+            });
+            let read = read_entry(&value).unwrap();
+            (read.counterparty.is_some(), read.source.is_some())
+        };
+        assert_eq!(entry("send"), (true, false));
+        assert_eq!(entry("receive"), (true, true));
+        assert_eq!(entry("open"), (true, true));
+        assert_eq!(entry("change"), (false, false));
+        assert_eq!(entry("epoch"), (false, false));
+    }
+
+    #[test]
+    fn who_took_a_send_is_a_block_and_not_nothing() {
+        let [asked, other] = [1, 2].map(|byte| BlockHash::from_bytes([byte; 32]));
+        let received_by = |receive_hash: BlockHash| {
+            let block = json!({ "receivable": "1", "receive_hash": receive_hash });
+            let answer = json!({ "blocks": { asked.to_string(): block.clone(), other.to_string(): block } });
+            let receipts = read_receipts(&[asked], Ok(answer)).unwrap();
+            assert_eq!(receipts.len(), 1, "what was not asked for is nothing");
+            assert!(receipts[&asked].receivable);
+            receipts[&asked].received_by
+        };
+        assert_eq!(received_by(other), Some(other));
+        assert_eq!(received_by(BlockHash::ZERO), None);
+    }
 }
