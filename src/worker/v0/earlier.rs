@@ -254,6 +254,10 @@ command = ["sh"]
             "/v0/offers/theirs" => shown("theirs", "Count", other),
             "/v0/offers/other" => shown("other", "Other", own),
             "/v0/offers/gone" => (404, json!({ "error": "offer not found" })),
+            // Before an answer is held against an offer, the line is tried.
+            "/v0/poll" => {
+                (200, json!({ "events": [], "last_acked_event_id": 0, "min_event_id_retained": 0 }))
+            }
             path => panic!("{path}"),
         }
     }

@@ -302,6 +302,7 @@ impl Long {
                 let next = (next < self.jobs.len()).then(|| next.to_string());
                 json!({ "jobs": page, "next_cursor": next }).to_string()
             }
+            "/v0/jobs/huge" => job("huge", "EXPIRED", &"p".repeat(RESPONSE_BYTES_MAX)).to_string(),
             path => job(path.strip_prefix("/v0/jobs/").unwrap(), "EXPIRED", "pay_1").to_string(),
         }
     }
@@ -376,6 +377,16 @@ async fn an_event_that_is_too_long_is_passed_over_and_its_job_is_looked_at() {
         .collect();
     assert_eq!(positions, [3, 5, 6, 9]);
     assert_eq!(all.iter().filter(|heard| matches!(heard, Heard::PassedOver)).count(), 2);
+}
+
+/// The line is tried before a job is given up, with the very event that is too long.
+#[tokio::test(start_paused = true)]
+async fn an_event_and_its_job_that_are_too_long_keep_nobody_waiting() {
+    let events = vec![noted(5, "huge", RESPONSE_BYTES_MAX), noted(9, "after", 1)];
+    let relay = Arc::new(Long { events, ..Long::default() });
+    let all = all_rounds(&relay).await;
+    assert_eq!(shown(&all).into_iter().map(|(name, _)| name).collect::<Vec<_>>(), ["after"]);
+    assert_eq!(*relay.acked.lock().unwrap(), 9);
 }
 
 /// Its place stands behind its text: nothing can be passed over, and lists are the news.
