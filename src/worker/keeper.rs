@@ -120,7 +120,7 @@ async fn keep(renewal: Renewal, job: JobId, mut lease: Lease, token: Option<u64>
             break;
         }
         let sent = renewal.clock.uptime();
-        match tokio::time::timeout(lease.call_timeout(), renew(&renewal, job, token)).await {
+        match tokio::time::timeout(lease.call_timeout(sent), renew(&renewal, job, token)).await {
             Ok(Renewed::Yes) => {
                 lease.since = sent;
                 next = lease.renew_at();

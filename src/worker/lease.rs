@@ -49,10 +49,11 @@ impl Lease {
         now + self.ttl / RETRY_DIVISOR
     }
 
-    /// How long one renewal may take before it counts as unanswered: several fit into a lease.
+    /// How long a renewal that is sent now may take before it counts as unanswered: several fit into a
+    /// lease, and none is waited for when the lease must be taken for lost.
     #[must_use]
-    pub fn call_timeout(&self) -> Duration {
-        self.ttl / (MARGIN_DIVISOR / 2)
+    pub fn call_timeout(&self, now: Duration) -> Duration {
+        (self.ttl / (MARGIN_DIVISOR / 2)).min(self.lost_at().saturating_sub(now))
     }
 }
 
@@ -71,20 +72,28 @@ mod tests {
             !lease.is_lost(seconds(1_269)) && lease.is_lost(seconds(1_270)) && lease.is_lost(seconds(9_999))
         );
         assert_eq!(lease.retry_at(seconds(1_100)), seconds(1_110));
-        assert_eq!(lease.call_timeout(), seconds(60));
+        assert_eq!(lease.call_timeout(seconds(1_100)), seconds(60));
+        assert_eq!(lease.call_timeout(seconds(1_210)), seconds(60));
+        assert_eq!(lease.call_timeout(seconds(1_211)), seconds(59));
+        assert_eq!(lease.call_timeout(seconds(1_270)), seconds(0));
+        assert_eq!(lease.call_timeout(seconds(9_999)), seconds(0));
     }
 
     proptest! {
         #[test]
         fn a_lease_is_renewed_long_before_it_is_lost_and_lost_before_it_ends(
-            since in 0u64..1 << 40, ttl in 10_000u64..600_000,
+            since in 0u64..1 << 40, ttl in 10_000u64..600_000, part in 0u32..1_000,
         ) {
             let lease = Lease { since: Duration::from_millis(since), ttl: Duration::from_millis(ttl) };
             prop_assert!(lease.renew_at() < lease.lost_at());
             prop_assert!(lease.lost_at() < lease.since + lease.ttl);
             // Two renewals that hang until their timeout still leave time for a third.
-            let third = lease.retry_at(lease.retry_at(lease.renew_at() + lease.call_timeout()) + lease.call_timeout());
+            let hangs = |at: Duration| at + lease.call_timeout(at);
+            let third = lease.retry_at(hangs(lease.retry_at(hangs(lease.renew_at()))));
             prop_assert!(third < lease.lost_at());
+            // Whenever one is sent, it is not waited for beyond the lease.
+            let sent = lease.since + (lease.lost_at() - lease.since) * part / 1_000;
+            prop_assert!(hangs(sent) <= lease.lost_at());
             prop_assert!(!lease.is_lost(lease.renew_at()));
             prop_assert!(lease.is_lost(lease.lost_at()));
         }

@@ -16,6 +16,11 @@ const CORPUS: &[(u64, &str)] = &[
         "two workers of one seed offer the same things twice on a relay that was replaced, and the \
          coins of a job that one serves and that is open were taken by the other",
     ),
+    (
+        175_092_716_828_950,
+        "a renewal that was sent just before the lease was lost was waited for beyond its end, while \
+         the handler went on",
+    ),
 ];
 
 #[test]
