@@ -217,6 +217,11 @@ impl Oracle {
         self.bazaar.relay_replaced();
     }
 
+    /// Nobody holds a lock any more, and who runs does not know it.
+    pub(crate) fn locks_ran_out(&mut self) {
+        self.running.clear();
+    }
+
     /// A handler's first instant.
     pub(crate) fn handler_starts(
         &mut self,
