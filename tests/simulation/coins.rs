@@ -39,7 +39,7 @@ const PAUSE: Duration = Duration::from_secs(2);
 const ERRAND: Duration = Duration::from_secs(120);
 
 /// What has left the workers for the chain: the one block for each place, by worker.
-pub(crate) type Published = BTreeMap<(usize, Account, BlockHash), BlockHash>;
+pub(crate) type Published = BTreeMap<(usize, Account, BlockHash), StateBlock>;
 
 /// How a worker is told to handle its coins.
 pub(crate) fn settings(coins: Option<Coins>, life: u64, bug: Option<Bug>) -> WalletSettings {
@@ -81,7 +81,7 @@ impl Oracle {
         if kept != Some(hash) {
             return Some(format!("{what}, which is not durable"));
         }
-        let first = *self.published.entry((index, account, previous)).or_insert(hash);
+        let first = self.published.entry((index, account, previous)).or_insert(*block).hash();
         if first != hash {
             return Some(format!("{what} in the place of {first}"));
         }
@@ -157,10 +157,27 @@ impl World {
         if sends && Account::from_bytes(block.fields.link) == dev_genesis_key().account() {
             self.count("blocks sent back");
         }
+        self.forget_dead(index, &block);
         let rest = self.rest_after(&block);
         let found = self.lock_oracle().publishes(index, &block, sends, rest, self.worker_disk(index));
         if let Some(what) = found {
             self.violation(what);
+        }
+    }
+
+    /// What receives a send that another worker of the seed has received already can never be on the
+    /// ledger: the node refuses it for good, and its place is free.
+    fn forget_dead(&self, index: usize, block: &StateBlock) {
+        let place = (index, block.fields.account, block.fields.previous);
+        let Some(first) = self.lock_oracle().published.get(&place).copied() else { return };
+        let link = BlockHash::from_bytes(first.fields.link);
+        let is_dead = self.with_node(|node, _| {
+            let waits = node.ledger.receivables(&place.1).any(|(send, _)| *send == link);
+            let receives = node.ledger.block(&link).is_some();
+            receives && !waits && node.ledger.block(&first.hash()).is_none()
+        });
+        if is_dead {
+            self.lock_oracle().published.remove(&place);
         }
     }
 

@@ -21,6 +21,11 @@ const CORPUS: &[(u64, &str)] = &[
         "a renewal that was sent just before the lease was lost was waited for beyond its end, while \
          the handler went on",
     ),
+    (37_548_634_810_612, "a relay's clock that was set right ended a lock: the oracle forgives it"),
+    (
+        48_842_956_417_658,
+        "what another worker had received could not be received: the oracle held it against",
+    ),
 ];
 
 #[test]
