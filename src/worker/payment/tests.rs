@@ -27,6 +27,26 @@ fn facts(submitted: Submitted, found: Vec<BlockFact>) -> Facts {
     Facts { submitted, found, unknown: None, lapsed: false }
 }
 
+#[test]
+fn only_a_payment_that_is_there_is_odd() {
+    let short =
+        |paid| PaymentError::AmountMismatch { paid: Amount::from_raw(paid), price: Amount::from_raw(9) };
+    let odd = [
+        (short(1), Some(Oddity::Underpaid)),
+        (short(0), None),
+        (PaymentError::OtherInvoice(account(2)), Some(Oddity::HashOfOtherInvoice)),
+        (PaymentError::Late, Some(Oddity::PaidLate)),
+        (PaymentError::NotFound, None),
+        (PaymentError::Unconfirmed, None),
+        (PaymentError::NotSend, None),
+        (PaymentError::AddressMismatch(account(2)), None),
+        (PaymentError::HashReused, None),
+    ];
+    for (error, expected) in odd {
+        assert_eq!(error.oddity(), expected, "{error}");
+    }
+}
+
 fn check(facts: &Facts, expected: &str) {
     let verdict = judge(&invoice(), facts);
     let text = match &verdict {
