@@ -125,6 +125,13 @@ mod tests {
     }
 
     #[test]
+    fn what_fails_during_a_rest_says_nothing_new_and_at_its_end_it_does() {
+        let rests = [(0, "fail"), (0, "fail"), (0, "fail")];
+        check(&[&rests[..], &[(999, "fail"), (1_000, "?")]].concat());
+        check(&[&rests[..], &[(1_000, "fail"), (2_999, "!"), (3_000, "?")]].concat());
+    }
+
+    #[test]
     fn a_good_trial_ends_it() {
         check(&[
             (0, "fail"),
