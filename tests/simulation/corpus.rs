@@ -21,6 +21,10 @@ const CORPUS: &[(u64, &str)] = &[
         "a renewal that was sent just before the lease was lost was waited for beyond its end, while \
          the handler went on",
     ),
+    (
+        75_891_125_438_148,
+        "an expiry that was seen before a charge of /v0 was made again was told after it, and ended the run",
+    ),
     (37_548_634_810_612, "a relay's clock that was set right ended a lock: the oracle forgives it"),
     (
         48_842_956_417_658,

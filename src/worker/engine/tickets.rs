@@ -6,7 +6,7 @@ use super::super::input::{Input, Pricing};
 use super::super::memory::{Record, TICKETS};
 use super::super::v0::{Shown, Ticket};
 use super::{Engine, EngineError, Turn};
-use crate::protocol::{JobId, Status};
+use crate::protocol::{JobId, Status, v0};
 use crate::store::{Store, StoreError};
 
 /// The tickets of open jobs.
@@ -36,6 +36,10 @@ impl Engine {
         }
         if known.as_ref().is_some_and(|known| !known.is_same_deal(&ticket)) {
             tracing::error!(job_id = %job.job_id, name = %ticket.job_id, "the relay shows another buyer, offer or price than before: what it shows is left alone");
+            return Ok(());
+        }
+        if known.as_ref().is_some_and(|known| is_of_before(&job, &ticket, known, turn)) {
+            tracing::debug!(job_id = %job.job_id, "an expiry of before the charge was made again is no news");
             return Ok(());
         }
         let refusal = refusal.or_else(|| self.price_fault(&job, &ticket));
@@ -86,6 +90,14 @@ impl Engine {
         (ticket.price_raw != price.to_string())
             .then(|| format!("the offer costs {price} raw, and not {}", bounded_digits(&ticket.price_raw)))
     }
+}
+
+/// Whether an expiry is that of a charge which was made again since: looks can be told out of order,
+/// and a charge that is made again always ends later. Once the job itself is over, whatever is shown
+/// counts.
+fn is_of_before(job: &crate::protocol::Job, shown: &Ticket, known: &Ticket, turn: &Turn) -> bool {
+    let is_earlier = shown.charge_expires_at.zip(known.charge_expires_at).is_some_and(|(one, two)| one < two);
+    job.status == Status::Expired && is_earlier && v0::Moment::from(turn.now) < shown.job_expires_at
 }
 
 fn bounded_digits(text: &str) -> String {

@@ -75,6 +75,34 @@ fn a_relay_that_names_another_buyer_later_is_not_believed() {
     }
 }
 
+/// Looks are told out of order: what was seen before the charge was made again ends nothing.
+#[test]
+fn an_expiry_of_before_the_charge_was_made_again_is_no_news() {
+    let seen = |status, charge: i64, over: i64| {
+        let ends = Ticket { job_expires_at: moment(over), ..ticket(1) };
+        let ticket = Ticket { charge_expires_at: Some(moment(charge)), ..ends };
+        let job = quoted(1, status, 0, "1000");
+        vec![Heard::Shown(Box::new(Shown { job, ticket, refusal: None }))]
+    };
+    let long = 4_000_000_000;
+    let again = || {
+        let mut bench = awaiting();
+        bench.take(seen(Status::Accepted, 500, long));
+        bench
+    };
+    let mut bench = again();
+    let before = TICKETS.get(bench.store(), &id(1)).unwrap();
+    bench.take(seen(Status::Expired, 499, long));
+    assert_eq!(bench.stage(id(1)), "awaiting");
+    assert_eq!(TICKETS.get(bench.store(), &id(1)).unwrap(), before);
+    // The same charge's own expiry is news, and so is any once the job itself is over.
+    for (charge, over) in [(500, long), (499, 1)] {
+        let mut bench = again();
+        bench.take(seen(Status::Expired, charge, over));
+        assert_ne!(bench.stage(id(1)), "awaiting");
+    }
+}
+
 /// Charged for, and nothing has come yet.
 fn awaiting() -> Bench {
     let mut bench = Bench::serving(true);
