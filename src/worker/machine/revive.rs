@@ -51,13 +51,14 @@ fn to(invoice: Invoice, ending: Ending, until: Option<Timestamp>) -> Step {
 mod tests {
     use std::time::Duration;
 
-    use super::super::tests::{context, invoice};
+    use super::super::tests::{PRICE, context, invoice};
     use super::super::{next_deadline, step};
     use super::*;
     use crate::protocol::Status;
-    use crate::worker::input::{Call, Input, Rejection, Sighting};
+    use crate::worker::input::{Call, Input, Pricing, Rejection, Sighting};
     use crate::worker::payment::{PaymentError, Verdict};
     use crate::worker::stage::{Paid, Plan};
+    use nano_currency::Amount;
 
     const UNTIL: Timestamp = Timestamp::from_seconds(900);
 
@@ -113,8 +114,30 @@ mod tests {
         check(canceled.clone(), Input::ReviveWanted, canceled.clone(), &[]);
         check(canceled, late.clone(), Stage::Ended { ending: Ending::PaidLate }, &[Effect::Unwatch]);
         // Nor is there such a thing in /v1.
-        let step = step(expired(), late, &context(500, false));
-        assert_eq!(step.stage, Stage::Ended { ending: Ending::PaidLate });
+        let ends = step(expired(), late, &context(500, false));
+        assert_eq!(ends.stage, Stage::Ended { ending: Ending::PaidLate });
+        let stays = step(expired(), Input::ReviveWanted, &context(500, false));
+        assert!(stays.ignored && stays.stage == expired(), "{stays:?}");
+    }
+
+    #[test]
+    fn what_may_be_revived_is_not_done_for_less_than_we_ask() {
+        let named = |price: u128| Invoice { price: Amount::from_raw(price), ..invoice(1) };
+        let ask = Context { pricing: Pricing::Ask, revives: true, ..context(500, false) };
+        let over = |price, context: &Context| {
+            let Input::Seen(sighting) = seen(Status::Expired) else { unreachable!() };
+            let seen = Input::Seen(Sighting { invoice: Some(named(price)), ..sighting });
+            match step(Stage::Fresh, seen, context).stage {
+                Stage::Lapsed { invoice, .. } => invoice,
+                other => panic!("{other}"),
+            }
+        };
+        let ours = PRICE.raw();
+        let fixed = Context { revives: true, ..context(500, false) };
+        assert_eq!(over(ours - 1, &fixed), invoice(1), "a relay that says less");
+        assert_eq!(over(ours + 1, &fixed), named(ours + 1), "an offer that was dearer then");
+        assert_eq!(over(ours - 1, &ask), named(ours - 1), "only the handler would know");
+        assert_eq!(over(ours - 1, &context(500, false)), named(ours - 1), "/v1 revives nothing");
     }
 
     #[test]
