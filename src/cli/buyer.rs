@@ -171,30 +171,58 @@ async fn resume(buyer: &Buyer, output: Output, display: &Display) -> Result<Exit
     let mut orders = buyer.memory().interrupted().map_err(|error| failure(error.into()))?;
     // Those of the other dialect are for a run in that.
     orders.retain(|order| order.deal.is_none());
-    let (mut worst, mut list) = (Exit::Ok, Vec::new());
+    let mut resumed = Resumed::new();
     for mut order in orders {
         let name = order.job_id.map_or_else(|| order.id.to_string(), |job| job.to_string());
         let ended = buyer.resume(&mut order, &|progress| display.show(progress)).await;
-        let (exit, value, line) = match ended {
-            Ok(job) => {
-                let job = job.map(|job| (exit_of(&job), json!(job), text::outcome(&job)));
-                let (exit, job, line) = job.unwrap_or((Exit::Ok, Value::Null, "nothing to do".to_owned()));
-                (exit, json!({ "order": order, "job": job }), line)
-            }
-            Err(error) => {
-                let error = unsettled(&order, error);
-                let value =
-                    json!({ "order": order, "error": { "code": error.code, "message": error.message } });
-                (error.exit, value, error.message)
-            }
-        };
-        worst = worst.max(exit);
-        list.push((value, format!("{name}: {line}")));
+        resumed.add(&name, &order, ended, |job| {
+            let job = job.map(|job| (exit_of(&job), json!(job), text::outcome(&job)));
+            let (exit, job, line) = job.unwrap_or((Exit::Ok, Value::Null, "nothing to do".to_owned()));
+            (exit, json!({ "order": order, "job": job }), line)
+        });
     }
-    let lines: Vec<&str> = list.iter().map(|(_, line)| line.as_str()).collect();
-    let lines = if lines.is_empty() { "nothing was interrupted".to_owned() } else { lines.join("\n") };
-    output.answer(lines, || json!({ "resumed": list.iter().map(|(value, _)| value).collect::<Vec<_>>() }));
-    Ok(worst)
+    Ok(resumed.say(output))
+}
+
+/// What came of the orders that were interrupted.
+struct Resumed {
+    worst: Exit,
+    values: Vec<Value>,
+    lines: Vec<String>,
+}
+
+impl Resumed {
+    const fn new() -> Self {
+        Self { worst: Exit::Ok, values: Vec::new(), lines: Vec::new() }
+    }
+
+    /// `shown` is how one that has ended is told: to the caller, as JSON and as a line.
+    fn add<T>(
+        &mut self,
+        name: &str,
+        order: &Order,
+        ended: Result<T, BuyError>,
+        shown: impl FnOnce(T) -> (Exit, Value, String),
+    ) {
+        let (exit, value, line) = ended.map_or_else(
+            |error| {
+                let error = unsettled(order, error);
+                let told = json!({ "code": error.code, "message": error.message });
+                (error.exit, json!({ "order": order, "error": told }), error.message)
+            },
+            shown,
+        );
+        self.worst = self.worst.max(exit);
+        self.values.push(value);
+        self.lines.push(format!("{name}: {line}"));
+    }
+
+    fn say(self, output: Output) -> Exit {
+        let Self { worst, values, lines } = self;
+        let lines = if lines.is_empty() { "nothing was interrupted".to_owned() } else { lines.join("\n") };
+        output.answer(lines, || json!({ "resumed": values }));
+        worst
+    }
 }
 
 async fn offers(settings: &Settings, query: &OffersQuery, output: Output) -> Result<Exit, CliError> {

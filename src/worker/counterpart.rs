@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::calls::Line;
+use super::hints::Hints;
 use super::ingest::{Ingest, Page};
 use super::look::Look;
 use super::offers::{self, Registered, Registrar};
@@ -115,6 +116,7 @@ impl Listening {
     /// it only looks.
     pub(super) fn begin(self, tasks: &Tasks, look: Look, recovers: bool, drain: &CancellationToken) {
         let (hint_sender, hints) = mpsc::channel(HINTS_MAX);
+        let hints = Hints::new(hints);
         let Self { relay, store, pages, watch, min, max, entropy, offers, registered } = self;
         let drain = drain.clone();
         match relay {

@@ -15,10 +15,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::calls::Line;
 use super::engine::{Heard, Position};
+use super::hints::Hints;
 use super::look::{self, Look};
 use super::memory::{self, JOBS, OFFERS, OPEN, fact};
 use super::offers::Registrar;
-use crate::client::{CallError, EventsQuery, Hint, JobsQuery, Pace};
+use crate::client::{CallError, EventsQuery, JobsQuery, Pace};
 use crate::edge::{self, Entropy};
 use crate::points::crash_point;
 use crate::protocol::limits::{EVENTS_PER_PAGE_MAX, JOBS_PER_PAGE_MAX};
@@ -62,7 +63,7 @@ pub(super) struct Ingest {
     pub(super) line: Arc<Line>,
     pub(super) store: Arc<Store>,
     pub(super) pages: mpsc::Sender<Page>,
-    pub(super) hints: mpsc::Receiver<Hint>,
+    pub(super) hints: Hints,
     pub(super) min: Duration,
     pub(super) max: Duration,
     pub(super) entropy: Entropy,
@@ -122,7 +123,6 @@ impl Ingest {
             Ok(mode) => mode,
             Err(error) => return self.give_up(error).await,
         };
-        let mut connected = false;
         let mut acked = Acked::default();
         let mut idle = Pace::new(self.min, self.max, self.entropy.clone());
         let mut resynced = false;
@@ -151,7 +151,7 @@ impl Ingest {
                         Round { open, .. } if open >= OPEN_JOBS_MAX => FULL_DELAY,
                         Round { more: true, .. } => Duration::ZERO,
                         // Hints say when to look; the slow poll is for the ones that were lost.
-                        _ if connected => self.max - self.max.mul_f64(0.1 * self.unit()),
+                        _ if self.hints.flow => self.max - self.max.mul_f64(0.1 * self.unit()),
                         _ => idle_delay(&mut idle, self.min),
                     }
                 }
@@ -171,7 +171,7 @@ impl Ingest {
                     failing.next_delay_after(error.retry_after())
                 }
             };
-            if !self.wait(wait, &mut connected).await {
+            if !self.hints.wait(wait).await {
                 return;
             }
         }
@@ -206,31 +206,6 @@ impl Ingest {
     /// A number from 0 to 1.
     fn unit(&self) -> f64 {
         f64::from(u16::try_from(self.entropy.number() % 1_000).unwrap_or(0)) / 1_000.0
-    }
-
-    /// Waits, or until a hint; `false` when nobody gives hints any more.
-    async fn wait(&mut self, wait: Duration, connected: &mut bool) -> bool {
-        let deadline = tokio::time::sleep(wait);
-        tokio::pin!(deadline);
-        loop {
-            tokio::select! {
-                biased;
-                () = &mut deadline => return true,
-                hint = self.hints.recv() => match hint {
-                    None => return false,
-                    Some(hint) => {
-                        let mut wake = note(&hint, connected);
-                        // Many hints, one look.
-                        while let Ok(hint) = self.hints.try_recv() {
-                            wake |= note(&hint, connected);
-                        }
-                        if wake {
-                            return true;
-                        }
-                    }
-                },
-            }
-        }
     }
 
     /// The loop stops the worker: without news it would only seem to work.
@@ -539,20 +514,6 @@ const OPEN_STATUSES: [Status; 4] = [Status::Requested, Status::Quoted, Status::A
 /// Never less than the shortest delay: jitter spreads polls, it must not multiply them.
 fn idle_delay(idle: &mut Pace, min: Duration) -> Duration {
     idle.next_delay().max(min)
-}
-
-fn note(hint: &Hint, connected: &mut bool) -> bool {
-    match hint {
-        Hint::Lost => {
-            *connected = false;
-            false
-        }
-        Hint::Connected => {
-            *connected = true;
-            true
-        }
-        Hint::NewJob { .. } | Hint::JobUpdated { .. } => true,
-    }
 }
 
 fn whole(job: Job) -> Heard {

@@ -65,6 +65,8 @@ pub mod v0;
 
 mod effects;
 
+mod hints;
+
 mod ingest;
 
 mod look;

@@ -15,6 +15,7 @@ use super::counterpart::Counterpart;
 use super::daemon;
 use super::engine::{Engine, Heard};
 use super::failure::StartError;
+use super::hints::Hints;
 use super::identity::identify;
 use super::ingest::{Ingest, Page, RoundError};
 use super::input::Effect;
@@ -234,7 +235,7 @@ async fn ask_for(
     look: Look,
     ask: Ask,
 ) -> Result<(), Option<RoundError>> {
-    let (_, hints) = mpsc::channel(1);
+    let hints = Hints::new(mpsc::channel(1).1);
     let (min, max, entropy) = (settings.poll_min, settings.poll_max, parts.entropy.clone());
     match relay {
         Counterpart::V1(line) => {

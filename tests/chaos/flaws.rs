@@ -58,14 +58,10 @@ async fn a_half_open_connection_does_not_leave_the_worker_deaf() {
     let _relay = Actor::new(Part::Relay, &place);
     let _worker = Actor::new(Part::Worker(2), &place);
     let buyer = crate::client(&format!("http://{relay}"), 9);
-    let started = Instant::now();
-    let offer = loop {
-        match buyer.offers(&Default::default()).await {
-            Ok(page) if !page.offers.is_empty() => break page.offers[0].clone(),
-            _ => assert!(started.elapsed() < PATIENCE, "nothing is offered"),
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    };
+    let offer = within(PATIENCE, "offer", async || {
+        buyer.offers(&Default::default()).await.ok()?.offers.into_iter().next()
+    })
+    .await;
     assert_eq!(buy(&buyer, &node, &offer).await.status, Status::Delivered);
     // Every connection that is open stays open, and nothing ever comes through it again.
     line.turn(Weather::BlackHole);

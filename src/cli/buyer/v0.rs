@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 use super::args::{Command, read_payload, read_xno};
 use super::progress::Display;
 use super::settings::Settings;
-use super::{fetch, text, unsettled, wallet};
+use super::{Resumed, fetch, text, unsettled, wallet};
 use crate::buyer::v0::{DealFault, Goods};
 use crate::buyer::{BuyError, Buyer, Order, Progress};
 use crate::cli::{CliError, Exit, Output};
@@ -144,30 +144,17 @@ pub(super) async fn purchase(
 /// Goes on with each interrupted purchase; the exit is the worst of theirs.
 async fn resume(buyer: &Buyer, output: Output, display: &Display) -> Result<Exit, CliError> {
     let orders = buyer.memory().interrupted().map_err(|error| super::failure(error.into()))?;
-    let (mut worst, mut list) = (Exit::Ok, Vec::new());
+    let mut resumed = Resumed::new();
     // Those of the other dialect are for a run in that.
     for mut order in orders.into_iter().filter(|order| order.deal.is_some()) {
         let name = order.deal.as_ref().map(|deal| deal.job_id.to_string()).unwrap_or_default();
         let ended = buyer.resume_bot(&mut order, &|progress| display.show(progress)).await;
-        let (exit, value, line) = match ended {
-            Ok(Some(goods)) => {
-                (exit_of(&goods), json!({ "order": order, "goods": sold(&goods) }), goods.result)
-            }
-            Ok(None) => (Exit::JobOver, json!({ "order": order }), "the job is CANCELLED".to_owned()),
-            Err(error) => {
-                let error = unsettled(&order, error);
-                let value =
-                    json!({ "order": order, "error": { "code": error.code, "message": error.message } });
-                (error.exit, value, error.message)
-            }
-        };
-        worst = worst.max(exit);
-        list.push((value, format!("{name}: {line}")));
+        resumed.add(&name, &order, ended, |goods| match goods {
+            Some(goods) => (exit_of(&goods), json!({ "order": order, "goods": sold(&goods) }), goods.result),
+            None => (Exit::JobOver, json!({ "order": order }), "the job is CANCELLED".to_owned()),
+        });
     }
-    let lines: Vec<&str> = list.iter().map(|(_, line)| line.as_str()).collect();
-    let lines = if lines.is_empty() { "nothing was interrupted".to_owned() } else { lines.join("\n") };
-    output.answer(lines, || json!({ "resumed": list.iter().map(|(value, _)| value).collect::<Vec<_>>() }));
-    Ok(worst)
+    Ok(resumed.say(output))
 }
 
 /// A text is asked for as it is, anything else as JSON.

@@ -46,6 +46,14 @@ impl Scene {
         Peer(within(accept_async(socket)).await.unwrap())
     }
 
+    /// The next connection, which is listened to.
+    async fn listening(&mut self) -> Peer {
+        let mut peer = self.connection().await;
+        peer.acknowledge().await;
+        assert!(matches!(self.event().await, Event::Listening));
+        peer
+    }
+
     async fn event(&mut self) -> Event {
         within(self.events.recv()).await.expect("another event")
     }
@@ -191,17 +199,13 @@ async fn a_long_list_is_told_in_parts_and_nothing_is_promised_before_the_last() 
 #[tokio::test]
 async fn a_node_that_falls_silent_is_given_up_after_three_greetings() {
     let mut scene = Scene::open(|_| {}).await;
-    let mut peer = scene.connection().await;
-    peer.acknowledge().await;
-    assert!(matches!(scene.event().await, Event::Listening));
+    let mut peer = scene.listening().await;
     for _ in 0..3 {
         assert_eq!(peer.frame().await["action"], "ping");
     }
     assert!(matches!(scene.lost().await, StreamError::Silent));
     // A sign of life, of whatever kind, and the count begins anew.
-    let mut peer = scene.connection().await;
-    peer.acknowledge().await;
-    assert!(matches!(scene.event().await, Event::Listening));
+    let mut peer = scene.listening().await;
     for round in 0..9 {
         assert_eq!(peer.frame().await["action"], "ping");
         assert!(scene.events.try_recv().is_err(), "lost in round {round}");
@@ -235,9 +239,7 @@ async fn a_wish_that_is_not_acknowledged_was_not_heard() {
 #[tokio::test]
 async fn a_node_that_talks_nonsense_is_given_up_and_one_bad_frame_is_not_held_against_it() {
     let mut scene = Scene::open(|_| {}).await;
-    let mut peer = scene.connection().await;
-    peer.acknowledge().await;
-    assert!(matches!(scene.event().await, Event::Listening));
+    let mut peer = scene.listening().await;
     scene.wish(Wish::Add(vec![account(1)])).await;
     peer.acknowledge().await;
     for _ in 0..2 {
@@ -252,14 +254,10 @@ async fn a_node_that_talks_nonsense_is_given_up_and_one_bad_frame_is_not_held_ag
         peer.say(json!([])).await;
     }
     assert!(matches!(scene.lost().await, StreamError::Garbage));
-    let mut peer = scene.connection().await;
-    peer.acknowledge().await;
-    assert!(matches!(scene.event().await, Event::Listening));
+    let mut peer = scene.listening().await;
     peer.say(json!({ "topic": "x".repeat(300_000) })).await;
     assert!(matches!(scene.lost().await, StreamError::TooLarge));
-    let mut peer = scene.connection().await;
-    peer.acknowledge().await;
-    assert!(matches!(scene.event().await, Event::Listening));
+    let mut peer = scene.listening().await;
     peer.0.close(None).await.unwrap();
     assert!(matches!(scene.lost().await, StreamError::Closed));
 }
@@ -295,9 +293,7 @@ async fn a_node_that_is_not_there_is_tried_for_ever_with_a_count_that_begins_ane
 #[tokio::test]
 async fn a_frame_may_be_long() {
     let mut scene = Scene::open(|_| {}).await;
-    let mut peer = scene.connection().await;
-    peer.acknowledge().await;
-    assert!(matches!(scene.event().await, Event::Listening));
+    let mut peer = scene.listening().await;
     scene.wish(Wish::Add(vec![account(1)])).await;
     peer.acknowledge().await;
     peer.say(json!({ "topic": "x".repeat(200_000) })).await;
@@ -326,9 +322,7 @@ async fn it_rests_between_attempts_and_takes_wishes_meanwhile() {
 #[tokio::test]
 async fn it_ends_with_the_wishes_and_with_the_listener_politely() {
     let mut scene = Scene::open(|_| {}).await;
-    let mut peer = scene.connection().await;
-    peer.acknowledge().await;
-    assert!(matches!(scene.event().await, Event::Listening));
+    let mut peer = scene.listening().await;
     drop(scene.wishes);
     assert!(peer.is_closed().await);
     within(scene.listener).await.unwrap();

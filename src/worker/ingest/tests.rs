@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::*;
 use crate::client::wire::{Request, Response};
-use crate::client::{RelayClient, Wire};
+use crate::client::{Hint, RelayClient, Wire};
 use crate::edge::Clock;
 use crate::protocol::signing::Signer;
 use crate::store::{Batch, Keyspace};
@@ -23,7 +23,7 @@ fn signer() -> Signer {
 fn poller(client: RelayClient, store: Arc<Store>) -> (Ingest, mpsc::Receiver<Page>) {
     let entropy = Entropy::system();
     let (pages, handed) = mpsc::channel(1);
-    let (_, hints) = mpsc::channel(1);
+    let hints = Hints::new(mpsc::channel(1).1);
     let line = Arc::new(Line::new(client, entropy.clone()));
     let (min, max) = (Duration::from_millis(1), Duration::from_millis(1));
     (Ingest { line, store, pages, hints, min, max, entropy, registrar: None, look: None }, handed)

@@ -16,7 +16,7 @@ use super::flaws::{can_name_job, is_gone, tolerant};
 use super::lists::ours;
 use super::ticket::job_id;
 use crate::client::v0::{Class, Events};
-use crate::client::{CallError, Hint, Pace};
+use crate::client::{CallError, Pace};
 use crate::edge::{self, Entropy};
 use crate::points::crash_point;
 use crate::protocol::v0::limits::ID_BYTES_MAX;
@@ -25,6 +25,7 @@ use crate::protocol::{Epoch, EventId, JobId};
 use crate::store::Store;
 use crate::store::StoreError;
 use crate::worker::engine::{Heard, Position};
+use crate::worker::hints::Hints;
 use crate::worker::ingest::{OPEN_JOBS_MAX, Page, RoundError};
 use crate::worker::input::{Call, Input, Rejection};
 use crate::worker::look::{self, Look};
@@ -63,7 +64,7 @@ pub(super) const EPOCH: &str = "v0";
 pub(in crate::worker) struct News {
     pub(in crate::worker) bazaar: Arc<Bazaar>,
     pub(in crate::worker) pages: mpsc::Sender<Page>,
-    pub(in crate::worker) hints: mpsc::Receiver<Hint>,
+    pub(in crate::worker) hints: Hints,
     /// Whom a payment that was sent concerns; nobody, when only one look is taken.
     pub(in crate::worker) watch: Option<mpsc::Sender<Wish>>,
     pub(in crate::worker) min: Duration,
@@ -94,7 +95,6 @@ impl News {
     }
 
     async fn follow(&mut self) {
-        let mut connected = false;
         let mut idle = Pace::new(self.min, self.max, self.entropy.clone());
         let mut failing = Pace::new(self.min, self.max, self.entropy.clone());
         let mut overdue_at = edge::monotonic();
@@ -124,7 +124,7 @@ impl News {
                         Round { open, .. } if open >= OPEN_JOBS_MAX => FULL_DELAY,
                         Round { more: true, .. } => Duration::ZERO,
                         // Wakes say when to look; the slow poll is for the ones that were lost.
-                        _ if connected => self.max.min(OVERDUE_LOOK),
+                        _ if self.hints.flow => self.max.min(OVERDUE_LOOK),
                         _ => idle.next_delay().max(self.min).min(OVERDUE_LOOK.max(self.min)),
                     }
                 }
@@ -139,7 +139,7 @@ impl News {
                     failing.next_delay_after(error.retry_after()).max(self.min)
                 }
             };
-            if !self.wait(wait, &mut connected).await {
+            if !self.hints.wait(wait).await {
                 return;
             }
         }
@@ -160,31 +160,6 @@ impl News {
     async fn make_known(&self, error: &CallError) {
         if is_about_us(error) && error.says("unknown bot") {
             self.bazaar.renew().await;
-        }
-    }
-
-    /// Waits, or until a hint; `false` when nobody gives hints any more.
-    async fn wait(&mut self, wait: Duration, connected: &mut bool) -> bool {
-        let deadline = tokio::time::sleep(wait);
-        tokio::pin!(deadline);
-        loop {
-            tokio::select! {
-                biased;
-                () = &mut deadline => return true,
-                hint = self.hints.recv() => match hint {
-                    None => return false,
-                    Some(hint) => {
-                        let mut wake = note(&hint, connected);
-                        // Many hints, one look.
-                        while let Ok(hint) = self.hints.try_recv() {
-                            wake |= note(&hint, connected);
-                        }
-                        if wake {
-                            return true;
-                        }
-                    }
-                },
-            }
         }
     }
 
@@ -492,20 +467,6 @@ fn name_in(event: &Event) -> Option<v0::JobId> {
 
 pub(super) fn kept_name(name: &str) -> Option<v0::JobId> {
     (1..=ID_BYTES_MAX).contains(&name.len()).then(|| v0::JobId::new(name))
-}
-
-fn note(hint: &Hint, connected: &mut bool) -> bool {
-    match hint {
-        Hint::Lost => {
-            *connected = false;
-            false
-        }
-        Hint::Connected => {
-            *connected = true;
-            true
-        }
-        Hint::NewJob { .. } | Hint::JobUpdated { .. } => true,
-    }
 }
 
 #[cfg(test)]

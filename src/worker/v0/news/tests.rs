@@ -9,6 +9,7 @@ use std::sync::Mutex;
 use super::super::fixture::{Scripted, bazaar, buyer, job, seller};
 use super::super::stalls::{Placed, Stall};
 use super::*;
+use crate::client::Hint;
 use crate::client::v0::rest::RESPONSE_BYTES_MAX;
 use crate::client::wire::{Request, Response, Wire};
 use crate::store::Batch;
@@ -26,7 +27,7 @@ fn news<W: Wire + 'static>(relay: &Arc<W>, dir: &std::path::Path) -> (News, mpsc
     memory::put_fact(&mut batch, fact::SYNCED, "yes").unwrap();
     store.commit(batch).unwrap();
     let (pages, handed) = mpsc::channel(1);
-    let (_, hints) = mpsc::channel(1);
+    let hints = Hints::new(mpsc::channel(1).1);
     let (min, max) = (Duration::from_millis(1), Duration::from_millis(1));
     let bazaar = Arc::new(bazaar(Arc::clone(relay) as _, store));
     (News { bazaar, pages, hints, watch: None, min, max, entropy: Entropy::system() }, handed)
@@ -249,7 +250,7 @@ async fn a_log_that_never_holds_is_not_listed_without_a_pause() {
     let relay = Scripted::new(never);
     let (mut news, handed) = news(&relay, dir.path());
     let (hints, heard) = mpsc::channel(1);
-    (news.hints, news.min, news.max) = (heard, Duration::from_secs(1), Duration::from_secs(8));
+    (news.hints, news.min, news.max) = (Hints::new(heard), Duration::from_secs(1), Duration::from_secs(8));
     let all = taken(handed);
     drop(tokio::time::timeout(Duration::from_secs(60), news.run(CancellationToken::new())).await);
     drop(hints);
