@@ -45,7 +45,12 @@ async fn sources_are_asked_in_their_order() {
     let none = WorkSources { cpu: false, ..sources.clone() };
     let error = none.find(&[7; 32], threshold, 1, || ()).await.unwrap_err();
     assert_eq!(error.failures.len(), 2);
-    assert!(error.to_string().contains("RPC control is disabled"), "{error}");
+    let text = error.to_string();
+    assert!(
+        text.starts_with("no work was found: the node: ") && text.contains("; the work servers: "),
+        "{text}"
+    );
+    assert!(text.contains("RPC control is disabled"), "{text}");
     let nobody = WorkSources::default().find(&[7; 32], threshold, 1, || ()).await.unwrap_err();
     assert_eq!(nobody.to_string(), "no work was found: nobody may be asked");
 }
