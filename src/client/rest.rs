@@ -26,6 +26,13 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// longer is stuck, and the caller has better things to do.
 pub const TIMEOUT: Duration = Duration::from_secs(30);
 
+/// A line that says nothing for so long has died, and who polls is deaf until that is noticed. A slow
+/// one has the whole time of a call, as long as something comes.
+pub(super) const SILENCE_MAX: Duration = Duration::from_secs(10);
+
+/// Connections are kept idle for no longer: of several that died together, only one is waited for.
+pub(super) const IDLE_MAX: Duration = SILENCE_MAX;
+
 /// The largest answer that is read: a full page of jobs, each with the largest request, result and
 /// error (100 × 328 KiB), and room for the rest.
 pub const RESPONSE_BYTES_MAX: usize = 40 << 20;
@@ -100,8 +107,10 @@ impl RelayClient {
         let mut http = trusting(Client::builder(), base.scheme() == "https")?
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(TIMEOUT)
+            .read_timeout(SILENCE_MAX)
             .redirect(reqwest::redirect::Policy::none())
-            .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX);
+            .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
+            .pool_idle_timeout(IDLE_MAX);
         if is_loopback(&base) {
             // What runs on this machine is not behind the proxy that the environment names.
             http = http.no_proxy();

@@ -86,6 +86,26 @@ async fn within<T>(most: Duration, what: &str, look: impl AsyncFn() -> Option<T>
     }
 }
 
+/// All that a worker does at the relay waits for an answer, on connections that may have died.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_dead_connection_is_waited_for_and_not_for_long() {
+    let dir = tempfile::tempdir().unwrap();
+    let relay = cast::free_address(&mut Dice::of(Entropy::system().number(), 2));
+    let line = Link::to(relay).await;
+    let place = Place { dir: dir.path().to_owned(), relay, relay_url: line.url(), node_url: String::new() };
+    let _relay = Actor::new(Part::Relay, &place);
+    let client = crate::client(&line.url(), 9);
+    let ask = async || client.offers(&Default::default()).await.ok();
+    within(PATIENCE, "relay", ask).await;
+    // Several at once, so that several connections are kept.
+    futures_util::future::join_all([(); 4].map(|()| ask())).await;
+    line.turn(Weather::BlackHole);
+    let began = Instant::now();
+    assert!(ask().await.is_none());
+    line.turn(Weather::Fair);
+    within(SOON.saturating_sub(began.elapsed()), "answer", ask).await;
+}
+
 /// Over /v0 nothing but asking brings news, and each connection that was kept may be a dead one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bot_hears_again_soon_after_all_its_connections_have_died() {

@@ -11,7 +11,9 @@ use serde::de::DeserializeOwned;
 
 use super::super::error::{CallError, Head, read_http_date, read_retry_after};
 use super::super::pace::RETRY_AFTER_MAX;
-use super::super::rest::{CONNECT_TIMEOUT, RelayUrlError, TIMEOUT, is_loopback, parse_base, target};
+use super::super::rest::{
+    CONNECT_TIMEOUT, IDLE_MAX, RelayUrlError, SILENCE_MAX, TIMEOUT, is_loopback, parse_base, target,
+};
 use super::super::wire::{self, Wire};
 use super::limit::{Bucket, Limiter, Rates};
 use crate::edge::{Clock, Entropy};
@@ -26,13 +28,6 @@ pub const RESPONSE_BYTES_MAX: usize = 4 << 20;
 
 /// Connections kept open while idle: a paced client has few requests at once.
 const IDLE_CONNECTIONS_MAX: usize = 8;
-
-/// A line that says nothing for so long has died, and who polls is deaf until that is noticed. A slow
-/// one has the whole time of a call, as long as something comes.
-const SILENCE_MAX: Duration = Duration::from_secs(10);
-
-/// Connections are kept idle for no longer: of several that died together, only one is waited for.
-const IDLE_MAX: Duration = SILENCE_MAX;
 
 /// When a relay limits and does not say for how long.
 const REST: Duration = Duration::from_secs(2);
