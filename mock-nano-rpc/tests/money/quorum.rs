@@ -4,8 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use mock_nano_rpc::block::Block;
+use mock_nano_rpc::faucet::solve;
 use mock_nano_rpc::ledger::dev_genesis_key;
 use mock_nano_rpc::{Config, Fault, FaultKind, Lie, MockNode, Mode};
+use nano_currency::block::{LegacyChange, LegacySend};
 use nano_currency::quorum::{Verdict, Word};
 use nano_currency::rpc::panel::{QuorumError, Trust};
 use nano_currency::rpc::{Panel, PanelConfig, Rpc, RpcConfig};
@@ -87,6 +90,8 @@ async fn a_payment_counts_when_enough_nodes_confirm_it() {
     let unknown = BlockHash::from_bytes([9; 32]);
     assert_eq!(nodes.verdict(unknown).await.agreed(), Some(&Word::NotFound));
     assert!(nodes.panel.unfit().is_empty());
+    assert!(nodes.panel.foreign().is_empty());
+    assert_eq!(nodes.panel.nodes(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -106,16 +111,31 @@ async fn every_lie_about_a_block_is_caught_and_the_liar_put_aside() {
         assert_eq!(round.lies.len(), 1, "{lie:?}");
         assert!(nodes.mocks[1].rpc_url().ends_with(&round.lies[0].node), "{:?}", round.lies);
         assert_eq!(round.lies[0].hash, hash);
+        let named = format!("{} lied about {hash}: ", round.lies[0].node);
+        let said = round.lies[0].to_string();
+        assert!(said.starts_with(&named) && said.len() > named.len(), "{said}");
         let unfit = nodes.panel.unfit();
         assert!(matches!(&unfit[..], [(_, why)] if why.starts_with("put aside")), "{unfit:?}");
         // The honest two go on, and the liar is not even asked.
         assert!(nodes.is_paid(hash, 700).await, "{lie:?}");
         assert_eq!(nodes.mocks[1].stats().of("blocks_info"), 1, "{lie:?}");
-        nodes.later(3_601);
         nodes.mocks[1].clear();
+        nodes.later(3_599);
+        assert_eq!(nodes.panel.unfit(), unfit);
+        nodes.later(1);
         assert!(nodes.is_paid(hash, 700).await);
         assert!(nodes.panel.unfit().is_empty(), "an hour later it is asked again");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_lied_about_one_block_is_believed_about_none() {
+    let nodes = nodes(2, 2).await;
+    let hashes = [nodes.pay(700), nodes.pay(800)];
+    nodes.mocks[0].lie(hashes[0], Lie { amount: Some(raw(999_999)), ..Lie::default() });
+    let round = nodes.panel.blocks(&hashes).await;
+    assert_eq!(round.verdict(&hashes[1], 2).agreed(), None, "{round:?}");
+    assert!(round.verdict(&hashes[1], 1).agreed().is_some(), "of the other node nothing is held against it");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -214,6 +234,7 @@ async fn a_node_of_another_network_is_not_asked() {
     let hash = mock.fund(&invoice(), raw(1)).unwrap();
     assert!(panel.blocks(&[hash]).await.verdict(&hash, 1).agreed().is_none());
     assert_eq!(mock.stats().of("blocks_info"), 0);
+    assert!(matches!(&panel.foreign()[..], [name] if mock.rpc_url().ends_with(name)), "{panel:?}");
     // A private network has the name of the public one, and a first block of its own.
     let mut config = PanelConfig::new(Network::Dev, 1, || Duration::ZERO);
     config.rules.genesis = Some(BlockHash::from_bytes([1; 32]));
@@ -265,6 +286,56 @@ async fn a_round_is_one_call_to_each_node_and_one_for_the_blocks_before() {
     assert_eq!(hashes.iter().filter(paid).count(), 200);
     let calls: Vec<u64> = nodes.mocks.iter().map(|mock| mock.stats().of("blocks_info")).collect();
     assert_eq!(calls, [2, 1, 1]);
+}
+
+/// A legacy block does not say what the account has, so the chain is walked back to one that does.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payment_at_the_end_of_a_legacy_chain_is_proven_in_rounds() {
+    let mock = MockNode::start(Config { upgraded: false, ..Config::default() }).await.unwrap();
+    let rpc = Rpc::new(&RpcConfig::new([mock.rpc_url()], || Duration::ZERO)).unwrap();
+    let panel = Panel::new(&rpc, PanelConfig::new(Network::Dev, 1, || Duration::ZERO)).unwrap();
+    let key = dev_genesis_key();
+    let publish = |block: Block| mock.with(|node, now_ms| node.publish(block, now_ms)).unwrap();
+    let head = || {
+        mock.with(|node, _| {
+            let head = node.ledger.head(&key.account()).unwrap();
+            let hash = head.block.hash();
+            (hash, head.balance, solve(hash.as_bytes(), node.ledger.network().work().epoch_1, 0))
+        })
+    };
+    for _ in 0..2 {
+        let (previous, _, work) = head();
+        let signature = key.sign(b"");
+        let change = LegacyChange { previous, representative: key.account(), signature, work };
+        publish(Block::Change(LegacyChange { signature: key.sign(change.hash().as_bytes()), ..change }));
+    }
+    let (previous, balance, work) = head();
+    let balance = balance.checked_sub(raw(700)).unwrap();
+    let send = LegacySend { previous, destination: invoice(), balance, signature: key.sign(b""), work };
+    let hash = send.hash();
+    publish(Block::Send(LegacySend { signature: key.sign(hash.as_bytes()), ..send }));
+    let round = panel.blocks(&[hash]).await;
+    let sent = Word::Sent { from: key.account(), to: invoice(), amount: raw(700), confirmed: true };
+    assert_eq!(round.verdict(&hash, 1).agreed(), Some(&sent), "{round:?}");
+    assert_eq!(mock.stats().of("blocks_info"), 4, "the payment, two changes and the first block");
+}
+
+/// When a block was first seen is no proof of anything, but the best that is known.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_block_was_seen_when_the_first_node_saw_it() {
+    let nodes = nodes(3, 2).await;
+    for (mock, seconds) in nodes.mocks.iter().zip([1_800_000_100, 0, 1_800_000_000]) {
+        mock.stop_clock(Some(seconds * 1_000 + 1));
+    }
+    let hash = nodes.pay(700);
+    let seen = nodes.panel.blocks(&[hash]).await.seen;
+    assert_eq!(seen.get(&hash), Some(&1_800_000_000), "and a node that does not know says zero");
+}
+
+#[test]
+fn a_panel_is_shown_without_its_clock() {
+    let shown = format!("{:?}", PanelConfig::new(Network::Dev, 2, || Duration::ZERO));
+    assert!(shown.contains("network: Dev") && shown.contains("quorum: 2"), "{shown}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
