@@ -77,6 +77,15 @@ mod tests {
     use crate::rpc::{HistoryQuery, Lookup, accounts, history, status};
     use crate::{Account, BlockHash};
 
+    #[test]
+    fn a_number_that_has_lost_digits_is_no_text() {
+        let read = |value: Value| text(&value).map(Cow::into_owned);
+        assert_eq!(read(json!(u64::MAX)), Some(u64::MAX.to_string()));
+        assert_eq!(read(json!(-5)), Some("-5".to_owned()));
+        assert_eq!(read(json!(1e30)), None);
+        assert_eq!(read(json!(0.5)), None);
+    }
+
     /// Names that the readers look for, the hash and the account that are asked about among them.
     fn name() -> impl Strategy<Value = String> {
         let names = "blocks blocks_not_found balances balance amount source contents type subtype confirmed height \

@@ -465,3 +465,6 @@ fn believed(info: &BlockInfo) -> Result<Word, Objection> {
         None => Ok(Word::NoPayment { confirmed }),
     }
 }
+
+#[cfg(test)]
+mod tests;
