@@ -122,7 +122,7 @@ pub enum ProofError {
         proven: Subtype,
     },
     /// Other blocks are needed before anything can be said.
-    #[error("{} more blocks are needed", .0.len())]
+    #[error("blocks before it that are still missing: {}", .0.len())]
     Missing(BTreeSet<BlockHash>),
     /// No balance within reach: the legacy blocks before it go back too far, or to a first block
     /// whose network is not known.

@@ -92,7 +92,7 @@ fn what_cannot_be_proven_yet_is_no_lie() {
     let found = |info: BlockInfo| heard(Trust::Proof, Some(&Lookup::Found(Box::new(info))));
     let honest = info(state(), Some(Subtype::Send), Some(9));
     let (is_lie, why) = found(honest.clone()).unwrap_err();
-    assert!(!is_lie && why.contains("blocks are needed"), "{why}");
+    assert!(!is_lie && why.contains("still missing: 1"), "{why}");
     let (is_lie, why) = found(BlockInfo { block_account: Account::BURN, ..honest }).unwrap_err();
     assert!(is_lie && why.starts_with("a lie: ") && why.len() > 20, "{why}");
 }
