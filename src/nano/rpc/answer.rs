@@ -86,6 +86,17 @@ mod tests {
         assert_eq!(read(json!(0.5)), None);
     }
 
+    #[test]
+    fn an_empty_list_has_three_spellings_and_a_text_is_none() {
+        for nothing in [json!(""), json!([]), json!({})] {
+            assert!(entries(&json!({ "blocks": nothing }), "blocks").is_ok_and(|list| list.is_empty()));
+        }
+        for something in [json!("x"), json!(["x"]), json!(null), json!(0)] {
+            let answer = json!({ "blocks": something });
+            assert!(matches!(entries(&answer, "blocks"), Err(Failure::Malformed("blocks"))), "{answer}");
+        }
+    }
+
     /// Names that the readers look for, the hash and the account that are asked about among them.
     fn name() -> impl Strategy<Value = String> {
         let names = "blocks blocks_not_found balances balance amount source contents type subtype confirmed height \

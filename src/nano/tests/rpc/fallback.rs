@@ -109,3 +109,15 @@ async fn slow_work_is_no_reason_to_rest() {
     }
     assert!(rpc.version().await.is_ok());
 }
+
+/// One that answers nothing in time is not asked for everything again.
+#[tokio::test]
+async fn a_node_that_is_silent_rests() {
+    let server = Server::start(|_| Reply::Stall(Vec::new())).await;
+    let config = Hand::default().config([server.url.as_str()]);
+    let rpc = Rpc::new(&RpcConfig { timeout: Duration::from_millis(20), ..config }).unwrap();
+    for _ in 0..5 {
+        rpc.version().await.expect_err("too slow");
+    }
+    assert_eq!(server.requests().len(), 3);
+}

@@ -187,6 +187,14 @@ async fn an_old_node_is_asked_by_the_old_name() {
     assert_eq!(*old, renamed);
 }
 
+#[tokio::test]
+async fn a_node_that_refuses_by_the_new_name_is_not_asked_by_the_old_one() {
+    let server = Server::start(|_| ok(&json!({ "error": "Bad account number" }))).await;
+    let refused = server.client().accounts_receivable(&[Account::BURN], None).await.unwrap_err();
+    assert!(matches!(&refused.failure, Failure::Node(text) if text == "Bad account number"), "{refused}");
+    assert_eq!(server.requests().len(), 1);
+}
+
 /// Before `include_not_found` one missing block spoiled the answer about all others.
 #[tokio::test]
 async fn an_old_node_is_asked_in_smaller_batches() {
