@@ -8,6 +8,7 @@ use nano_currency::work::{Difficulty, Work};
 use nano_currency::{Account, Amount, BlockHash, Network, PrivateKey};
 use serde_json::{Value, json};
 
+use crate::edge::{described, payer, send};
 use crate::support::{Hand, Reply, Server, client, http, ok};
 
 pub(crate) const HTML: &str = "<html>\n<head><title>502 Bad Gateway</title></head></html>";
@@ -333,4 +334,22 @@ async fn an_address_never_shows_its_secrets() {
     let lost = rpc.version().await.expect_err("gone");
     let shown = format!("{config:?} {rpc:?} {answered} {answered:?} {lost} {lost:?}");
     assert!(!shown.contains("hunter2"), "{shown}");
+}
+
+/// Whoever signs the next block with what a node says gives away the votes of the account's balance.
+#[tokio::test]
+async fn who_votes_for_an_account_is_what_its_newest_block_says() {
+    let (newest, liar) = (send(), PrivateKey::from_bytes([9; 32]).account());
+    let server = Server::start(move |request| match request["action"].as_str() {
+        Some("account_info") => ok(&json!({
+            "frontier": newest.hash(),
+            "balance": newest.fields.balance,
+            "block_count": "2",
+            "representative": liar,
+        })),
+        _ => ok(&json!({ "blocks": { (newest.hash().to_string()): described(&newest, "send") } })),
+    })
+    .await;
+    let head = server.client().head(&payer().account(), &Network::Dev.rules()).await.unwrap().unwrap();
+    assert_eq!((head.frontier, head.representative), (newest.hash(), Some(Account::BURN)));
 }
