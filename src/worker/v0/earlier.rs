@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::bazaar::Bazaar;
 use super::flaws::{can_name_offer, tolerant};
 use super::lists::ours;
-use super::stalls::{PlaceError, Placed, Stall, remember, says_the_same, take_back};
+use super::stalls::{PlaceError, Placed, Shop, Stall, says_the_same, take_back};
 use crate::client::CallError;
 use crate::client::v0::OffersQuery;
 use crate::protocol::v0::limits::PAGE_MAX;
@@ -37,11 +37,8 @@ const PAUSE: Duration = Duration::from_millis(500);
 const UNDONE: [Status; 4] = [Status::Requested, Status::ChargeCreated, Status::Paid, Status::Expired];
 
 /// Looks for the offers of an earlier life, if this state may have had one that it does not know.
-pub(super) async fn recall(
-    bazaar: &Bazaar,
-    store: &Store,
-    offers: &[OfferSettings],
-) -> Result<(), PlaceError> {
+pub(super) async fn recall(shop: &Shop<'_>) -> Result<(), PlaceError> {
+    let Shop { bazaar, store, offers, .. } = *shop;
     if memory::fact(store, fact::SYNCED)?.is_some() {
         return Ok(());
     }
@@ -52,7 +49,7 @@ pub(super) async fn recall(
             continue;
         };
         match whose(offers, &found) {
-            Some(offer) => adopt(store, offer, &found).await?,
+            Some(offer) => adopt(shop, offer, &found).await?,
             None => tracing::warn!(
                 offer_id = %id,
                 title = found.title,
@@ -149,10 +146,10 @@ async fn on_relay(bazaar: &Bazaar, id: &OfferId) -> Result<Option<Offer>, CallEr
     Ok(found.ok().filter(|offer| offer.seller_bot_id == bazaar.client.bot_id()))
 }
 
-async fn adopt(store: &Store, offer: &OfferSettings, found: &Offer) -> Result<(), StoreError> {
-    let stall = STALLS.get(store, &offer.name)?.unwrap_or(Stall::empty());
+async fn adopt(shop: &Shop<'_>, offer: &OfferSettings, found: &Offer) -> Result<(), StoreError> {
+    let stall = STALLS.get(shop.store, &offer.name)?.unwrap_or(Stall::empty());
     tracing::info!(offer = offer.name, offer_id = %found.offer_id, "offer of an earlier life found: its jobs are served");
-    remember(store, &offer.name, stall.with_earlier(Placed::of(found))).await
+    shop.remember(&offer.name, stall.with_earlier(Placed::of(found))).await
 }
 
 #[cfg(test)]
@@ -164,6 +161,7 @@ mod tests {
     use super::super::fixture::{Scripted, bazaar, buyer, job, seller};
     use super::*;
     use crate::config::Env;
+    use crate::edge::Entropy;
     use crate::protocol::v0::{BotId, Moment};
     use crate::store::Batch;
     use crate::worker::settings;
@@ -267,8 +265,9 @@ command = ["sh"]
         let (dir, offers) = (tempfile::tempdir().unwrap(), offers());
         let store = Arc::new(memory::open(dir.path()).unwrap());
         let relay = Scripted::new(relay);
-        let bazaar = bazaar(Arc::clone(&relay) as _, Arc::clone(&store));
-        recall(&bazaar, &store, &offers).await.unwrap();
+        let (bazaar, entropy) = (bazaar(Arc::clone(&relay) as _, Arc::clone(&store)), Entropy::system());
+        let shop = Shop { bazaar: &bazaar, store: &store, offers: &offers, entropy: &entropy, told: None };
+        recall(&shop).await.unwrap();
         let stall = STALLS.get(&store, &"Count".to_owned()).unwrap().unwrap();
         let placed = Placed { offer_id: OfferId::new("old"), price_raw: "5".to_owned() };
         assert_eq!(stall, Stall { former: vec![placed], ..Stall::empty() });
@@ -280,7 +279,7 @@ command = ["sh"]
         memory::put_fact(&mut batch, fact::SYNCED, "yes").unwrap();
         store.commit(batch).unwrap();
         let before = asked("/");
-        recall(&bazaar, &store, &offers).await.unwrap();
+        recall(&shop).await.unwrap();
         assert_eq!(asked("/"), before);
     }
 
@@ -305,8 +304,10 @@ command = ["sh"]
         let dir = tempfile::tempdir().unwrap();
         let store = Arc::new(memory::open(dir.path()).unwrap());
         let relay = Scripted::new(many);
-        let bazaar = bazaar(Arc::clone(&relay) as _, Arc::clone(&store));
-        recall(&bazaar, &store, &offers()).await.unwrap();
+        let (bazaar, entropy) = (bazaar(Arc::clone(&relay) as _, Arc::clone(&store)), Entropy::system());
+        let offers = offers();
+        let shop = Shop { bazaar: &bazaar, store: &store, offers: &offers, entropy: &entropy, told: None };
+        recall(&shop).await.unwrap();
         assert_eq!(relay.asked("/v0/offers/"), OFFERS_LOOKED_MAX);
         assert_eq!((relay.asked("/v0/jobs?"), relay.asked("/v0/offers?")), (1, OFFER_PAGES_MAX));
     }
