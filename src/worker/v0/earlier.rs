@@ -158,13 +158,11 @@ mod tests {
 
     use serde_json::{Value, json};
 
-    use super::super::fixture::{Scripted, bazaar, buyer, job, seller};
+    use super::super::fixture::{Scripted, bazaar, buyer, job, offers, seller};
     use super::*;
-    use crate::config::Env;
     use crate::edge::Entropy;
     use crate::protocol::v0::{BotId, Moment};
     use crate::store::Batch;
-    use crate::worker::settings;
 
     fn draft(title: &str, price_raw: &str) -> OfferDraft {
         let tags = vec!["text".to_owned()];
@@ -193,33 +191,6 @@ mod tests {
         // Nobody can say which of the two it was, and they may do different things.
         is("Sum", "8", None);
         is("count", "5", None);
-    }
-
-    fn offers() -> Vec<OfferSettings> {
-        let text = r#"
-[relay]
-url = "https://relay.example.org"
-key = "env:KEY"
-sealing_key = "env:KEY"
-dialect = "v0"
-[nano]
-network = "dev"
-seed = "env:KEY"
-rpc = ["http://127.0.0.1:7076"]
-[[offers]]
-title = "Count"
-description = "some words"
-tags = ["text"]
-price_raw = "6"
-[offers.handler]
-command = ["sh"]
-"#;
-        let env = Env::from_fn(|name| match name {
-            "KEY" => Some("ab".repeat(32)),
-            "PATH" => Some("/usr/bin:/bin".to_owned()),
-            _ => None,
-        });
-        settings::parse(text, std::path::Path::new("/etc/worker"), &env).unwrap().offers
     }
 
     fn shown(name: &str, title: &str, seller: BotId) -> (u16, Value) {
@@ -262,7 +233,7 @@ command = ["sh"]
 
     #[tokio::test(start_paused = true)]
     async fn only_our_own_offers_of_todays_titles_are_found_again() {
-        let (dir, offers) = (tempfile::tempdir().unwrap(), offers());
+        let (dir, offers) = (tempfile::tempdir().unwrap(), offers(&["Count"]));
         let store = Arc::new(memory::open(dir.path()).unwrap());
         let relay = Scripted::new(relay);
         let (bazaar, entropy) = (bazaar(Arc::clone(&relay) as _, Arc::clone(&store)), Entropy::system());
@@ -305,7 +276,7 @@ command = ["sh"]
         let store = Arc::new(memory::open(dir.path()).unwrap());
         let relay = Scripted::new(many);
         let (bazaar, entropy) = (bazaar(Arc::clone(&relay) as _, Arc::clone(&store)), Entropy::system());
-        let offers = offers();
+        let offers = offers(&["Count"]);
         let shop = Shop { bazaar: &bazaar, store: &store, offers: &offers, entropy: &entropy, told: None };
         recall(&shop).await.unwrap();
         assert_eq!(relay.asked("/v0/offers/"), OFFERS_LOOKED_MAX);

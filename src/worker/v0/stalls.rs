@@ -474,21 +474,4 @@ async fn withdraw_others(bazaar: &Bazaar, store: &Store, offers: &[OfferSettings
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn placed(number: usize) -> Placed {
-        Placed { offer_id: v0::OfferId::new(format!("offer_{number}")), price_raw: number.to_string() }
-    }
-
-    #[test]
-    fn earlier_offers_are_kept_newest_first_and_up_to_a_bound() {
-        let stall = (0..50).fold(Stall::empty(), |stall, number| stall.with(placed(number)));
-        assert_eq!(stall.current, Some(placed(49)));
-        assert_eq!((stall.former.len(), &stall.former[0]), (FORMER_MAX, &placed(48)));
-        // One that is found again is no former one of itself.
-        let again = stall.with(placed(48));
-        assert_eq!((again.current.as_ref(), &again.former[0]), (Some(&placed(48)), &placed(49)));
-        assert!(again.former.iter().all(|former| *former != placed(48)));
-    }
-}
+mod tests;
