@@ -419,3 +419,6 @@ async fn remember(store: &Store, name: &str, offer: RegisteredOffer) -> Result<(
 fn new_key(entropy: &Entropy) -> String {
     format!("offer-{}", hex::encode(entropy.bytes::<16>()))
 }
+
+#[cfg(test)]
+mod tests;

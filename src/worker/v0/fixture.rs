@@ -18,7 +18,7 @@ use crate::protocol::v0::BotKeys;
 use crate::protocol::{JobId, Status, Timestamp};
 use crate::store::{Batch, Store};
 use crate::worker::memory::{JOBS, Record, TICKETS};
-use crate::worker::settings::{self, OfferSettings};
+use crate::worker::settings::{self, OfferSettings, Settings};
 use crate::worker::stage::Stage;
 
 /// Status and body for a target.
@@ -114,13 +114,19 @@ pub(super) fn job(name: &str, status: &str, request: &str) -> Value {
 }
 
 /// What a seller offers: a row of words, at one price.
-pub(super) fn offers(titles: &[&str]) -> Vec<OfferSettings> {
+pub(in crate::worker) fn offers(titles: &[&str]) -> Vec<OfferSettings> {
+    settings(titles).offers
+}
+
+/// Such a seller.
+pub(super) fn settings(titles: &[&str]) -> Settings {
     let mut text = r#"
 [relay]
 url = "https://relay.example.org"
 key = "env:KEY"
 sealing_key = "env:KEY"
 dialect = "v0"
+pace = "unlimited"
 [nano]
 network = "dev"
 seed = "env:KEY"
@@ -145,5 +151,5 @@ command = ["sh"]
         "PATH" => Some("/usr/bin:/bin".to_owned()),
         _ => None,
     });
-    settings::parse(&text, std::path::Path::new("/etc/worker"), &env).unwrap().offers
+    settings::parse(&text, std::path::Path::new("/etc/worker"), &env).unwrap()
 }

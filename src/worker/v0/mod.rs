@@ -42,7 +42,7 @@ mod ticket;
 mod unheard;
 
 #[cfg(test)]
-mod fixture;
+pub(super) mod fixture;
 
 pub use links::Links;
 pub use stalls::Stall;

@@ -9,14 +9,18 @@ use reqwest::Method;
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 
-use super::super::fixture::{bazaar, job, offers, seller};
+use super::super::fixture::{bazaar, job, kept, offers, seller, settings};
 use super::super::news::News;
 use super::*;
 use crate::client::Hint;
 use crate::client::wire::{Request, Response, Wire};
 use crate::worker::engine::Heard;
+use crate::worker::failure::StartError;
 use crate::worker::hints::Hints;
 use crate::worker::ingest::Page;
+use crate::worker::memory::OPEN;
+use crate::worker::parts::{Parts, Wires};
+use crate::worker::stage::{Plan, Stage};
 
 fn placed(number: usize) -> Placed {
     Placed { offer_id: v0::OfferId::new(format!("offer_{number}")), price_raw: number.to_string() }
@@ -79,7 +83,7 @@ impl State {
         Ok(match (&request.method, parts.as_slice()) {
             (&Method::POST, ["bots"]) => {
                 let mut bot: Value = serde_json::from_slice(&request.body).unwrap();
-                bot["bot_id"] = json!(seller().bot_id());
+                bot["bot_id"] = json!(bot_id(&bot));
                 bot["created_at"] = json!("2026-02-01T12:00:00Z");
                 bot["revoked"] = json!(false);
                 (200, bot)
@@ -119,11 +123,15 @@ impl State {
             }
             (_, ["jobs", name]) => {
                 let found = self.jobs.iter().find(|job| job["job_id"] == json!(name));
-                found.map_or(missing, |job| (200, job.clone()))
+                found.map_or((503, json!({})), |job| (200, job.clone()))
             }
-            other => panic!("{other:?}"),
+            _ => (503, json!({})),
         })
     }
+}
+
+fn bot_id(bot: &Value) -> v0::BotId {
+    v0::BotId::of(&serde_json::from_value(bot["signing_pubkey_ed25519"].clone()).unwrap())
 }
 
 impl Wire for Market {
@@ -330,4 +338,44 @@ async fn a_first_registration_says_what_was_refused() {
     let Seller { registrar, told, .. } = Seller::new(&market, &["Sum"]);
     drop(told);
     assert!(!within(registrar.begin()).await, "goes on for nobody");
+}
+
+/// Nodes that do not answer.
+#[derive(Debug)]
+struct Silent;
+
+impl nano_currency::rpc::Wire for Silent {
+    fn call(&self, _: &str, _: String) -> BoxFuture<'static, Option<(u16, Vec<u8>)>> {
+        pending().boxed()
+    }
+}
+
+/// How a worker ends at the start whose relay refuses an offer, if it does before another one is made.
+async fn first_life(stage: Option<Stage>) -> Option<Result<(), StartError>> {
+    let (dir, market) = (tempfile::tempdir().unwrap(), Market::new(&[("Sum", 400)]));
+    let store = Arc::new(memory::open(dir.path()).unwrap());
+    if let Some(stage) = stage {
+        let job = kept(&bazaar(Arc::clone(&market) as _, Arc::clone(&store)), "job_1", stage);
+        let mut batch = Batch::default();
+        OPEN.put(&mut batch, &job, &()).unwrap();
+        store.commit(batch).unwrap();
+    }
+    let wires = Wires { relay: Arc::clone(&market) as _, nodes: Arc::new(Silent) };
+    let parts = Parts { wires: Some(wires), ..Parts::system() };
+    let shutdown = CancellationToken::new();
+    let life = crate::worker::daemon::run_on(store, None, settings(&["Sum", "Count"]), parts, shutdown);
+    tokio::select! {
+        biased;
+        ended = within(life) => Some(ended),
+        () = until(|| market.with(|state| state.offers.contains_key("Count")).then_some(())) => None,
+    }
+}
+
+/// A mistake in the configuration is told at once, unless somebody who has paid would pay for it.
+#[tokio::test]
+async fn a_start_with_a_paid_job_goes_on_without_the_refused_offer() {
+    let paid = Stage::Locking { plan: Plan::Deliver { round: 1, failed: false } };
+    assert!(matches!(first_life(None).await, Some(Err(StartError::Offer(_)))));
+    assert!(matches!(first_life(Some(Stage::Fresh)).await, Some(Err(StartError::Offer(_)))));
+    assert!(first_life(Some(paid)).await.is_none());
 }
