@@ -133,6 +133,8 @@ pub const POINTS: &[Point] = &[
     at("worker/bazaar/offer", "a new offer of /v0 is noted durably, and not yet sent"),
     at("worker/bazaar/offered", "the relay has the offer, the worker does not know its name"),
     at("worker/bazaar/written", "an offer's record is written, not yet durable"),
+    at("worker/bazaar/named", "a new offer's name is durable, the loop does not know its terms"),
+    at("worker/bazaar/unheard", "the jobs that came before an offer's name were looked at, that they may wait still stands"),
     at("worker/bazaar/change", "before an offer is paused or resumed"),
     at("worker/bazaar/changed", "the relay has paused or resumed it"),
     at("worker/bazaar/withdraw", "before an offer is taken back"),

@@ -1,7 +1,7 @@
 //! The relay, in whichever dialect it is spoken to, and what differs by it when a worker starts.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -130,6 +130,7 @@ impl Listening {
                     offers,
                     entropy: entropy.clone(),
                     registered,
+                    again: Mutex::default(),
                 };
                 let registrar = Some(registrar);
                 let look = Some(look);
@@ -157,7 +158,7 @@ impl Listening {
 async fn listen_in_v1(ingest: Ingest, recovers: bool, drain: CancellationToken) {
     let begun = async {
         let registered = match &ingest.registrar {
-            Some(registrar) if !recovers => registrar.register().await,
+            Some(registrar) if !recovers => registrar.begin().await,
             _ => true,
         };
         registered && ingest.look_first().await.is_ok()
@@ -176,7 +177,7 @@ async fn listen_in_v0(
     drain: CancellationToken,
 ) {
     let begun =
-        async { (recovers || registrar.register().await) && news.look_first(&look, &store).await.is_ok() };
+        async { (recovers || registrar.begin().await) && news.look_first(&look, &store).await.is_ok() };
     if before(begun, &drain).await && !recovers {
         tokio::join!(registrar.keep(drain.clone()), news.run(drain));
     }

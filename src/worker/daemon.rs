@@ -314,7 +314,14 @@ impl Daemon {
                     return Ok(());
                 }
                 Some(offers) = self.registered.recv() => self.take_offers(offers)?,
-                Some(page) = self.pages.recv() => pages.push(page),
+                Some(page) = self.pages.recv() => {
+                    pages.push(page);
+                    // Whoever hands over jobs of a new offer relies on its terms, which were told before:
+                    // also in the moment between the two looks above.
+                    while let Ok(offers) = self.registered.try_recv() {
+                        self.take_offers(offers)?;
+                    }
+                }
                 count = self.inputs.recv_many(&mut heard, INPUTS_PER_TURN) => if count == 0 { return Ok(()) },
                 () = tokio::time::sleep(wait) => {}
             }
@@ -377,6 +384,8 @@ impl Daemon {
         [due, watchdog, recovery].into_iter().flatten().fold(SLEEP_MAX, Duration::min)
     }
 
+    /// Whoever registers for the first time says so when an offer is refused for good, and goes on with
+    /// the others unless this ends; whether it does is decided here, where jobs are begun.
     fn take_offers(&mut self, offers: Registered) -> Result<(), StartError> {
         match offers {
             Ok(registered) => {
@@ -385,10 +394,19 @@ impl Daemon {
                 Ok(())
             }
             Err(OfferError::Store(error)) => Err(error.into()),
+            Err(refused @ OfferError::Call { .. }) if self.is_at_work() => {
+                offers::leave(&refused);
+                Ok(())
+            }
             Err(OfferError::Call { name, source }) => {
                 Err(StartError::Offer(format!("{name}: {source}; correct it in the configuration")))
             }
         }
+    }
+
+    /// Whether an end would cost somebody who has paid.
+    fn is_at_work(&self) -> bool {
+        self.engine.open_jobs().any(|(_, record)| record.stage.is_paid())
     }
 
     fn begin_drain(&self) {

@@ -131,6 +131,13 @@ impl Ingest {
         loop {
             let pause = BUSY_PAUSE.saturating_sub(edge::monotonic().saturating_duration_since(looked));
             tokio::time::sleep(pause).await;
+            if let Some(registrar) = self.registrar.as_ref().filter(|registrar| registrar.is_due()) {
+                if !registrar.try_again().await {
+                    return;
+                }
+                // The relay may have had an offer of ours whose name we did not know.
+                mode = Mode::Resync;
+            }
             let round = self.round(&mode).await;
             looked = edge::monotonic();
             let wait = match round {

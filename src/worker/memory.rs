@@ -279,6 +279,9 @@ pub(super) mod fact {
     pub(crate) const PASSED_OVER: &str = "passed_over";
     /// When coins were last brought home on the schedule.
     pub(crate) const BROUGHT: &str = "brought";
+    /// The offer of /v0 that has got its name here last, while jobs may wait that asked for it before
+    /// it had one and were passed over.
+    pub(crate) const UNHEARD: &str = "unheard";
     /// Where the money is.
     pub(crate) const NETWORK: &str = "network";
     /// What people should know of the nodes, as JSON.

@@ -1,7 +1,8 @@
 //! Offers are registered once and remembered.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tokio::sync::{Semaphore, mpsc};
@@ -12,7 +13,7 @@ use super::memory::{OFFERS, RegisteredOffer};
 use super::settings::OfferSettings;
 use super::terms::Terms;
 use crate::client::{CallError, OffersQuery, Pace};
-use crate::edge::Entropy;
+use crate::edge::{self, Entropy};
 use crate::points::crash_point;
 use crate::protocol::limits::OFFERS_PER_PAGE_MAX;
 use crate::protocol::offer::OfferTerms;
@@ -20,10 +21,16 @@ use crate::protocol::{Offer, OfferId};
 use crate::store::{Batch, Store, StoreError};
 
 /// The first delay before a failed registration is repeated.
-const RETRY_MIN: std::time::Duration = std::time::Duration::from_millis(500);
+const RETRY_MIN: Duration = Duration::from_millis(500);
 
 /// The longest.
-const RETRY_MAX: std::time::Duration = std::time::Duration::from_secs(60);
+const RETRY_MAX: Duration = Duration::from_secs(60);
+
+/// How often offers are looked at that the relay has, or has refused.
+pub(super) const LOOK: Duration = Duration::from_secs(6 * 3_600);
+
+/// How long offers that were refused are tried again while the news wait for it.
+const AGAIN_MAX: Duration = Duration::from_secs(20);
 
 /// Why an offer is not registered.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +45,50 @@ pub(super) enum OfferError {
     Store(#[from] StoreError),
 }
 
+/// What becomes of a registration when the relay refuses an offer for good.
+#[derive(Debug)]
+pub(super) struct Refusals {
+    end: bool,
+    /// Whether an offer was left out for it.
+    pub(super) any: bool,
+}
+
+impl Refusals {
+    /// It ends: at the start, where a mistake in the configuration is to be told.
+    pub(super) const fn end() -> Self {
+        Self { end: true, any: false }
+    }
+
+    /// It goes on with the other offers: nobody's job may end because another offer is refused.
+    pub(super) const fn are_left_out() -> Self {
+        Self { end: false, any: false }
+    }
+
+    /// Whether to go on without what was refused.
+    pub(super) fn note(&mut self, error: OfferError) -> Result<(), OfferError> {
+        match error {
+            refused @ OfferError::Call { .. } if !self.end => {
+                leave(&refused);
+                self.any = true;
+                Ok(())
+            }
+            error => Err(error),
+        }
+    }
+}
+
+/// Tells whoever reads the log that an offer is left out, and what to do.
+pub(super) fn leave(refused: &OfferError) {
+    if let OfferError::Call { name, source } = refused {
+        tracing::error!(
+            offer = name,
+            error = %source,
+            "the relay refuses this offer: the others go on; correct it in the configuration and start again, or wait until it is tried again within {} hours",
+            LOOK.as_secs() / 3_600
+        );
+    }
+}
+
 /// The offers by their names on the relay.
 pub(super) type Registered = Result<HashMap<OfferId, OfferSettings>, OfferError>;
 
@@ -50,14 +101,57 @@ pub(super) struct Registrar {
     pub(super) entropy: Entropy,
     /// Where the loop hears of it.
     pub(super) registered: mpsc::Sender<Registered>,
+    /// When what was refused is tried again.
+    pub(super) again: Mutex<Option<Instant>>,
 }
 
 impl Registrar {
-    /// Registers the offers and tells the loop; whether to go on.
+    /// Registers the offers for the first time and tells the loop; whether to go on. The loop hears of a
+    /// refusal, and ends unless somebody's paid job would end with it.
+    pub(super) async fn begin(&self) -> bool {
+        match register(&self.line, &self.store, &self.offers, &self.entropy, &mut Refusals::end()).await {
+            Err(refused @ OfferError::Call { .. }) => {
+                self.registered.send(Err(refused)).await.is_ok() && self.register().await
+            }
+            registered => self.tell(registered).await,
+        }
+    }
+
+    /// Registers the offers and tells the loop; whether to go on. What is refused is left out.
     pub(super) async fn register(&self) -> bool {
-        let registered = register(&self.line, &self.store, &self.offers, &self.entropy).await;
+        let mut refusals = Refusals::are_left_out();
+        let registered = register(&self.line, &self.store, &self.offers, &self.entropy, &mut refusals).await;
+        self.try_again_later(refusals.any);
+        self.tell(registered).await
+    }
+
+    async fn tell(&self, registered: Registered) -> bool {
         let failed = registered.is_err();
         self.registered.send(registered).await.is_ok() && !failed
+    }
+
+    fn try_again_later(&self, any: bool) {
+        let at = any.then(|| edge::monotonic() + LOOK);
+        *self.again.lock().unwrap_or_else(PoisonError::into_inner) = at;
+    }
+
+    /// Whether it is time to try again what was refused.
+    pub(super) fn is_due(&self) -> bool {
+        let again = *self.again.lock().unwrap_or_else(PoisonError::into_inner);
+        again.is_some_and(|at| edge::monotonic() >= at)
+    }
+
+    /// Tries again what was refused, not for long, and tells the loop of what is registered then; whether
+    /// to go on.
+    pub(super) async fn try_again(&self) -> bool {
+        let tried = tokio::time::timeout(AGAIN_MAX, self.register()).await;
+        match tried {
+            Ok(go_on) => go_on,
+            Err(_) => {
+                self.try_again_later(true);
+                self.tell(known(&self.store, &self.offers).map_err(OfferError::from)).await
+            }
+        }
     }
 }
 
@@ -96,11 +190,11 @@ pub(super) async fn register(
     store: &Store,
     offers: &[OfferSettings],
     entropy: &Entropy,
-) -> Result<HashMap<OfferId, OfferSettings>, OfferError> {
+    refusals: &mut Refusals,
+) -> Registered {
     let mut pace = Pace::new(RETRY_MIN, RETRY_MAX, entropy.clone());
-    let mut registered = HashMap::new();
     for offer in offers {
-        let id = loop {
+        loop {
             match register_one(line, store, offer, entropy).await {
                 Err(OfferError::Call { source, name })
                     if source.is_retryable() || source.status() == Some(401) =>
@@ -108,14 +202,14 @@ pub(super) async fn register(
                     tracing::warn!(offer = name, error = %source, "not registered yet");
                     tokio::time::sleep(pace.next_delay_after(source.retry_after())).await;
                 }
-                answer => break answer?,
+                Err(refused) => break refusals.note(refused)?,
+                Ok(_) => break,
             }
-        };
+        }
         pace.reset();
-        registered.insert(id, offer.clone());
     }
     withdraw_others(line, store, offers).await?;
-    Ok(registered)
+    Ok(known(store, offers)?)
 }
 
 async fn register_one(
@@ -325,3 +419,6 @@ async fn remember(store: &Store, name: &str, offer: RegisteredOffer) -> Result<(
 fn new_key(entropy: &Entropy) -> String {
     format!("offer-{}", hex::encode(entropy.bytes::<16>()))
 }
+
+#[cfg(test)]
+mod tests;

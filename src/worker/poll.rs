@@ -22,12 +22,12 @@ use super::input::Effect;
 use super::look::Look;
 use super::memory::{self, JOBS, TICKETS, fact};
 use super::nodes::Jury;
-use super::offers::{self, OfferError};
+use super::offers::{self, OfferError, Refusals};
 use super::parts::Parts;
 use super::restore;
 use super::settings::{Dialect, Settings};
 use super::v0::news::News as Bulletin;
-use super::v0::stalls;
+use super::v0::stalls::{self, Shop};
 use super::wallet::Wallet;
 use crate::client::CallError;
 use crate::edge::{self, Clock};
@@ -142,9 +142,14 @@ pub async fn poll_once(settings: Settings, parts: Parts, ask: Ask) -> Result<Pol
     }
     let registering = async {
         let entropy = &parts.entropy;
+        let (offers, refusals) = (&settings.offers, &mut Refusals::end());
         match &relay {
-            Counterpart::V1(line) => offers::register(line, &store, &settings.offers, entropy).await,
-            Counterpart::V0(bazaar) => stalls::register(bazaar, &store, &settings.offers, entropy).await,
+            Counterpart::V1(line) => offers::register(line, &store, offers, entropy, refusals).await,
+            Counterpart::V0(bazaar) => {
+                // The engine is opened afterwards, with the terms of all of them.
+                let shop = Shop { bazaar, store: &store, offers, entropy, told: None };
+                stalls::register(&shop, refusals).await
+            }
         }
     };
     let registered = tokio::time::timeout(REGISTRATION, registering).await.map_err(|_| PollError::Slow)?;

@@ -240,6 +240,22 @@ impl Stage {
         matches!(self, Self::Ended { .. })
     }
 
+    /// Whether the money has come, and work for it is owed.
+    #[must_use]
+    pub const fn is_paid(&self) -> bool {
+        matches!(
+            self,
+            Self::Queued { .. }
+                | Self::Locking { .. }
+                | Self::Blocked { .. }
+                | Self::Ready { .. }
+                | Self::Running { .. }
+                | Self::Stopping { .. }
+                | Self::Delivering { .. }
+                | Self::Reviving { until: None, .. }
+        )
+    }
+
     /// Whether it expired unpaid, and what comes late is still looked for.
     #[must_use]
     pub const fn is_expired(&self) -> bool {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Mutex, Notify, Semaphore};
 
 use super::letters::Bots;
 use super::links::Links;
@@ -57,6 +57,9 @@ pub(in crate::worker) struct Bazaar {
     pub(super) bots: Bots,
     /// Told when a relay that knew nobody knows us again: it has none of our offers.
     pub(super) renewed: Notify,
+    /// Held from when it is written that an offer's jobs may be unheard until the loop knows its terms,
+    /// and by whoever reads or takes back what was written.
+    pub(super) unheard: Mutex<()>,
     holder: String,
     charge_ttl: Duration,
     links: Option<Links>,
@@ -98,6 +101,7 @@ impl Bazaar {
             store,
             bots: Bots::default(),
             renewed: Notify::new(),
+            unheard: Mutex::new(()),
             holder,
             charge_ttl,
             links,

@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::bazaar::Bazaar;
 use super::flaws::{can_name_offer, tolerant};
 use super::lists::ours;
-use super::stalls::{PlaceError, Placed, Stall, remember, says_the_same, take_back};
+use super::stalls::{PlaceError, Placed, Shop, Stall, says_the_same, take_back};
 use crate::client::CallError;
 use crate::client::v0::OffersQuery;
 use crate::protocol::v0::limits::PAGE_MAX;
@@ -37,11 +37,8 @@ const PAUSE: Duration = Duration::from_millis(500);
 const UNDONE: [Status; 4] = [Status::Requested, Status::ChargeCreated, Status::Paid, Status::Expired];
 
 /// Looks for the offers of an earlier life, if this state may have had one that it does not know.
-pub(super) async fn recall(
-    bazaar: &Bazaar,
-    store: &Store,
-    offers: &[OfferSettings],
-) -> Result<(), PlaceError> {
+pub(super) async fn recall(shop: &Shop<'_>) -> Result<(), PlaceError> {
+    let Shop { bazaar, store, offers, .. } = *shop;
     if memory::fact(store, fact::SYNCED)?.is_some() {
         return Ok(());
     }
@@ -52,7 +49,7 @@ pub(super) async fn recall(
             continue;
         };
         match whose(offers, &found) {
-            Some(offer) => adopt(store, offer, &found).await?,
+            Some(offer) => adopt(shop, offer, &found).await?,
             None => tracing::warn!(
                 offer_id = %id,
                 title = found.title,
@@ -149,10 +146,10 @@ async fn on_relay(bazaar: &Bazaar, id: &OfferId) -> Result<Option<Offer>, CallEr
     Ok(found.ok().filter(|offer| offer.seller_bot_id == bazaar.client.bot_id()))
 }
 
-async fn adopt(store: &Store, offer: &OfferSettings, found: &Offer) -> Result<(), StoreError> {
-    let stall = STALLS.get(store, &offer.name)?.unwrap_or(Stall::empty());
+async fn adopt(shop: &Shop<'_>, offer: &OfferSettings, found: &Offer) -> Result<(), StoreError> {
+    let stall = STALLS.get(shop.store, &offer.name)?.unwrap_or(Stall::empty());
     tracing::info!(offer = offer.name, offer_id = %found.offer_id, "offer of an earlier life found: its jobs are served");
-    remember(store, &offer.name, stall.with_earlier(Placed::of(found))).await
+    shop.remember(&offer.name, stall.with_earlier(Placed::of(found))).await
 }
 
 #[cfg(test)]
@@ -161,12 +158,11 @@ mod tests {
 
     use serde_json::{Value, json};
 
-    use super::super::fixture::{Scripted, bazaar, buyer, job, seller};
+    use super::super::fixture::{Scripted, bazaar, buyer, job, offers, seller};
     use super::*;
-    use crate::config::Env;
+    use crate::edge::Entropy;
     use crate::protocol::v0::{BotId, Moment};
     use crate::store::Batch;
-    use crate::worker::settings;
 
     fn draft(title: &str, price_raw: &str) -> OfferDraft {
         let tags = vec!["text".to_owned()];
@@ -195,33 +191,6 @@ mod tests {
         // Nobody can say which of the two it was, and they may do different things.
         is("Sum", "8", None);
         is("count", "5", None);
-    }
-
-    fn offers() -> Vec<OfferSettings> {
-        let text = r#"
-[relay]
-url = "https://relay.example.org"
-key = "env:KEY"
-sealing_key = "env:KEY"
-dialect = "v0"
-[nano]
-network = "dev"
-seed = "env:KEY"
-rpc = ["http://127.0.0.1:7076"]
-[[offers]]
-title = "Count"
-description = "some words"
-tags = ["text"]
-price_raw = "6"
-[offers.handler]
-command = ["sh"]
-"#;
-        let env = Env::from_fn(|name| match name {
-            "KEY" => Some("ab".repeat(32)),
-            "PATH" => Some("/usr/bin:/bin".to_owned()),
-            _ => None,
-        });
-        settings::parse(text, std::path::Path::new("/etc/worker"), &env).unwrap().offers
     }
 
     fn shown(name: &str, title: &str, seller: BotId) -> (u16, Value) {
@@ -264,11 +233,12 @@ command = ["sh"]
 
     #[tokio::test(start_paused = true)]
     async fn only_our_own_offers_of_todays_titles_are_found_again() {
-        let (dir, offers) = (tempfile::tempdir().unwrap(), offers());
+        let (dir, offers) = (tempfile::tempdir().unwrap(), offers(&["Count"]));
         let store = Arc::new(memory::open(dir.path()).unwrap());
         let relay = Scripted::new(relay);
-        let bazaar = bazaar(Arc::clone(&relay) as _, Arc::clone(&store));
-        recall(&bazaar, &store, &offers).await.unwrap();
+        let (bazaar, entropy) = (bazaar(Arc::clone(&relay) as _, Arc::clone(&store)), Entropy::system());
+        let shop = Shop { bazaar: &bazaar, store: &store, offers: &offers, entropy: &entropy, told: None };
+        recall(&shop).await.unwrap();
         let stall = STALLS.get(&store, &"Count".to_owned()).unwrap().unwrap();
         let placed = Placed { offer_id: OfferId::new("old"), price_raw: "5".to_owned() };
         assert_eq!(stall, Stall { former: vec![placed], ..Stall::empty() });
@@ -280,7 +250,7 @@ command = ["sh"]
         memory::put_fact(&mut batch, fact::SYNCED, "yes").unwrap();
         store.commit(batch).unwrap();
         let before = asked("/");
-        recall(&bazaar, &store, &offers).await.unwrap();
+        recall(&shop).await.unwrap();
         assert_eq!(asked("/"), before);
     }
 
@@ -305,8 +275,10 @@ command = ["sh"]
         let dir = tempfile::tempdir().unwrap();
         let store = Arc::new(memory::open(dir.path()).unwrap());
         let relay = Scripted::new(many);
-        let bazaar = bazaar(Arc::clone(&relay) as _, Arc::clone(&store));
-        recall(&bazaar, &store, &offers()).await.unwrap();
+        let (bazaar, entropy) = (bazaar(Arc::clone(&relay) as _, Arc::clone(&store)), Entropy::system());
+        let offers = offers(&["Count"]);
+        let shop = Shop { bazaar: &bazaar, store: &store, offers: &offers, entropy: &entropy, told: None };
+        recall(&shop).await.unwrap();
         assert_eq!(relay.asked("/v0/offers/"), OFFERS_LOOKED_MAX);
         assert_eq!((relay.asked("/v0/jobs?"), relay.asked("/v0/offers?")), (1, OFFER_PAGES_MAX));
     }

@@ -12,11 +12,13 @@ use super::bazaar::Bazaar;
 use crate::client::Hint;
 use crate::client::v0::{BotClient, Rates};
 use crate::client::wire::{Request, Response, Wire};
+use crate::config::Env;
 use crate::edge::{Clock, Entropy};
 use crate::protocol::v0::BotKeys;
 use crate::protocol::{JobId, Status, Timestamp};
 use crate::store::{Batch, Store};
 use crate::worker::memory::{JOBS, Record, TICKETS};
+use crate::worker::settings::{self, OfferSettings, Settings};
 use crate::worker::stage::Stage;
 
 /// Status and body for a target.
@@ -109,4 +111,45 @@ pub(super) fn job(name: &str, status: &str, request: &str) -> Value {
         "turnaround_seconds": 3600, "created_at": "2026-02-01T12:00:00Z",
         "job_expires_at": "2026-02-08T12:00:00Z", "request_payload_id": request
     })
+}
+
+/// What a seller offers: a row of words, at one price.
+pub(in crate::worker) fn offers(titles: &[&str]) -> Vec<OfferSettings> {
+    settings(titles).offers
+}
+
+/// Such a seller.
+pub(super) fn settings(titles: &[&str]) -> Settings {
+    let mut text = r#"
+[relay]
+url = "https://relay.example.org"
+key = "env:KEY"
+sealing_key = "env:KEY"
+dialect = "v0"
+pace = "unlimited"
+[nano]
+network = "dev"
+seed = "env:KEY"
+rpc = ["http://127.0.0.1:7076"]
+"#
+    .to_owned();
+    for title in titles {
+        text.push_str(&format!(
+            r#"
+[[offers]]
+title = "{title}"
+description = "some words"
+tags = ["text"]
+price_raw = "6"
+[offers.handler]
+command = ["sh"]
+"#
+        ));
+    }
+    let env = Env::from_fn(|name| match name {
+        "KEY" => Some("ab".repeat(32)),
+        "PATH" => Some("/usr/bin:/bin".to_owned()),
+        _ => None,
+    });
+    settings::parse(&text, std::path::Path::new("/etc/worker"), &env).unwrap()
 }

@@ -4,8 +4,8 @@
 //! a sealed payload, `links` what is too long for one, `bazaar` one function per effect, `marks` the
 //! one that says that a job is paid, `letters` sealed texts, `pins` for whom they are sealed, `lists`
 //! the relay's lists of our jobs, `flaws` what is wrong with one thing only, `news` poll, persist,
-//! acknowledge, `huge` events that are too long, `steps` the same by hand, `stalls` offers, `earlier`
-//! those of a life whose state is gone.
+//! acknowledge, `huge` events that are too long, `unheard` jobs that came before their offer had a name
+//! here, `steps` the same by hand, `stalls` offers, `earlier` those of a life whose state is gone.
 //!
 //! Architecture invariant: nothing here decides about jobs. A charge is the machine's quote, the
 //! relay's PAID is its lock, a reissued charge its revival; what has no counterpart in /v0 (accepting
@@ -39,8 +39,10 @@ pub(super) mod stalls;
 
 mod ticket;
 
+mod unheard;
+
 #[cfg(test)]
-mod fixture;
+pub(super) mod fixture;
 
 pub use links::Links;
 pub use stalls::Stall;

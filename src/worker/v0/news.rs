@@ -163,11 +163,16 @@ impl News {
         }
     }
 
-    /// One page: heard, durable, then acknowledged. A cursor that is too old is healed on the way.
+    /// One page: heard, durable, then acknowledged. A cursor that is too old is healed on the way, and
+    /// jobs that came before their offer had a name are looked for first.
     pub(super) async fn round(&self, acknowledge: bool) -> Result<Round, RoundError> {
         let synced = memory::fact(&self.bazaar.store, fact::SYNCED)?.is_some();
-        if !synced {
+        let unheard = self.unheard().await?;
+        if synced {
+            self.hear_unheard(unheard).await?;
+        } else {
             self.resync(None).await?;
+            self.are_heard(unheard).await?;
         }
         match self.page(acknowledge).await {
             Err(RoundError::Call(error)) => match error.class() {
@@ -388,7 +393,11 @@ impl News {
         }
     }
 
-    async fn list_all(&self, statuses: &[Status], seen: &mut BTreeSet<JobId>) -> Result<(), RoundError> {
+    pub(super) async fn list_all(
+        &self,
+        statuses: &[Status],
+        seen: &mut BTreeSet<JobId>,
+    ) -> Result<(), RoundError> {
         let mut query = ours(statuses);
         for _ in 0..LIST_PAGES_MAX {
             let page = self.bazaar.jobs_page(&query).await?;

@@ -3,7 +3,7 @@
 //! An offer there cannot be changed, and ends after a month. So one offer of the configuration is a
 //! row of offers on the relay, and jobs of all of them are served, each at the price of its own.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,8 +24,8 @@ use crate::protocol::v0::limits::PAGE_MAX;
 use crate::protocol::v0::{self, Moment, Offer, OfferCommand, OfferDraft, OfferStatus};
 use crate::store::{Batch, Store, StoreError};
 use crate::worker::input::Pricing;
-use crate::worker::memory::STALLS;
-use crate::worker::offers::{OfferError, Registered};
+use crate::worker::memory::{self, STALLS, fact};
+use crate::worker::offers::{LOOK, OfferError, Refusals, Registered};
 use crate::worker::settings::OfferSettings;
 
 /// How long an offer is made for: the month that relays take, less what clocks may be off.
@@ -33,9 +33,6 @@ const OFFER_TTL: Duration = Duration::from_secs(30 * 86_400 - 3_600);
 
 /// An offer that ends sooner than this is made anew: a seller may be on a long weekend.
 const RENEW_BEFORE: Duration = Duration::from_secs(4 * 86_400);
-
-/// How often offers are looked at.
-const LOOK: Duration = Duration::from_secs(6 * 3_600);
 
 /// Earlier offers whose jobs are still served: jobs last a month, so more than a few were changed
 /// far too often.
@@ -78,6 +75,11 @@ impl Stall {
         Self { pending: None, current: None, former: Vec::new() }
     }
 
+    /// All that have a name.
+    pub(super) fn placed(&self) -> impl Iterator<Item = &Placed> {
+        self.current.iter().chain(&self.former)
+    }
+
     /// With another offer in place of the current one.
     fn with(mut self, placed: Placed) -> Self {
         if let Some(before) = self.current.replace(placed) {
@@ -91,7 +93,7 @@ impl Stall {
 
     /// With one more that took jobs before those that are known.
     pub(super) fn with_earlier(mut self, placed: Placed) -> Self {
-        let known = self.current.iter().chain(&self.former).any(|other| other.offer_id == placed.offer_id);
+        let known = self.placed().any(|other| other.offer_id == placed.offer_id);
         if !known {
             self.former.push(placed);
             self.former.truncate(FORMER_MAX);
@@ -112,9 +114,33 @@ pub(in crate::worker) struct Registrar {
 }
 
 impl Registrar {
-    /// Registers all and tells the loop; whether to go on.
-    pub(in crate::worker) async fn register(&self) -> bool {
-        let registered = register(&self.bazaar, &self.store, &self.offers, &self.entropy).await;
+    /// Registers all for the first time and tells the loop; whether to go on. The loop hears of a refusal,
+    /// and ends unless somebody's paid job would end with it.
+    pub(in crate::worker) async fn begin(&self) -> bool {
+        match register(&self.shop(), &mut Refusals::end()).await {
+            Err(refused @ OfferError::Call { .. }) => {
+                self.registered.send(Err(refused)).await.is_ok() && self.register().await
+            }
+            registered => self.tell(registered).await,
+        }
+    }
+
+    /// Registers all and tells the loop; whether to go on. What is refused is left out until the next look.
+    async fn register(&self) -> bool {
+        self.tell(register(&self.shop(), &mut Refusals::are_left_out()).await).await
+    }
+
+    fn shop(&self) -> Shop<'_> {
+        Shop {
+            bazaar: &self.bazaar,
+            store: &self.store,
+            offers: &self.offers,
+            entropy: &self.entropy,
+            told: Some(&self.registered),
+        }
+    }
+
+    async fn tell(&self, registered: Registered) -> bool {
         let failed = registered.is_err();
         self.registered.send(registered).await.is_ok() && !failed
     }
@@ -149,7 +175,7 @@ pub(in crate::worker) fn known(
     let mut known = HashMap::new();
     for offer in offers {
         let Some(stall) = STALLS.get(store, &offer.name)? else { continue };
-        for placed in stall.current.iter().chain(&stall.former) {
+        for placed in stall.placed() {
             let Ok(price) = Amount::parse_raw(&placed.price_raw) else { continue };
             let mut offer = offer.clone();
             offer.terms.pricing = Pricing::Fixed(price);
@@ -159,28 +185,78 @@ pub(in crate::worker) fn known(
     Ok(known)
 }
 
-/// Makes the bot and its offers known; repeats until the relay has answered.
-pub(in crate::worker) async fn register(
-    bazaar: &Bazaar,
-    store: &Store,
-    offers: &[OfferSettings],
-    entropy: &Entropy,
-) -> Registered {
+/// A registration under way.
+#[derive(Clone, Copy)]
+pub(in crate::worker) struct Shop<'a> {
+    pub(in crate::worker) bazaar: &'a Bazaar,
+    pub(in crate::worker) store: &'a Store,
+    pub(in crate::worker) offers: &'a [OfferSettings],
+    pub(in crate::worker) entropy: &'a Entropy,
+    /// Where the loop hears of each offer as soon as it has a name, if there is a loop yet.
+    pub(in crate::worker) told: Option<&'a mpsc::Sender<Registered>>,
+}
+
+impl Shop<'_> {
+    /// Writes down what is known of an offer. With a new name it is written that its jobs may be unheard
+    /// (see `unheard`), and the loop is told its terms at once: the offers after it may take long.
+    pub(super) async fn remember(&self, name: &str, stall: Stall) -> Result<(), StoreError> {
+        let name = name.to_owned();
+        let before = STALLS.get(self.store, &name)?;
+        if before.as_ref() == Some(&stall) {
+            return Ok(());
+        }
+        let before = before.unwrap_or(Stall::empty());
+        let is_known = |placed: &Placed| before.placed().any(|known| known.offer_id == placed.offer_id);
+        let mut batch = Batch::default();
+        STALLS.put(&mut batch, &name, &stall)?;
+        let Some(new) = stall.placed().find(|placed| !is_known(placed)) else {
+            return self.write(batch).await;
+        };
+        memory::put_fact(&mut batch, fact::UNHEARD, new.offer_id.as_str())?;
+        let _turn = self.bazaar.unheard.lock().await;
+        self.write(batch).await?;
+        crash_point!("worker/bazaar/named");
+        if let Some(told) = self.told {
+            // Pages that are handed over after this are heard with these terms: the loop takes what it is
+            // told of offers before any page. One that has ended needs none.
+            drop(told.send(Ok(known(self.store, self.offers)?)).await);
+        }
+        Ok(())
+    }
+
+    async fn write(&self, batch: Batch) -> Result<(), StoreError> {
+        self.store.commit(batch)?;
+        crash_point!("worker/bazaar/written");
+        self.store.durable().await
+    }
+}
+
+/// Makes the bot and its offers known; repeats until the relay has answered. No offer waits for another
+/// that the relay does not answer.
+pub(in crate::worker) async fn register(shop: &Shop<'_>, refusals: &mut Refusals) -> Registered {
+    let Shop { bazaar, store, offers, entropy, .. } = *shop;
     let mut pace = Pace::new(RETRY_MIN, RETRY_MAX, entropy.clone());
     loop {
         crash_point!("worker/bazaar/registering");
         let answer = bazaar.client.register().await;
         crash_point!("worker/bazaar/registered");
-        if patiently(bazaar, &mut pace, "the bot itself", answer.map_err(PlaceError::Call)).await? {
-            break;
+        match patiently(bazaar, &mut pace, "the bot itself", answer.map_err(PlaceError::Call)).await {
+            Ok(true) => break,
+            Ok(false) => {}
+            Err(refused) => break refusals.note(refused)?,
         }
     }
-    for offer in offers {
-        let placing = Placing { bazaar, store, offer, entropy };
-        while !patiently(bazaar, &mut pace, &offer.name, placing.place().await).await? {}
+    let mut waiting: VecDeque<&OfferSettings> = offers.iter().collect();
+    while let Some(offer) = waiting.pop_front() {
+        let placed = Placing { shop, offer }.place().await;
+        match patiently(bazaar, &mut pace, &offer.name, placed).await {
+            Ok(true) => {}
+            Ok(false) => waiting.push_back(offer),
+            Err(refused) => refusals.note(refused)?,
+        }
     }
     loop {
-        let answer = match recall(bazaar, store, offers).await {
+        let answer = match recall(shop).await {
             // What the relay does not tell of an earlier life is no fault of this one's offers.
             Err(PlaceError::Call(error)) if error.class() == Class::Permanent && !is_about_us(&error) => {
                 tracing::error!(%error, "the relay does not tell of earlier offers: their jobs are left alone");
@@ -188,8 +264,10 @@ pub(in crate::worker) async fn register(
             }
             answer => answer,
         };
-        if patiently(bazaar, &mut pace, "earlier offers", answer).await? {
-            break;
+        match patiently(bazaar, &mut pace, "earlier offers", answer).await {
+            Ok(true) => break,
+            Ok(false) => {}
+            Err(refused) => break refusals.note(refused)?,
         }
     }
     withdraw_others(bazaar, store, offers).await?;
@@ -232,15 +310,13 @@ pub(super) enum PlaceError {
 
 /// One offer, on its way to the relay.
 struct Placing<'a> {
-    bazaar: &'a Bazaar,
-    store: &'a Store,
+    shop: &'a Shop<'a>,
     offer: &'a OfferSettings,
-    entropy: &'a Entropy,
 }
 
 impl Placing<'_> {
     async fn place(&self) -> Result<(), PlaceError> {
-        let stall = STALLS.get(self.store, &self.offer.name)?.unwrap_or(Stall::empty());
+        let stall = STALLS.get(self.shop.store, &self.offer.name)?.unwrap_or(Stall::empty());
         let there = match &stall.current {
             Some(current) => self.on_relay(&current.offer_id).await?,
             None => None,
@@ -266,7 +342,7 @@ impl Placing<'_> {
     }
 
     async fn on_relay(&self, id: &v0::OfferId) -> Result<Option<Offer>, CallError> {
-        match self.bazaar.client.offer(id).await {
+        match self.shop.bazaar.client.offer(id).await {
             Ok(offer) => Ok(Some(offer)),
             Err(CallError::Refused(refused)) if refused.status == 404 => Ok(None),
             Err(error) => Err(error),
@@ -275,7 +351,7 @@ impl Placing<'_> {
 
     /// Whether it says what the configuration says, and will for a while.
     fn is_good(&self, there: &Offer) -> bool {
-        let soon = self.bazaar.client.now().plus(RENEW_BEFORE);
+        let soon = self.shop.bazaar.client.now().plus(RENEW_BEFORE);
         matches!(there.status, OfferStatus::Active | OfferStatus::Paused)
             && there.expires_at.is_none_or(|end| end > soon)
             && self.offer.draft.as_ref().is_some_and(|draft| says_the_same(draft, there))
@@ -285,10 +361,10 @@ impl Placing<'_> {
     async fn find_or_make(&self, stall: Stall) -> Result<Offer, PlaceError> {
         let query =
             OffersQuery { mine: true, include_paused: true, limit: Some(PAGE_MAX), ..OffersQuery::default() };
-        let own = self.bazaar.client.bot_id();
-        let page = self.bazaar.client.offers(&query).await?;
+        let own = self.shop.bazaar.client.bot_id();
+        let page = self.shop.bazaar.client.offers(&query).await?;
         let mut taken = HashSet::new();
-        for entry in STALLS.all(self.store) {
+        for entry in STALLS.all(self.shop.store) {
             let (name, stall) = entry?;
             taken.extend(stall.current.filter(|_| name != self.offer.name).map(|placed| placed.offer_id));
         }
@@ -306,7 +382,7 @@ impl Placing<'_> {
 
     async fn make(&self, stall: &Stall) -> Result<Offer, PlaceError> {
         let draft = self.offer.draft.clone().unwrap_or_default();
-        let expires_at = self.bazaar.client.now().plus(OFFER_TTL).to_string();
+        let expires_at = self.shop.bazaar.client.now().plus(OFFER_TTL).to_string();
         let draft = OfferDraft { expires_at: Some(expires_at), ..draft };
         let same = |(_, told): &&(String, OfferDraft)| {
             OfferDraft { expires_at: None, ..told.clone() }
@@ -314,11 +390,11 @@ impl Placing<'_> {
         };
         let (key, draft) = match stall.pending.as_ref().filter(same) {
             Some(pending) => pending.clone(),
-            None => (format!("offer-{}", hex::encode(self.entropy.bytes::<16>())), draft),
+            None => (format!("offer-{}", hex::encode(self.shop.entropy.bytes::<16>())), draft),
         };
         self.remember(Stall { pending: Some((key.clone(), draft.clone())), ..stall.clone() }).await?;
         crash_point!("worker/bazaar/offer");
-        let answer = self.bazaar.client.create_offer(&draft, &Key::new(key)).await;
+        let answer = self.shop.bazaar.client.create_offer(&draft, &Key::new(key)).await;
         crash_point!("worker/bazaar/offered");
         if let Err(CallError::RateLimited { .. } | CallError::Unavailable { .. } | CallError::Refused(_)) =
             &answer
@@ -336,7 +412,7 @@ impl Placing<'_> {
             _ => return Ok(()),
         };
         crash_point!("worker/bazaar/change");
-        self.bazaar.client.change_offer(&there.offer_id, command).await?;
+        self.shop.bazaar.client.change_offer(&there.offer_id, command).await?;
         crash_point!("worker/bazaar/changed");
         Ok(())
     }
@@ -344,13 +420,13 @@ impl Placing<'_> {
     async fn take_back_if_open(&self, id: &v0::OfferId) -> Result<(), PlaceError> {
         let old = self.on_relay(id).await?;
         match old.filter(|old| matches!(old.status, OfferStatus::Active | OfferStatus::Paused)) {
-            Some(old) => Ok(take_back(self.bazaar, &old.offer_id).await?),
+            Some(old) => Ok(take_back(self.shop.bazaar, &old.offer_id).await?),
             None => Ok(()),
         }
     }
 
     async fn remember(&self, stall: Stall) -> Result<(), StoreError> {
-        remember(self.store, &self.offer.name, stall).await
+        self.shop.remember(&self.offer.name, stall).await
     }
 }
 
@@ -362,18 +438,6 @@ pub(super) fn says_the_same(draft: &OfferDraft, there: &Offer) -> bool {
         (&ours.title, &ours.description, &ours.tags, &ours.price_raw, ours.turnaround_seconds)
             == (&there.title, &there.description, &there.tags, &there.price_raw, there.turnaround_seconds)
     })
-}
-
-pub(super) async fn remember(store: &Store, name: &str, stall: Stall) -> Result<(), StoreError> {
-    let name = name.to_owned();
-    if STALLS.get(store, &name)?.as_ref() == Some(&stall) {
-        return Ok(());
-    }
-    let mut batch = Batch::default();
-    STALLS.put(&mut batch, &name, &stall)?;
-    store.commit(batch)?;
-    crash_point!("worker/bazaar/written");
-    store.durable().await
 }
 
 /// Takes an offer back; one that has ended by itself is as good.
@@ -410,21 +474,4 @@ async fn withdraw_others(bazaar: &Bazaar, store: &Store, offers: &[OfferSettings
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn placed(number: usize) -> Placed {
-        Placed { offer_id: v0::OfferId::new(format!("offer_{number}")), price_raw: number.to_string() }
-    }
-
-    #[test]
-    fn earlier_offers_are_kept_newest_first_and_up_to_a_bound() {
-        let stall = (0..50).fold(Stall::empty(), |stall, number| stall.with(placed(number)));
-        assert_eq!(stall.current, Some(placed(49)));
-        assert_eq!((stall.former.len(), &stall.former[0]), (FORMER_MAX, &placed(48)));
-        // One that is found again is no former one of itself.
-        let again = stall.with(placed(48));
-        assert_eq!((again.current.as_ref(), &again.former[0]), (Some(&placed(48)), &placed(49)));
-        assert!(again.former.iter().all(|former| *former != placed(48)));
-    }
-}
+mod tests;
