@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::bazaar::{Bazaar, is_about_us};
 use super::flaws::{can_name_job, is_gone, tolerant};
-use super::lists::ours;
+use super::lists::{LISTS, ours};
 use super::ticket::job_id;
 use crate::client::v0::{Class, Events};
 use crate::client::{CallError, Pace};
@@ -356,11 +356,9 @@ impl News {
     /// Everything that the relay has of us, and what we have open and it does not.
     pub(super) async fn look_at_all(&self) -> Result<(), RoundError> {
         let mut seen = BTreeSet::new();
-        // The addresses that were used come before the first new one is given to anybody.
-        let others: Vec<Status> =
-            Status::ALL.into_iter().filter(|status| *status != Status::Requested).collect();
-        self.list_all(&others, &mut seen).await?;
-        self.list_all(&[Status::Requested], &mut seen).await?;
+        for status in LISTS {
+            self.list_all(status, &mut seen).await?;
+        }
         for entry in OPEN.all(&self.bazaar.store) {
             let (job, ()) = entry?;
             if seen.contains(&job) {
@@ -388,8 +386,8 @@ impl News {
         }
     }
 
-    async fn list_all(&self, statuses: &[Status], seen: &mut BTreeSet<JobId>) -> Result<(), RoundError> {
-        let mut query = ours(statuses);
+    async fn list_all(&self, status: Status, seen: &mut BTreeSet<JobId>) -> Result<(), RoundError> {
+        let mut query = ours(status);
         for _ in 0..LIST_PAGES_MAX {
             let page = self.bazaar.jobs_page(&query).await?;
             let mut heard = Vec::new();
