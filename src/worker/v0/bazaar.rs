@@ -10,6 +10,7 @@ use std::time::Duration;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{Notify, Semaphore};
 
+use super::flaws::{doubt, is_gone};
 use super::letters::Bots;
 use super::links::Links;
 use super::result::{self, Delivery, Letter};
@@ -334,13 +335,14 @@ impl Bazaar {
         JOBS.get(&self.store, &job)?.ok_or_else(|| missing("jobs", job))
     }
 
-    /// Repeats a call until the relay has answered it, one way or the other.
+    /// Repeats a call until the relay has answered it, one way or the other; that there is no such thing,
+    /// twice.
     pub(super) async fn repeat<T, F>(&self, job: JobId, call: impl Fn(Key) -> F) -> Result<T, CallError>
     where
         F: Future<Output = Result<T, CallError>>,
     {
         let mut pace = Pace::new(RETRY_MIN, RETRY_MAX, self.entropy.clone());
-        let mut key = Key::new("");
+        let (mut key, mut doubted) = (Key::new(""), false);
         loop {
             let answer = {
                 // The semaphore is never closed.
@@ -361,6 +363,12 @@ impl Bazaar {
                 Class::Permanent if is_about_us(&error) => {
                     tracing::error!(job_id = %job, %error, "the relay does not accept us: check the clock and the keys");
                     tokio::time::sleep(UNAUTHORIZED_DELAY).await;
+                }
+                // A relay that makes no sense is not believed, however often it is asked.
+                Class::Permanent if is_gone(&error) && !doubted => {
+                    tracing::warn!(job_id = %job, %error, "will be asked once more");
+                    tokio::time::sleep(pace.next_delay()).await;
+                    doubted = doubt(&self.client).await.is_ok();
                 }
                 Class::Gone { .. } | Class::Permanent => return Err(error),
             }

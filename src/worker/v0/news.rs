@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::bazaar::{Bazaar, is_about_us};
-use super::flaws::{can_name_job, is_gone, tolerant};
+use super::flaws::{can_name_job, doubt, glance, is_gone};
 use super::lists::{LISTS, ours};
 use super::ticket::job_id;
 use crate::client::v0::{Class, Events};
@@ -82,6 +82,14 @@ pub(super) struct Round {
     pub(super) open: usize,
     /// Whether the cursor did not hold, so that everything was looked at.
     pub(super) resynced: bool,
+}
+
+/// What one look at a job showed.
+enum Found {
+    /// The job, if it is ours and can be read.
+    Job(Option<Heard>),
+    /// That the relay has no such job, or none of ours.
+    Gone,
 }
 
 impl News {
@@ -253,11 +261,7 @@ impl News {
                 names.push(name);
             }
         }
-        let mut heard = Vec::new();
-        for name in names {
-            heard.extend(self.look(&name).await?);
-            self.keep_some(&mut heard).await?;
-        }
+        let mut heard = self.look_at(names).await?;
         heard.extend(wanted.into_iter().map(Heard::Wanted));
         Ok((heard, paid))
     }
@@ -270,21 +274,45 @@ impl News {
         Ok(())
     }
 
-    pub(super) async fn look(&self, name: &v0::JobId) -> Result<Option<Heard>, RoundError> {
+    /// Looks at jobs, one after the other. Those that are not there are looked for again at the end, all
+    /// after one pause: a relay that was set back does not keep the news waiting for each of them.
+    pub(super) async fn look_at(&self, names: Vec<v0::JobId>) -> Result<Vec<Heard>, RoundError> {
+        let (mut heard, mut missed) = (Vec::new(), Vec::new());
+        for name in names {
+            match self.look(&name).await? {
+                Found::Job(shown) => heard.extend(shown),
+                Found::Gone => missed.push(name),
+            }
+            self.keep_some(&mut heard).await?;
+        }
+        if !missed.is_empty() {
+            doubt(&self.bazaar.client).await?;
+        }
+        for name in missed {
+            match self.look(&name).await? {
+                Found::Job(shown) => heard.extend(shown),
+                // If it is one of ours, whatever it owes is owed to nobody.
+                Found::Gone => {
+                    let gone = Input::Rejected(Call::Fetch, Rejection::Gone);
+                    heard.push(Heard::Input(job_id(&name), gone));
+                }
+            }
+            self.keep_some(&mut heard).await?;
+        }
+        Ok(heard)
+    }
+
+    async fn look(&self, name: &v0::JobId) -> Result<Found, RoundError> {
         if !can_name_job(name) {
             tracing::error!(job = ?name, "a job with a name that cannot be asked for is passed over");
-            return Ok(None);
+            return Ok(Found::Job(None));
         }
-        match tolerant(&self.bazaar.client, self.min, || self.bazaar.client.job(name)).await? {
-            Ok(job) => self.shown(job).await,
-            // If it is one of ours, whatever it owes is owed to nobody.
-            Err(flaw) if is_gone(&flaw) => {
-                let gone = Input::Rejected(Call::Fetch, Rejection::Gone);
-                Ok(Some(Heard::Input(job_id(name), gone)))
-            }
+        match glance(&self.bazaar.client, self.min, || self.bazaar.client.job(name)).await? {
+            Ok(job) => Ok(Found::Job(self.shown(job).await?)),
+            Err(flaw) if is_gone(&flaw) => Ok(Found::Gone),
             Err(flaw) => {
                 tracing::error!(job = ?name, error = %flaw, "the job cannot be read and is passed over");
-                Ok(None)
+                Ok(Found::Job(None))
             }
         }
     }
@@ -359,17 +387,17 @@ impl News {
         for status in LISTS {
             self.list_all(status, &mut seen).await?;
         }
+        let mut unseen = Vec::new();
         for entry in OPEN.all(&self.bazaar.store) {
             let (job, ()) = entry?;
             if seen.contains(&job) {
                 continue;
             }
             let Some(ticket) = TICKETS.get(&self.bazaar.store, &job)? else { continue };
-            if let Some(heard) = self.look(&ticket.job_id).await? {
-                self.hand_over(vec![heard]).await?;
-            }
+            unseen.push(ticket.job_id);
         }
-        Ok(())
+        let heard = self.look_at(unseen).await?;
+        self.hand_over(heard).await.map(drop)
     }
 
     /// From where on news are heard, and whether the relay has to be told so.
@@ -422,12 +450,8 @@ impl News {
                 break;
             }
         }
-        for name in overdue {
-            if let Some(heard) = self.look(&name).await? {
-                self.hand_over(vec![heard]).await?;
-            }
-        }
-        Ok(())
+        let heard = self.look_at(overdue).await?;
+        self.hand_over(heard).await.map(drop)
     }
 
     fn is_overdue(&self, job: JobId, now: Moment) -> Result<bool, StoreError> {

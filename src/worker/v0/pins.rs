@@ -94,7 +94,10 @@ mod tests {
         (200, bot(&swapped()))
     }
 
-    fn forgetful(_: &str) -> (u16, Value) {
+    fn forgetful(target: &str) -> (u16, Value) {
+        if target.starts_with("/v0/poll") {
+            return (200, json!({ "events": [], "last_acked_event_id": 0, "min_event_id_retained": 0 }));
+        }
         (404, json!({ "error": "bot not found" }))
     }
 

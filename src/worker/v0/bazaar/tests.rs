@@ -29,6 +29,10 @@ struct Kept {
     payloads: Vec<String>,
     /// How many more deliveries are taken before the line breaks.
     takes: Option<usize>,
+    /// How many more questions about the job something in front of it answers as if there were none.
+    hidden: usize,
+    /// How often it was asked for something that has no stranger's name in it.
+    polls: usize,
 }
 
 impl Keeping {
@@ -86,6 +90,14 @@ impl Wire for Keeping {
     fn call(&self, request: Request) -> BoxFuture<'static, Result<Response, String>> {
         let mut kept = self.0.lock().unwrap();
         let answer = match request.target.as_str() {
+            target if target.starts_with("/v0/poll") => {
+                kept.polls += 1;
+                Ok((200, json!({ "events": [], "last_acked_event_id": 0, "min_event_id_retained": 0 })))
+            }
+            target if target.starts_with("/v0/jobs/") && kept.hidden > 0 => {
+                kept.hidden -= 1;
+                Ok((404, json!({ "error": "job not found" })))
+            }
             "/v0/jobs/job_1/deliver" => kept.deliver(request),
             "/v0/jobs/job_1" => Ok((200, described("job_1", kept.status, "pay_1"))),
             _ => Ok((200, bot(&buyer()))),
@@ -176,4 +188,22 @@ async fn a_result_is_handed_over_once() {
     let Heard::Shown(shown) = told else { panic!("{told:?}") };
     assert_eq!(shown.job.status, crate::protocol::Status::Delivered);
     assert_eq!(relay.payloads().len(), 1);
+}
+
+/// That a job is not there is believed the second time, of a relay that makes sense in between.
+#[tokio::test]
+async fn a_job_is_not_gone_because_it_was_not_found_once() {
+    for (hidden, gone) in [(1, false), (2, true)] {
+        let relay = Keeping::new("PAID");
+        let Life { bazaar, job, _dir } = life(&relay, 1_770_000_000, "four");
+        relay.0.lock().unwrap().hidden = hidden;
+        let told = bazaar.fetch(job).await;
+        let is_gone = matches!(told, Heard::Input(_, Input::Rejected(Call::Fetch, Rejection::Gone)));
+        assert!(is_gone == gone && (gone || matches!(told, Heard::Shown(_))), "{told:?}");
+        assert_eq!(relay.0.lock().unwrap().polls, 1);
+        relay.0.lock().unwrap().hidden = hidden;
+        let told = bazaar.deliver(job, 1).await;
+        let is_gone = matches!(told, Heard::Input(_, Input::Rejected(Call::Deliver, Rejection::Gone)));
+        assert!(is_gone == gone && (gone || is_done(&told)), "{told:?}");
+    }
 }

@@ -96,6 +96,63 @@ async fn a_job_that_cannot_be_asked_for_keeps_no_other_waiting() {
     assert_eq!((relay.asked("/v0/jobs/html"), relay.asked("/v0/jobs/conflict")), (3, 3));
 }
 
+/// A relay whose jobs something in front of it does not find, the first time that it is asked.
+fn unfound_once(target: &str) -> (u16, Value) {
+    static LOOKS: AtomicUsize = AtomicUsize::new(0);
+    match target {
+        "/v0/jobs/last" if LOOKS.fetch_add(1, Ordering::Relaxed) == 0 => {
+            (404, json!({ "error": "Not Found" }))
+        }
+        _ => odd_names(target),
+    }
+}
+
+#[tokio::test]
+async fn a_job_that_was_not_found_once_is_not_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let relay = Scripted::new(unfound_once);
+    let (news, handed) = news(&relay, dir.path());
+    let all = taken(handed);
+    let round = news.round(true).await.unwrap_or_else(|error| panic!("{error:?}"));
+    assert_eq!(round.last, Some(8));
+    drop(news);
+    let all = all.await.unwrap();
+    assert_eq!(shown(&all), [("last", Some("the request has a name that cannot be asked for"))]);
+    let gone: Vec<JobId> = all.iter().filter_map(gone).collect();
+    assert_eq!(gone, [job_id(&v0::JobId::new("gone"))]);
+    assert_eq!((relay.asked("/v0/jobs/gone"), relay.asked("/v0/jobs/last")), (2, 2));
+}
+
+/// Which job a relay does not have any more.
+fn gone(heard: &Heard) -> Option<JobId> {
+    match heard {
+        Heard::Input(job, Input::Rejected(Call::Fetch, Rejection::Gone)) => Some(*job),
+        _ => None,
+    }
+}
+
+/// Something in front of the relay finds nothing at all, after one page of events.
+fn nowhere(target: &str) -> (u16, Value) {
+    static POLLS: AtomicUsize = AtomicUsize::new(0);
+    match target {
+        target if target.starts_with("/v0/poll?") && POLLS.fetch_add(1, Ordering::Relaxed) == 0 => {
+            odd_names(target)
+        }
+        _ => (404, json!({ "error": "Not Found" })),
+    }
+}
+
+#[tokio::test]
+async fn a_relay_that_finds_nothing_is_not_believed() {
+    let dir = tempfile::tempdir().unwrap();
+    let relay = Scripted::new(nowhere);
+    let (news, handed) = news(&relay, dir.path());
+    let all = taken(handed);
+    assert!(matches!(news.round(true).await, Err(RoundError::Call(_))));
+    drop(news);
+    assert_eq!((all.await.unwrap().len(), relay.asked("/v0/poll/ack")), (0, 0));
+}
+
 /// A relay behind something that garbles a few answers of all kinds, in the middle of a page.
 fn garbled(target: &str) -> (u16, Value) {
     static ANSWERS: AtomicUsize = AtomicUsize::new(0);
