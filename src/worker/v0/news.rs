@@ -223,7 +223,11 @@ impl News {
                 );
                 self.poll(Some(own)).await?
             }
-            (Some(own), Events::TooLong(_)) => self.poll(Some(own)).await?,
+            (Some(own), Events::TooLong(_)) => match self.poll(Some(own)).await? {
+                // It comes before ours: the relay was set back, and what it tells now is news.
+                Events::Page(page, _) if page.events.is_empty() => events,
+                after => after,
+            },
             _ => events,
         })
     }

@@ -515,3 +515,24 @@ async fn a_job_that_is_too_long_hides_none_that_is_charged_for_paid_or_done() {
     names.sort_unstable();
     assert_eq!(names, ["charge_created", "delivered", "paid"]);
 }
+
+/// The relay was set back, so that what comes next is before our own cursor; and it is too long.
+#[tokio::test]
+async fn an_event_that_is_too_long_is_heard_of_on_a_relay_that_was_set_back() {
+    let events = vec![noted(5, "long", RESPONSE_BYTES_MAX), noted(9, "after", 1)];
+    let relay = Arc::new(Long { events, ..Long::default() });
+    let dir = tempfile::tempdir().unwrap();
+    let (news, handed) = news(&relay, dir.path());
+    let mut batch = Batch::default();
+    memory::put_fact(&mut batch, fact::CURSOR, "700").unwrap();
+    news.bazaar.store.commit(batch).unwrap();
+    let all = taken(handed);
+    for expected in [Some(5), Some(9), None] {
+        let round = news.round(true).await.unwrap_or_else(|error| panic!("{error:?}"));
+        assert_eq!(round.last, expected);
+    }
+    drop(news);
+    let all = all.await.unwrap();
+    assert_eq!(shown(&all).into_iter().map(|(name, _)| name).collect::<Vec<_>>(), ["long", "after"]);
+    assert_eq!(*relay.acked.lock().unwrap(), 9);
+}
