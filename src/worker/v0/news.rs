@@ -87,7 +87,7 @@ pub(super) struct Round {
 /// What one look at a job showed.
 enum Found {
     /// The job, if it is ours and can be read.
-    Job(Option<Heard>),
+    Job(Option<Box<Heard>>),
     /// That the relay has no such job, or none of ours.
     Gone,
 }
@@ -284,7 +284,7 @@ impl News {
         let (mut heard, mut missed) = (Vec::new(), Vec::new());
         for name in names {
             match self.look(&name).await? {
-                Found::Job(shown) => heard.extend(shown),
+                Found::Job(shown) => heard.extend(shown.map(|shown| *shown)),
                 Found::Gone => missed.push(name),
             }
             self.keep_some(&mut heard).await?;
@@ -294,7 +294,7 @@ impl News {
         }
         for name in missed {
             match self.look(&name).await? {
-                Found::Job(shown) => heard.extend(shown),
+                Found::Job(shown) => heard.extend(shown.map(|shown| *shown)),
                 // If it is one of ours, whatever it owes is owed to nobody.
                 Found::Gone => {
                     let gone = Input::Rejected(Call::Fetch, Rejection::Gone);
@@ -312,7 +312,7 @@ impl News {
             return Ok(Found::Job(None));
         }
         match glance(&self.bazaar.client, self.min, || self.bazaar.client.job(name)).await? {
-            Ok(job) => Ok(Found::Job(self.shown(job).await?)),
+            Ok(job) => Ok(Found::Job(self.shown(job).await?.map(Box::new))),
             Err(flaw) if is_gone(&flaw) => Ok(Found::Gone),
             Err(flaw) => {
                 tracing::error!(job = ?name, error = %flaw, "the job cannot be read and is passed over");
