@@ -279,7 +279,7 @@ impl Hands {
 
     async fn deliver(&self, job: JobId, lock: Lock, round: u32) -> Option<Heard> {
         let line = match &self.relay {
-            Counterpart::V0(bazaar) => return Some(bazaar.deliver(job).await),
+            Counterpart::V0(bazaar) => return Some(bazaar.deliver(job, round).await),
             Counterpart::V1(line) => line,
         };
         let outcome = match self.stored_outcome(job) {

@@ -66,15 +66,17 @@ impl CallError {
 /// Refusals that a fresh timestamp and nonce, or a clock that was set right, can cure.
 const PASSING: [&str; 3] = ["nonce reuse", "stale timestamp", "idempotency insert failed"];
 
-/// `{"error": message}`, `{"code", "message"}`, or both.
+/// `{"error": message}`, `{"code", "message"}`, or both. A message alone is a gateway's that has found
+/// no relay.
 fn read_refusal(status: u16, body: &[u8]) -> Option<Refused> {
     let details: Value = serde_json::from_slice(body).ok()?;
     let text = |name| details.get(name).and_then(Value::as_str).map(shorten);
-    let message = text("error").or_else(|| text("message"))?;
+    let (error, code) = (text("error"), text("code"));
+    let message = error.or_else(|| code.as_ref().and_then(|_| text("message")))?;
     if status == 410 {
         minimum(&details)?;
     }
-    let code = text("code").unwrap_or_else(|| status.to_string());
+    let code = code.unwrap_or_else(|| status.to_string());
     Some(Refused { status, code, message, details })
 }
 
@@ -110,7 +112,12 @@ impl Key {
     /// The key for the next try after `error`.
     #[must_use]
     pub fn after(&self, error: &CallError) -> Self {
-        let kept = matches!(error, CallError::RateLimited { .. } | CallError::Unavailable { .. });
+        let kept = match error {
+            CallError::RateLimited { .. } | CallError::Unavailable { .. } => true,
+            // What was not there, or not ours, may be again.
+            CallError::Refused(refused) => matches!(refused.status, 403 | 404),
+            CallError::Transport { .. } | CallError::Malformed { .. } | CallError::TooLong { .. } => false,
+        };
         Self { base: self.base.clone(), turn: self.turn.saturating_add(u32::from(kept)) }
     }
 }
@@ -147,6 +154,9 @@ mod tests {
             assert_eq!(error.class(), Class::Permanent);
         }
         assert_eq!(answer(409, "<html>").class(), Class::Retry);
+        // What a gateway says that finds no relay behind it.
+        assert_eq!(answer(404, r#"{"message":"Not Found"}"#).class(), Class::Retry);
+        assert_eq!(answer(404, r#"{"code":5,"message":"Not Found"}"#).class(), Class::Retry);
         assert_eq!(answer(409, r#"{"error":{"code":"conflict"}}"#).class(), Class::Retry);
     }
 
@@ -179,6 +189,8 @@ mod tests {
         let second = first.after(&answer(429, ""));
         assert_eq!((first.to_string().as_str(), second.to_string().as_str()), ("chg_1", "chg_1.1"));
         assert_eq!(second.after(&answer(502, "")).to_string(), "chg_1.2");
+        assert_eq!(second.after(&answer(404, r#"{"error":"job not found"}"#)).to_string(), "chg_1.2");
+        assert_eq!(second.after(&answer(409, r#"{"error":"job not paid"}"#)), second);
     }
 
     proptest! {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{Mutex, Notify, Semaphore};
 
+use super::flaws::{doubt, is_gone};
 use super::letters::Bots;
 use super::links::Links;
 use super::result::{self, Delivery, Letter};
@@ -202,7 +203,7 @@ impl Bazaar {
         let (ticket, record) = (self.ticket(job)?, self.record(job)?);
         let letter = result::refusal(&ticket.job_id, reason);
         crash_point!("worker/bazaar/refuse");
-        let told = self.hand_over(job, &ticket, Kind::Message, &letter, record.first_seen_at).await?;
+        let told = self.hand_over(job, &ticket, Kind::Message, &letter, (record.first_seen_at, 0)).await?;
         crash_point!("worker/bazaar/refused");
         match told {
             Ok(()) => Ok(Heard::Input(job, Input::Done(Call::Refuse))),
@@ -222,17 +223,17 @@ impl Bazaar {
     }
 
     /// Hands the stored outcome over: parts first, then the deliverable that ends the job.
-    pub(in crate::worker) async fn deliver(&self, job: JobId) -> Heard {
-        let delivered = self.try_deliver(job).await;
+    pub(in crate::worker) async fn deliver(&self, job: JobId, round: u32) -> Heard {
+        let delivered = self.try_deliver(job, round).await;
         delivered.unwrap_or_else(|stop| refused(job, Call::Deliver, stop))
     }
 
-    async fn try_deliver(&self, job: JobId) -> Result<Heard, Stop> {
+    async fn try_deliver(&self, job: JobId, round: u32) -> Result<Heard, Stop> {
         let (ticket, record) = (self.ticket(job)?, self.record(job)?);
         let outcome: Outcome = memory::outcome(&self.store, job, record.outcomes)?;
         let delivery = self.delivery(&ticket.job_id, &outcome).await;
         // The moment of the job, and not of the delivery: a later round hands over the same bytes.
-        let at = record.first_seen_at;
+        let at = (record.first_seen_at, round);
         for part in &delivery.parts {
             crash_point!("worker/bazaar/part");
             let told = self.hand_over(job, &ticket, Kind::Message, part, at).await?;
@@ -284,13 +285,17 @@ impl Bazaar {
     }
 
     /// Seals and sends one payload; what the relay says against it. One that it has already is there.
+    ///
+    /// What was refused once may be taken in the next round, and a life without the memory of the one
+    /// before seals at another moment, so that each of these is a request of its own. That nothing is
+    /// handed over twice is for the payload's name to see to, and for the job's status.
     async fn hand_over(
         &self,
         job: JobId,
         ticket: &Ticket,
         kind: Kind,
         letter: &Letter,
-        at: Timestamp,
+        (at, round): (Timestamp, u32),
     ) -> Result<Result<(), CallError>, Stop> {
         let key = self.key_for(job, ticket).await?;
         let Ok(sealed) = self.sealed(ticket, &key, kind, letter, at.into()) else {
@@ -302,9 +307,10 @@ impl Bazaar {
             }));
             return Ok(Err(error));
         };
-        let sealed = &sealed;
+        let hash = hex::encode(&Sha256::digest(&sealed.ciphertext_b64)[..8]);
+        let (sealed, base) = (&sealed, &format!("{}.{round}.{hash}", letter.id));
         let send = move |key: Key| async move {
-            let key = key.renamed(letter.id.as_str());
+            let key = key.renamed(base);
             self.client.deliver(&ticket.job_id, sealed, &key).await
         };
         Ok(match self.repeat(job, send).await {
@@ -333,13 +339,14 @@ impl Bazaar {
         JOBS.get(&self.store, &job)?.ok_or_else(|| missing("jobs", job))
     }
 
-    /// Repeats a call until the relay has answered it, one way or the other.
+    /// Repeats a call until the relay has answered it, one way or the other; that there is no such thing,
+    /// twice.
     pub(super) async fn repeat<T, F>(&self, job: JobId, call: impl Fn(Key) -> F) -> Result<T, CallError>
     where
         F: Future<Output = Result<T, CallError>>,
     {
         let mut pace = Pace::new(RETRY_MIN, RETRY_MAX, self.entropy.clone());
-        let mut key = Key::new("");
+        let (mut key, mut doubted) = (Key::new(""), false);
         loop {
             let answer = {
                 // The semaphore is never closed.
@@ -360,6 +367,12 @@ impl Bazaar {
                 Class::Permanent if is_about_us(&error) => {
                     tracing::error!(job_id = %job, %error, "the relay does not accept us: check the clock and the keys");
                     tokio::time::sleep(UNAUTHORIZED_DELAY).await;
+                }
+                // A relay that makes no sense is not believed, however often it is asked.
+                Class::Permanent if is_gone(&error) && !doubted => {
+                    tracing::warn!(job_id = %job, %error, "will be asked once more");
+                    tokio::time::sleep(pace.next_delay()).await;
+                    doubted = doubt(&self.client).await.is_ok();
                 }
                 Class::Gone { .. } | Class::Permanent => return Err(error),
             }
@@ -414,3 +427,6 @@ fn words(error: &CallError) -> String {
 fn missing(keyspace: &'static str, job: JobId) -> StoreError {
     StoreError::Record { keyspace, reason: format!("the open job {job} is not in it") }
 }
+
+#[cfg(test)]
+mod tests;

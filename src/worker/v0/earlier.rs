@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::bazaar::Bazaar;
 use super::flaws::{can_name_offer, tolerant};
-use super::lists::ours;
+use super::lists::{LISTS, ours};
 use super::stalls::{PlaceError, Placed, Shop, Stall, says_the_same, take_back};
 use crate::client::CallError;
 use crate::client::v0::OffersQuery;
@@ -23,7 +23,7 @@ use crate::worker::settings::OfferSettings;
 /// Pages of offers that stand: a thousand offers are more than a configuration makes in a month.
 const OFFER_PAGES_MAX: usize = 5;
 
-/// Pages of jobs that may still need an offer: as many as the first look at all jobs reads.
+/// Pages of one list of jobs that may still need an offer: as many as the first look at all jobs reads.
 const JOB_PAGES_MAX: usize = 1_000;
 
 /// Offers asked for: the deployed relays answer two in a second, and whoever polls by hand waits for
@@ -100,28 +100,31 @@ async fn take_back_others(
     Ok(())
 }
 
-/// The offers of jobs that may need one, and that this state does not know; those of the newest jobs.
+/// The offers of jobs that may need one, and that this state does not know: first those of jobs that are
+/// charged for or paid, the newest first.
 async fn unknown_offers(bazaar: &Bazaar, store: &Store) -> Result<Vec<OfferId>, PlaceError> {
     let (own, mut known, mut unknown) = (bazaar.client.bot_id(), known(store)?, Vec::new());
-    let mut query = ours(&UNDONE);
-    for _ in 0..JOB_PAGES_MAX {
-        let page = bazaar.jobs_page(&query).await?;
-        for job in page.jobs.into_iter().filter(|job| job.seller_bot_id == own) {
-            if known.insert(job.offer_id.clone()) {
-                unknown.push(job.offer_id);
+    for status in LISTS.into_iter().filter(|status| UNDONE.contains(status)) {
+        let mut query = ours(status);
+        for _ in 0..JOB_PAGES_MAX {
+            let page = bazaar.jobs_page(&query).await?;
+            for job in page.jobs.into_iter().filter(|job| job.seller_bot_id == own) {
+                if known.insert(job.offer_id.clone()) {
+                    unknown.push(job.offer_id);
+                }
             }
-        }
-        if unknown.len() > OFFERS_LOOKED_MAX {
-            tracing::error!(
-                at_most = OFFERS_LOOKED_MAX,
-                "jobs of too many earlier offers: the oldest are left alone"
-            );
-            unknown.truncate(OFFERS_LOOKED_MAX);
-            break;
-        }
-        match page.next_cursor {
-            Some(next) => query.cursor = Some(next),
-            None => break,
+            if unknown.len() > OFFERS_LOOKED_MAX {
+                tracing::error!(
+                    at_most = OFFERS_LOOKED_MAX,
+                    "jobs of too many earlier offers: those of the least urgent and oldest are left alone"
+                );
+                unknown.truncate(OFFERS_LOOKED_MAX);
+                return Ok(unknown);
+            }
+            match page.next_cursor {
+                Some(next) => query.cursor = Some(next),
+                None => break,
+            }
         }
     }
     Ok(unknown)
@@ -160,6 +163,7 @@ mod tests {
 
     use super::super::fixture::{Scripted, bazaar, buyer, job, offers, seller};
     use super::*;
+    use crate::client::v0::rest::RESPONSE_BYTES_MAX;
     use crate::edge::Entropy;
     use crate::protocol::v0::{BotId, Moment};
     use crate::store::Batch;
@@ -254,7 +258,7 @@ mod tests {
         assert_eq!(asked("/"), before);
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn so_many_offers_are_asked_for_and_no_more() {
         fn many(target: &str) -> (u16, Value) {
             if target.starts_with("/v0/jobs?") {
@@ -270,6 +274,10 @@ mod tests {
             if target.starts_with("/v0/offers?") {
                 return (200, json!({ "offers": [], "next_cursor": "again" }));
             }
+            if target.starts_with("/v0/poll") {
+                let page = json!({ "events": [], "last_acked_event_id": 0, "min_event_id_retained": 0 });
+                return (200, page);
+            }
             (404, json!({ "error": "offer not found" }))
         }
         let dir = tempfile::tempdir().unwrap();
@@ -279,7 +287,27 @@ mod tests {
         let offers = offers(&["Count"]);
         let shop = Shop { bazaar: &bazaar, store: &store, offers: &offers, entropy: &entropy, told: None };
         recall(&shop).await.unwrap();
-        assert_eq!(relay.asked("/v0/offers/"), OFFERS_LOOKED_MAX);
+        assert_eq!(relay.asked("/v0/offers/"), 2 * OFFERS_LOOKED_MAX, "each twice");
         assert_eq!((relay.asked("/v0/jobs?"), relay.asked("/v0/offers?")), (1, OFFER_PAGES_MAX));
+    }
+
+    /// A stranger's job that nobody can charge for, and behind it one that is paid.
+    #[tokio::test]
+    async fn the_offer_of_a_paid_job_is_found_behind_a_job_that_is_too_long() {
+        fn long(target: &str) -> (u16, Value) {
+            let mut jobs = Vec::new();
+            if target.contains("status=EXPIRED") {
+                jobs.push(job("huge", "EXPIRED", &"p".repeat(RESPONSE_BYTES_MAX)));
+            }
+            if target.contains("status=PAID") {
+                jobs.push(job("paid", "PAID", "pay_1"));
+            }
+            (200, json!({ "jobs": jobs }))
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let store = Arc::new(memory::open(dir.path()).unwrap());
+        let bazaar = bazaar(Scripted::new(long), Arc::clone(&store));
+        let unknown = unknown_offers(&bazaar, &store).await.unwrap();
+        assert_eq!(unknown, [OfferId::new("offer_1")]);
     }
 }

@@ -103,6 +103,15 @@ pub(super) fn kept(bazaar: &Bazaar, name: &str, stage: Stage) -> JobId {
     id
 }
 
+/// A bot, as a relay shows it.
+pub(super) fn bot(keys: &BotKeys) -> Value {
+    json!({
+        "bot_id": keys.bot_id(), "signing_pubkey_ed25519": keys.signing_key(),
+        "encryption_pubkey_x25519": keys.sealing_key(), "signing_kid": keys.signing_key().kid(),
+        "encryption_kid": keys.sealing_key().kid(), "created_at": "2026-02-01T12:00:00Z", "revoked": false
+    })
+}
+
 /// A job for the offer `offer_1`.
 pub(super) fn job(name: &str, status: &str, request: &str) -> Value {
     json!({

@@ -14,10 +14,33 @@ use crate::protocol::v0::{JobId, OfferId, PayloadId};
 /// Looks at a thing whose description cannot be had: a proxy may have cut one, hardly three.
 const LOOKS_MAX: u32 = 3;
 
+/// Before a thing that was not found is looked for again: a gateway, or a copy of the relay that lags
+/// behind, may have answered.
+const DOUBT: Duration = Duration::from_secs(1);
+
 /// Looks at one thing, again after `pause` if the answer was none. The outer error is a relay that may
-/// do better later; the inner one is this thing's own: before the last look the relay has made sense
-/// about something else, so that a line which garbles everything costs nobody a job.
+/// do better later; the inner one is this thing's own. That it is gone is believed the second time.
 pub(super) async fn tolerant<T, F>(
+    client: &BotClient,
+    pause: Duration,
+    look: impl Fn() -> F,
+) -> Result<Result<T, CallError>, CallError>
+where
+    F: Future<Output = Result<T, CallError>>,
+{
+    match glance(client, pause, &look).await? {
+        Err(flaw) if is_gone(&flaw) => {
+            doubt(client).await?;
+            glance(client, pause, &look).await
+        }
+        found => Ok(found),
+    }
+}
+
+/// The same, and a thing that is gone is so at once: for who looks again after [`doubt`]. Before the last
+/// look the relay has made sense about something else, so that a line which garbles everything costs
+/// nobody a job.
+pub(super) async fn glance<T, F>(
     client: &BotClient,
     pause: Duration,
     look: impl Fn() -> F,
@@ -36,6 +59,12 @@ where
         }
         looks += 1;
     }
+}
+
+/// Between two looks at what was not found: a pause, and a relay that makes sense after it.
+pub(super) async fn doubt(client: &BotClient) -> Result<(), CallError> {
+    tokio::time::sleep(DOUBT).await;
+    ensure_sense(client).await
 }
 
 /// That the relay understands, and is understood, where no buyer's names are in the way. The next event

@@ -23,7 +23,7 @@ impl News {
         );
         let mut heard = Vec::new();
         match &name {
-            Some(name) => heard.extend(self.look(name).await?),
+            Some(name) => heard.extend(self.look_at(vec![name.clone()]).await?),
             None => self.look_at_all().await?,
         }
         let Some(last) = glimpse.event_id else {

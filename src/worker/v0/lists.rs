@@ -14,11 +14,23 @@ use crate::protocol::v0::job::JobPage;
 use crate::protocol::v0::limits::PAGE_MAX;
 use crate::protocol::v0::lists::Role;
 
-/// Our jobs with one of these statuses, or with any; newest first.
-pub(super) fn ours(statuses: &[Status]) -> JobsQuery {
+/// Each status is listed for itself, in this order. A job that is too long to be read ends its list, and
+/// none such is ever charged for, so that it can hide nobody's money. What is charged for moves on to a
+/// later list; and the addresses that were used come before the first new one is given to anybody.
+pub(super) const LISTS: [Status; 6] = [
+    Status::ChargeCreated,
+    Status::Paid,
+    Status::Delivered,
+    Status::Expired,
+    Status::Cancelled,
+    Status::Requested,
+];
+
+/// Our jobs with this status, newest first.
+pub(super) fn ours(status: Status) -> JobsQuery {
     JobsQuery {
         role: Role::Seller,
-        statuses: statuses.to_vec(),
+        statuses: vec![status],
         created_since: None,
         limit: Some(PAGE_MAX),
         cursor: None,
@@ -46,31 +58,34 @@ impl Bazaar {
         &self,
         jobs_max: usize,
     ) -> Result<Option<HashMap<Account, JobId>>, CallError> {
-        let mut query = ours(&[]);
         let (mut addresses, mut count) = (HashMap::new(), 0);
-        loop {
-            let page = match self.jobs_page(&query).await {
-                Ok(page) => page,
-                Err(error) => {
-                    // Nothing else is asked meanwhile that would find it out.
-                    if error.says("unknown bot") {
-                        self.renew().await;
+        for status in LISTS {
+            let mut query = ours(status);
+            loop {
+                let page = self.page_or_renewal(&query).await?;
+                count += page.jobs.len();
+                for job in &page.jobs {
+                    let address = job.charge.as_ref().and_then(|charge| Account::parse(&charge.address).ok());
+                    if let Some(account) = address {
+                        addresses.entry(account).or_insert(job_id(&job.job_id));
                     }
-                    return Err(error);
                 }
-            };
-            count += page.jobs.len();
-            for job in &page.jobs {
-                let address = job.charge.as_ref().and_then(|charge| Account::parse(&charge.address).ok());
-                if let Some(account) = address {
-                    addresses.entry(account).or_insert(job_id(&job.job_id));
+                match page.next_cursor {
+                    Some(_) if count > jobs_max => return Ok(None),
+                    Some(next) => query.cursor = Some(next),
+                    None => break,
                 }
-            }
-            match page.next_cursor {
-                Some(_) if count > jobs_max => return Ok(None),
-                Some(next) => query.cursor = Some(next),
-                None => return Ok(Some(addresses)),
             }
         }
+        Ok(Some(addresses))
+    }
+
+    /// The same for who asks nothing else meanwhile that would find out that the relay knows nobody.
+    async fn page_or_renewal(&self, query: &JobsQuery) -> Result<JobPage, CallError> {
+        let page = self.jobs_page(query).await;
+        if page.as_ref().is_err_and(|error| error.says("unknown bot")) {
+            self.renew().await;
+        }
+        page
     }
 }

@@ -12,8 +12,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::bazaar::{Bazaar, is_about_us};
-use super::flaws::{can_name_job, is_gone, tolerant};
-use super::lists::ours;
+use super::flaws::{can_name_job, doubt, glance, is_gone};
+use super::lists::{LISTS, ours};
 use super::ticket::job_id;
 use crate::client::v0::{Class, Events};
 use crate::client::{CallError, Pace};
@@ -82,6 +82,14 @@ pub(super) struct Round {
     pub(super) open: usize,
     /// Whether the cursor did not hold, so that everything was looked at.
     pub(super) resynced: bool,
+}
+
+/// What one look at a job showed.
+enum Found {
+    /// The job, if it is ours and can be read.
+    Job(Option<Box<Heard>>),
+    /// That the relay has no such job, or none of ours.
+    Gone,
 }
 
 impl News {
@@ -220,7 +228,11 @@ impl News {
                 );
                 self.poll(Some(own)).await?
             }
-            (Some(own), Events::TooLong(_)) => self.poll(Some(own)).await?,
+            (Some(own), Events::TooLong(_)) => match self.poll(Some(own)).await? {
+                // It comes before ours: the relay was set back, and what it tells now is news.
+                Events::Page(page, _) if page.events.is_empty() => events,
+                after => after,
+            },
             _ => events,
         })
     }
@@ -258,11 +270,7 @@ impl News {
                 names.push(name);
             }
         }
-        let mut heard = Vec::new();
-        for name in names {
-            heard.extend(self.look(&name).await?);
-            self.keep_some(&mut heard).await?;
-        }
+        let mut heard = self.look_at(names).await?;
         heard.extend(wanted.into_iter().map(Heard::Wanted));
         Ok((heard, paid))
     }
@@ -275,21 +283,45 @@ impl News {
         Ok(())
     }
 
-    pub(super) async fn look(&self, name: &v0::JobId) -> Result<Option<Heard>, RoundError> {
+    /// Looks at jobs, one after the other. Those that are not there are looked for again at the end, all
+    /// after one pause: a relay that was set back does not keep the news waiting for each of them.
+    pub(super) async fn look_at(&self, names: Vec<v0::JobId>) -> Result<Vec<Heard>, RoundError> {
+        let (mut heard, mut missed) = (Vec::new(), Vec::new());
+        for name in names {
+            match self.look(&name).await? {
+                Found::Job(shown) => heard.extend(shown.map(|shown| *shown)),
+                Found::Gone => missed.push(name),
+            }
+            self.keep_some(&mut heard).await?;
+        }
+        if !missed.is_empty() {
+            doubt(&self.bazaar.client).await?;
+        }
+        for name in missed {
+            match self.look(&name).await? {
+                Found::Job(shown) => heard.extend(shown.map(|shown| *shown)),
+                // If it is one of ours, whatever it owes is owed to nobody.
+                Found::Gone => {
+                    let gone = Input::Rejected(Call::Fetch, Rejection::Gone);
+                    heard.push(Heard::Input(job_id(&name), gone));
+                }
+            }
+            self.keep_some(&mut heard).await?;
+        }
+        Ok(heard)
+    }
+
+    async fn look(&self, name: &v0::JobId) -> Result<Found, RoundError> {
         if !can_name_job(name) {
             tracing::error!(job = ?name, "a job with a name that cannot be asked for is passed over");
-            return Ok(None);
+            return Ok(Found::Job(None));
         }
-        match tolerant(&self.bazaar.client, self.min, || self.bazaar.client.job(name)).await? {
-            Ok(job) => self.shown(job).await,
-            // If it is one of ours, whatever it owes is owed to nobody.
-            Err(flaw) if is_gone(&flaw) => {
-                let gone = Input::Rejected(Call::Fetch, Rejection::Gone);
-                Ok(Some(Heard::Input(job_id(name), gone)))
-            }
+        match glance(&self.bazaar.client, self.min, || self.bazaar.client.job(name)).await? {
+            Ok(job) => Ok(Found::Job(self.shown(job).await?.map(Box::new))),
+            Err(flaw) if is_gone(&flaw) => Ok(Found::Gone),
             Err(flaw) => {
                 tracing::error!(job = ?name, error = %flaw, "the job cannot be read and is passed over");
-                Ok(None)
+                Ok(Found::Job(None))
             }
         }
     }
@@ -361,22 +393,20 @@ impl News {
     /// Everything that the relay has of us, and what we have open and it does not.
     pub(super) async fn look_at_all(&self) -> Result<(), RoundError> {
         let mut seen = BTreeSet::new();
-        // The addresses that were used come before the first new one is given to anybody.
-        let others: Vec<Status> =
-            Status::ALL.into_iter().filter(|status| *status != Status::Requested).collect();
-        self.list_all(&others, &mut seen).await?;
-        self.list_all(&[Status::Requested], &mut seen).await?;
+        for status in LISTS {
+            self.list_all(status, &mut seen).await?;
+        }
+        let mut unseen = Vec::new();
         for entry in OPEN.all(&self.bazaar.store) {
             let (job, ()) = entry?;
             if seen.contains(&job) {
                 continue;
             }
             let Some(ticket) = TICKETS.get(&self.bazaar.store, &job)? else { continue };
-            if let Some(heard) = self.look(&ticket.job_id).await? {
-                self.hand_over(vec![heard]).await?;
-            }
+            unseen.push(ticket.job_id);
         }
-        Ok(())
+        let heard = self.look_at(unseen).await?;
+        self.hand_over(heard).await.map(drop)
     }
 
     /// From where on news are heard, and whether the relay has to be told so.
@@ -395,10 +425,10 @@ impl News {
 
     pub(super) async fn list_all(
         &self,
-        statuses: &[Status],
+        status: Status,
         seen: &mut BTreeSet<JobId>,
     ) -> Result<(), RoundError> {
-        let mut query = ours(statuses);
+        let mut query = ours(status);
         for _ in 0..LIST_PAGES_MAX {
             let page = self.bazaar.jobs_page(&query).await?;
             let mut heard = Vec::new();
@@ -433,12 +463,8 @@ impl News {
                 break;
             }
         }
-        for name in overdue {
-            if let Some(heard) = self.look(&name).await? {
-                self.hand_over(vec![heard]).await?;
-            }
-        }
-        Ok(())
+        let heard = self.look_at(overdue).await?;
+        self.hand_over(heard).await.map(drop)
     }
 
     fn is_overdue(&self, job: JobId, now: Moment) -> Result<bool, StoreError> {

@@ -70,7 +70,7 @@ mod tests {
 
     use serde_json::{Value, json};
 
-    use super::super::fixture::{Scripted, bazaar, buyer, job, kept};
+    use super::super::fixture::{Scripted, bazaar, bot, buyer, job, kept};
     use super::super::result;
     use super::*;
     use crate::protocol::v0::identity::decode_base64;
@@ -85,24 +85,19 @@ mod tests {
         BotKeys::from_seeds(&[2; 32], &[66; 32])
     }
 
-    fn shown(keys: &BotKeys) -> Value {
-        json!({
-            "bot_id": keys.bot_id(), "signing_pubkey_ed25519": keys.signing_key(),
-            "encryption_pubkey_x25519": keys.sealing_key(), "signing_kid": keys.signing_key().kid(),
-            "encryption_kid": keys.sealing_key().kid(), "created_at": "2026-02-01T12:00:00Z", "revoked": false
-        })
-    }
-
     fn honest(target: &str) -> (u16, Value) {
         assert!(target.starts_with("/v0/bots/"), "{target}");
-        (200, shown(&buyer()))
+        (200, bot(&buyer()))
     }
 
     fn dishonest(_: &str) -> (u16, Value) {
-        (200, shown(&swapped()))
+        (200, bot(&swapped()))
     }
 
-    fn forgetful(_: &str) -> (u16, Value) {
+    fn forgetful(target: &str) -> (u16, Value) {
+        if target.starts_with("/v0/poll") {
+            return (200, json!({ "events": [], "last_acked_event_id": 0, "min_event_id_retained": 0 }));
+        }
         (404, json!({ "error": "bot not found" }))
     }
 

@@ -28,7 +28,7 @@ impl News {
         if unheard.is_none() {
             return Ok(());
         }
-        match self.list_all(&[Status::Requested], &mut BTreeSet::new()).await {
+        match self.list_all(Status::Requested, &mut BTreeSet::new()).await {
             Ok(()) => Ok(self.are_heard(unheard).await?),
             Err(RoundError::Call(error)) => {
                 tracing::warn!(%error, "jobs of a new offer cannot be looked for yet");

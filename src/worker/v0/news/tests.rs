@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use nano_currency::Account;
 use serde_json::{Value, json};
 
 use std::sync::Mutex;
@@ -93,6 +94,63 @@ async fn a_job_that_cannot_be_asked_for_keeps_no_other_waiting() {
     assert_eq!(all.iter().filter(|heard| gone(heard)).count(), 1);
     assert_eq!(relay.asked("/v0/poll/ack"), 1);
     assert_eq!((relay.asked("/v0/jobs/html"), relay.asked("/v0/jobs/conflict")), (3, 3));
+}
+
+/// A relay whose jobs something in front of it does not find, the first time that it is asked.
+fn unfound_once(target: &str) -> (u16, Value) {
+    static LOOKS: AtomicUsize = AtomicUsize::new(0);
+    match target {
+        "/v0/jobs/last" if LOOKS.fetch_add(1, Ordering::Relaxed) == 0 => {
+            (404, json!({ "error": "Not Found" }))
+        }
+        _ => odd_names(target),
+    }
+}
+
+#[tokio::test]
+async fn a_job_that_was_not_found_once_is_not_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let relay = Scripted::new(unfound_once);
+    let (news, handed) = news(&relay, dir.path());
+    let all = taken(handed);
+    let round = news.round(true).await.unwrap_or_else(|error| panic!("{error:?}"));
+    assert_eq!(round.last, Some(8));
+    drop(news);
+    let all = all.await.unwrap();
+    assert_eq!(shown(&all), [("last", Some("the request has a name that cannot be asked for"))]);
+    let gone: Vec<JobId> = all.iter().filter_map(gone).collect();
+    assert_eq!(gone, [job_id(&v0::JobId::new("gone"))]);
+    assert_eq!((relay.asked("/v0/jobs/gone"), relay.asked("/v0/jobs/last")), (2, 2));
+}
+
+/// Which job a relay does not have any more.
+fn gone(heard: &Heard) -> Option<JobId> {
+    match heard {
+        Heard::Input(job, Input::Rejected(Call::Fetch, Rejection::Gone)) => Some(*job),
+        _ => None,
+    }
+}
+
+/// Something in front of the relay finds nothing at all, after one page of events.
+fn nowhere(target: &str) -> (u16, Value) {
+    static POLLS: AtomicUsize = AtomicUsize::new(0);
+    match target {
+        target if target.starts_with("/v0/poll?") && POLLS.fetch_add(1, Ordering::Relaxed) == 0 => {
+            odd_names(target)
+        }
+        _ => (404, json!({ "error": "Not Found" })),
+    }
+}
+
+#[tokio::test]
+async fn a_relay_that_finds_nothing_is_not_believed() {
+    let dir = tempfile::tempdir().unwrap();
+    let relay = Scripted::new(nowhere);
+    let (news, handed) = news(&relay, dir.path());
+    let all = taken(handed);
+    assert!(matches!(news.round(true).await, Err(RoundError::Call(_))));
+    drop(news);
+    assert_eq!((all.await.unwrap().len(), relay.asked("/v0/poll/ack")), (0, 0));
 }
 
 /// A relay behind something that garbles a few answers of all kinds, in the middle of a page.
@@ -235,7 +293,7 @@ async fn a_list_that_leads_back_into_itself_ends() {
     let all = taken(handed);
     let round = news.round(true).await.unwrap_or_else(|error| panic!("{error:?}"));
     assert!(round.resynced);
-    assert_eq!(relay.asked("/v0/jobs?"), 2 * LIST_PAGES_MAX);
+    assert_eq!(relay.asked("/v0/jobs?"), LISTS.len() * LIST_PAGES_MAX);
     drop(news);
     assert!(matches!(all.await.unwrap()[..], [Heard::Cursor(_)]));
 }
@@ -254,8 +312,7 @@ async fn a_log_that_never_holds_is_not_listed_without_a_pause() {
     let all = taken(handed);
     drop(tokio::time::timeout(Duration::from_secs(60), news.run(CancellationToken::new())).await);
     drop(hints);
-    // Two lists in a round.
-    let rounds = relay.asked("/v0/jobs?") / 2;
+    let rounds = relay.asked("/v0/jobs?") / LISTS.len();
     assert!((3..=60).contains(&rounds), "{rounds}");
     drop(all.await.unwrap());
 }
@@ -297,10 +354,14 @@ impl Long {
                 format!(r#"{{"last_acked_event_id":{acked}}}"#)
             }
             "/v0/jobs" => {
+                let wanted: Vec<&str> =
+                    query.split('&').filter_map(|pair| pair.strip_prefix("status=")).collect();
+                let is_wanted = |job: &&Value| job["status"].as_str().is_some_and(|is| wanted.contains(&is));
+                let jobs: Vec<&Value> = self.jobs.iter().filter(is_wanted).collect();
                 let first = usize::try_from(number("cursor").unwrap_or(0)).unwrap();
-                let page: Vec<&Value> = self.jobs.iter().skip(first).take(limit).collect();
+                let page: Vec<&&Value> = jobs.iter().skip(first).take(limit).collect();
                 let next = first + page.len();
-                let next = (next < self.jobs.len()).then(|| next.to_string());
+                let next = (next < jobs.len()).then(|| next.to_string());
                 json!({ "jobs": page, "next_cursor": next }).to_string()
             }
             "/v0/jobs/huge" => job("huge", "EXPIRED", &"p".repeat(RESPONSE_BYTES_MAX)).to_string(),
@@ -423,4 +484,55 @@ async fn a_list_with_a_job_that_is_too_long_ends_there_and_is_believed_until_the
     drop(news);
     assert_eq!(shown(&all.await.unwrap()).len(), 30);
     assert!(relay.asked("/v0/jobs?") < 150, "{}", relay.asked("/v0/jobs?"));
+}
+
+/// What can never be charged for is in none of the lists that matter most.
+#[tokio::test]
+async fn a_job_that_is_too_long_hides_none_that_is_charged_for_paid_or_done() {
+    let mut jobs: Vec<Value> = ["REQUESTED", "EXPIRED", "CANCELLED"]
+        .map(|status| job(&format!("huge {status}"), status, &"p".repeat(RESPONSE_BYTES_MAX)))
+        .to_vec();
+    let addresses = [("PAID", 3), ("CHARGE_CREATED", 4), ("DELIVERED", 5)].map(|(status, number)| {
+        let (name, address) = (status.to_lowercase(), Account::from_bytes([number; 32]));
+        let mut older = job(&name, status, "..");
+        older["charge"] = json!({
+            "charge_id": "chg_1", "address": address.to_string(), "amount_raw": "1000",
+            "charge_expires_at": "2026-02-01T14:00:00Z", "charge_sig_ed25519": "c2ln"
+        });
+        jobs.push(older);
+        (address, job_id(&v0::JobId::new(name)))
+    });
+    let relay = Arc::new(Long { jobs, ..Long::default() });
+    let dir = tempfile::tempdir().unwrap();
+    let (news, handed) = news(&relay, dir.path());
+    let all = taken(handed);
+    news.resync(None).await.unwrap_or_else(|error| panic!("{error:?}"));
+    let found = news.bazaar.addresses(1_000).await.unwrap_or_else(|error| panic!("{error:?}"));
+    assert_eq!(found, Some(addresses.into_iter().collect()));
+    drop(news);
+    let all = all.await.unwrap();
+    let mut names: Vec<&str> = shown(&all).into_iter().map(|(name, _)| name).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["charge_created", "delivered", "paid"]);
+}
+
+/// The relay was set back, so that what comes next is before our own cursor; and it is too long.
+#[tokio::test]
+async fn an_event_that_is_too_long_is_heard_of_on_a_relay_that_was_set_back() {
+    let events = vec![noted(5, "long", RESPONSE_BYTES_MAX), noted(9, "after", 1)];
+    let relay = Arc::new(Long { events, ..Long::default() });
+    let dir = tempfile::tempdir().unwrap();
+    let (news, handed) = news(&relay, dir.path());
+    let mut batch = Batch::default();
+    memory::put_fact(&mut batch, fact::CURSOR, "700").unwrap();
+    news.bazaar.store.commit(batch).unwrap();
+    let all = taken(handed);
+    for expected in [Some(5), Some(9), None] {
+        let round = news.round(true).await.unwrap_or_else(|error| panic!("{error:?}"));
+        assert_eq!(round.last, expected);
+    }
+    drop(news);
+    let all = all.await.unwrap();
+    assert_eq!(shown(&all).into_iter().map(|(name, _)| name).collect::<Vec<_>>(), ["long", "after"]);
+    assert_eq!(*relay.acked.lock().unwrap(), 9);
 }
