@@ -83,6 +83,8 @@ pub enum Position {
     Listing(String),
     /// All jobs on the relay were listed once, up to this event.
     Synced(Option<(Epoch, EventId)>),
+    /// Nowhere yet; used addresses are looked for in this epoch.
+    Epoch(Epoch),
 }
 
 /// Why the worker must stop. What it has promised is in its store; it goes on from there.
@@ -528,6 +530,7 @@ fn put_position(batch: &mut Batch, position: &Position) -> Result<(), StoreError
     match position {
         Position::Events(Epoch(text), _)
         | Position::Listing(text)
+        | Position::Epoch(Epoch(text))
         | Position::Synced(Some((Epoch(text), _)))
             if text.len() > POSITION_CHARS_MAX =>
         {
@@ -540,6 +543,7 @@ fn put_position(batch: &mut Batch, position: &Position) -> Result<(), StoreError
             memory::put_fact(batch, fact::CURSOR, &event.to_string())
         }
         Position::Listing(cursor) => memory::put_fact(batch, fact::LISTING, cursor),
+        Position::Epoch(epoch) => memory::put_fact(batch, fact::EPOCH, &epoch.0),
         Position::Synced(head) => {
             if let Some((epoch, event)) = head {
                 memory::put_fact(batch, fact::EPOCH, &epoch.0)?;

@@ -219,10 +219,30 @@ impl Ingest {
         if !look::is_due(&self.store)? {
             return Ok(());
         }
+        // Whose addresses these are comes first: if the storage is another one when all jobs are listed
+        // for the first time, nobody would notice. Later on the epoch belongs to the cursor.
+        if memory::fact(&self.store, fact::SYNCED)?.is_none()
+            && let Some((epoch, _)) = self.patient_head().await?
+        {
+            self.hand_over(vec![Heard::Cursor(Position::Epoch(epoch))]).await?;
+        }
         for page in look.run().await {
             self.hand_over(vec![Heard::Looked(page)]).await?;
         }
         Ok(())
+    }
+
+    async fn patient_head(&self) -> Result<Option<(Epoch, EventId)>, RoundError> {
+        let mut failing = Pace::new(self.min, self.max, self.entropy.clone());
+        loop {
+            match self.head().await {
+                Err(RoundError::Call(error)) => {
+                    tracing::warn!(%error, "nothing is quoted before the relay has answered");
+                    tokio::time::sleep(failing.next_delay_after(error.retry_after())).await;
+                }
+                head => return head,
+            }
+        }
     }
 
     fn stored_mode(&self) -> Result<Mode, StoreError> {
@@ -383,16 +403,19 @@ impl Ingest {
     /// before its jobs are looked at, and before the position that says that they were.
     async fn begin_again(&self, head: Option<&(Epoch, EventId)>) -> Result<(), RoundError> {
         let known = memory::fact(&self.store, fact::EPOCH)?;
-        let Some((epoch, _)) = head.filter(|(epoch, _)| known.as_ref() != Some(&epoch.0)) else {
+        let synced = memory::fact(&self.store, fact::SYNCED)?.is_some();
+        let Some((epoch, _)) = head else { return Ok(()) };
+        let same = known.as_ref() == Some(&epoch.0);
+        if same && synced {
             return Ok(());
-        };
+        }
         // The first time nobody can tell whether the storage is the one that the offers were told.
         if let Some(registrar) = &self.registrar
             && !registrar.register().await
         {
             return Err(RoundError::Stopping);
         }
-        if known.is_some() {
+        if known.is_some() && !same {
             tracing::warn!(%epoch, "this relay has forgotten our addresses: they are looked for before quoting");
             self.hand_over(vec![Heard::Replaced]).await?;
             self.look_first().await?;

@@ -25,6 +25,11 @@ const CORPUS: &[(u64, &str)] = &[
         75_891_125_438_148,
         "an expiry that was seen before a charge of /v0 was made again was told after it, and ended the run",
     ),
+    (
+        184_349_831_262_554,
+        "a worker that had looked for used addresses, and had listed no jobs yet, did not notice that the \
+         relay was replaced",
+    ),
     (37_548_634_810_612, "a relay's clock that was set right ended a lock: the oracle forgives it"),
     (
         48_842_956_417_658,

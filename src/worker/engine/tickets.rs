@@ -1,9 +1,11 @@
 //! Jobs of /v0: as any other, with a ticket beside the record.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use super::super::input::{Input, Pricing};
+use super::super::input::{Call, Input, Pricing, Rejection};
 use super::super::memory::{Record, TICKETS};
+use super::super::stage::Stage;
 use super::super::v0::{Shown, Ticket};
 use super::{Engine, EngineError, Turn};
 use crate::protocol::{JobId, Status, v0};
@@ -40,6 +42,7 @@ impl Engine {
         }
         if known.as_ref().is_some_and(|known| is_of_before(&job, &ticket, known, turn)) {
             tracing::debug!(job_id = %job.job_id, "an expiry of before the charge was made again is no news");
+            self.answer_who_waits(job.job_id, turn);
             return Ok(());
         }
         let refusal = refusal.or_else(|| self.price_fault(&job, &ticket));
@@ -57,6 +60,17 @@ impl Engine {
             turn.inputs.push_back((job.job_id, Input::ReviveWanted));
         }
         Ok(())
+    }
+
+    /// What is no news may have been the answer to a call, and nothing else will be: the call is made
+    /// again, after a while.
+    fn answer_who_waits(&self, job: JobId, turn: &mut Turn) {
+        let call = match self.open.get(&job).map(|record| &record.stage) {
+            Some(Stage::Locking { .. }) => Call::Lock,
+            Some(Stage::Delivering { .. }) => Call::Deliver,
+            _ => return,
+        };
+        turn.inputs.push_back((job, Input::Rejected(call, Rejection::State)));
     }
 
     /// What was asked for before the expiry waits for it: until then the old charge can be paid.
@@ -92,12 +106,17 @@ impl Engine {
     }
 }
 
+/// How much later than a charge's end an expiry is surely no earlier charge's: clocks are wrong by less,
+/// and no look is told so late.
+const STALE_FOR: Duration = Duration::from_secs(3_600);
+
 /// Whether an expiry is that of a charge which was made again since: looks can be told out of order,
-/// and a charge that is made again always ends later. Once the job itself is over, whatever is shown
-/// counts.
+/// and a charge that is made again always ends later. Once that one or the job itself is over,
+/// whatever is shown counts: a relay that was set back to an older copy has lost the later charge.
 fn is_of_before(job: &crate::protocol::Job, shown: &Ticket, known: &Ticket, turn: &Turn) -> bool {
-    let is_earlier = shown.charge_expires_at.zip(known.charge_expires_at).is_some_and(|(one, two)| one < two);
-    job.status == Status::Expired && is_earlier && v0::Moment::from(turn.now) < shown.job_expires_at
+    let Some((before, since)) = shown.charge_expires_at.zip(known.charge_expires_at) else { return false };
+    let until = since.plus(STALE_FOR).min(shown.job_expires_at);
+    job.status == Status::Expired && before < since && v0::Moment::from(turn.now) < until
 }
 
 fn bounded_digits(text: &str) -> String {

@@ -94,6 +94,33 @@ async fn a_new_epoch_makes_the_worker_look_at_all_jobs() {
     );
 }
 
+/// A worker that has looked for used addresses, but has not yet listed any jobs, meets a new storage: the
+/// indices that another worker of its seed has used meanwhile are known to nobody.
+#[tokio::test]
+async fn a_storage_that_is_replaced_before_the_first_list_is_noticed() {
+    for (epoch, replaced) in [("old", true), ("new", false)] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Arc::new(memory::open(dir.path()).unwrap());
+        let mut batch = Batch::default();
+        for (name, value) in [(fact::EPOCH, epoch), (fact::LOOKED, "yes")] {
+            memory::FACTS.put(&mut batch, &name.to_owned(), &value.to_owned()).unwrap();
+        }
+        store.commit(batch).unwrap();
+        let relay = Arc::new(Replaced::default());
+        let client = RelayClient::over(relay, URL, signer(), Clock::system(), Entropy::system()).unwrap();
+        let (ingest, mut handed) = poller(client, store);
+        assert_eq!(ingest.stored_mode().unwrap(), Mode::Resync, "an epoch alone is no position");
+        let round = tokio::spawn(async move { ingest.round(&Mode::Resync).await });
+        let mut doubts = 0;
+        while let Some(page) = handed.recv().await {
+            doubts += page.heard.iter().filter(|heard| matches!(heard, Heard::Replaced)).count();
+            page.durable.send(0).unwrap();
+        }
+        assert!(round.await.unwrap().is_ok());
+        assert_eq!(doubts, usize::from(replaced));
+    }
+}
+
 /// A worker whose poller has ended would only seem to work.
 #[tokio::test]
 async fn a_store_that_cannot_be_read_ends_the_worker_and_not_only_the_poller() {

@@ -170,6 +170,26 @@ mod tests {
         assert_eq!(next_deadline(&same, &context(500, false)), None);
     }
 
+    /// The call that marks it as paid can outlast the expiry, and succeed once there is a new charge.
+    #[test]
+    fn a_job_that_is_marked_as_paid_while_it_is_revived_is_done() {
+        let marked = |locked_by_us| {
+            let Input::Seen(sighting) = seen(Status::Running) else { unreachable!() };
+            Input::Seen(Sighting { locked_by_us, ..sighting })
+        };
+        let since = Timestamp::from_seconds(500);
+        let awaiting = Stage::Awaiting { invoice: invoice(1), submitted: None, since, verdict: None };
+        let told_late = reviving(Ending::Expired { paid: true }, None);
+        check(told_late.clone(), marked(true), awaiting.clone(), &[watch(invoice(1), None, false)]);
+        check(awaiting.clone(), marked(true), awaiting.clone(), &[]);
+        // Somebody else's lock is another matter, and so is any in /v1.
+        for (stage, locked_by_us, revives) in [(told_late, false, true), (awaiting, true, false)] {
+            let context = Context { revives, ..context(500, false) };
+            let step = step(stage, marked(locked_by_us), &context);
+            assert!(matches!(step.stage, Stage::Blocked { plan: Plan::Fail { .. }, .. }), "{}", step.stage);
+        }
+    }
+
     #[test]
     fn what_is_not_taken_ends_as_it_would_have() {
         let paid = reviving(Ending::PaidLate, None);

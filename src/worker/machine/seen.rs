@@ -124,8 +124,13 @@ fn seen_running(stage: Stage, sighting: &Sighting, context: &Context) -> Step {
                 Step::to(Stage::Blocked { plan: interrupted(), until }, vec![])
             }
         },
-        Stage::Awaiting { invoice, submitted, verdict, since } if context.idempotent => {
+        Stage::Awaiting { invoice, submitted, verdict, since }
+            if context.idempotent || is_own_mark(sighting, context) =>
+        {
             Step::ignored(Stage::Awaiting { invoice, submitted, verdict, since })
+        }
+        Stage::Reviving { invoice, .. } if is_own_mark(sighting, context) => {
+            await_payment(invoice, sighting.submitted.clone(), context)
         }
         Stage::Awaiting { .. }
         | Stage::Quoting { .. }
@@ -149,4 +154,12 @@ fn seen_running(stage: Stage, sighting: &Sighting, context: &Context) -> Step {
         }
         other => Step::ignored(other),
     }
+}
+
+/// Where jobs are revived, a lock is the mark that a job is paid. Nobody but this state sets it, and a
+/// stage of before a run says that no handler was started: the mark was under way when the job was
+/// taken for expired. The payment is found again, and the lock's own answer says whether the mark is
+/// of before this state was restored.
+const fn is_own_mark(sighting: &Sighting, context: &Context) -> bool {
+    context.revives && sighting.locked_by_us
 }

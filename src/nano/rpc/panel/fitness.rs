@@ -138,3 +138,22 @@ fn behind(
     let findings = assess(network, version, blocks, None, peers.as_ref());
     findings.into_iter().filter(|finding| matches!(finding, Finding::Behind { .. }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(findings: Vec<Finding>) -> Look {
+        let version = Version { vendor: "Nano V28.0".to_owned(), network: "dev".to_owned(), genesis: None };
+        let blocks = BlockCount { count: 1_000, cemented: Some(1_000), unchecked: 0 };
+        Look::Told { health: Box::new(Health { version, blocks, findings }), on_network: true }
+    }
+
+    #[test]
+    fn what_its_peers_have_said_is_not_said_again_for_the_other_nodes() {
+        let unfit = |findings| objections(told(findings), Some(5_000), Network::Dev).len();
+        assert_eq!(unfit(vec![]), 1);
+        assert_eq!(unfit(vec![Finding::Behind { blocks: 4_000 }]), 1);
+        assert_eq!(unfit(vec![Finding::NoVotes]), 2);
+    }
+}

@@ -154,8 +154,10 @@ async fn edge_19_a_payment_is_found_behind_dust_and_a_proxy_that_cuts_lists() {
         assert!(!list.complete, "{total_known}");
     }
     // What the thresholds bring to light can be all there is.
-    let found = cut(26, 25, true).await.client().receivable_of(&[payee()]).await.unwrap();
+    let server = cut(26, 25, true).await;
+    let found = server.client().receivable_of(&[payee()]).await.unwrap();
     assert_eq!((found[&payee()].blocks.len(), found[&payee()].complete), (26, true));
+    assert_eq!(server.requests().len(), 3, "the list, the total, and one threshold");
 }
 
 #[tokio::test]
@@ -163,6 +165,10 @@ async fn edge_19_a_short_list_costs_one_call() {
     let server = dusty(9).await;
     assert!(server.client().receivable_of(&[payee()]).await.unwrap()[&payee()].complete);
     assert_eq!(server.requests().len(), 1);
+    // A longer one is compared with the total, and if that is all, nothing more is asked.
+    let server = dusty(10).await;
+    assert!(server.client().receivable_of(&[payee()]).await.unwrap()[&payee()].complete);
+    assert_eq!(server.requests().len(), 2);
 }
 
 #[tokio::test]

@@ -9,3 +9,4 @@ mod fallback;
 mod nasty;
 mod recorded;
 mod support;
+mod ways;

@@ -75,32 +75,67 @@ fn a_relay_that_names_another_buyer_later_is_not_believed() {
     }
 }
 
+/// A look at a job whose charge ends at one moment, and which is itself over at another.
+fn seen(status: Status, charge: i64, over: i64) -> Vec<Heard> {
+    let ends = Ticket { job_expires_at: moment(over), ..ticket(1) };
+    let ticket = Ticket { charge_expires_at: Some(moment(charge)), ..ends };
+    let job = quoted(1, status, 0, "1000");
+    vec![Heard::Shown(Box::new(Shown { job, ticket, refusal: None }))]
+}
+
+const LONG: i64 = 4_000_000_000;
+
+/// With a charge that ends at 500 s.
+fn charged_again() -> Bench {
+    let mut bench = awaiting();
+    bench.take(seen(Status::Accepted, 500, LONG));
+    bench
+}
+
 /// Looks are told out of order: what was seen before the charge was made again ends nothing.
 #[test]
 fn an_expiry_of_before_the_charge_was_made_again_is_no_news() {
-    let seen = |status, charge: i64, over: i64| {
-        let ends = Ticket { job_expires_at: moment(over), ..ticket(1) };
-        let ticket = Ticket { charge_expires_at: Some(moment(charge)), ..ends };
-        let job = quoted(1, status, 0, "1000");
-        vec![Heard::Shown(Box::new(Shown { job, ticket, refusal: None }))]
-    };
-    let long = 4_000_000_000;
-    let again = || {
-        let mut bench = awaiting();
-        bench.take(seen(Status::Accepted, 500, long));
-        bench
-    };
-    let mut bench = again();
+    let mut bench = charged_again();
     let before = TICKETS.get(bench.store(), &id(1)).unwrap();
-    bench.take(seen(Status::Expired, 499, long));
-    assert_eq!(bench.stage(id(1)), "awaiting");
-    assert_eq!(TICKETS.get(bench.store(), &id(1)).unwrap(), before);
-    // The same charge's own expiry is news, and so is any once the job itself is over.
-    for (charge, over) in [(500, long), (499, 1)] {
-        let mut bench = again();
-        bench.take(seen(Status::Expired, charge, over));
-        assert_ne!(bench.stage(id(1)), "awaiting");
+    for now in [at(1), at(4_099)] {
+        bench.engine().take(seen(Status::Expired, 499, LONG), now).unwrap();
+        assert_eq!(bench.stage(id(1)), "awaiting");
+        assert_eq!(TICKETS.get(bench.store(), &id(1)).unwrap(), before);
     }
+    // The same charge's own expiry is news; so is any once the job itself is over, or the new charge is
+    // long over: then the relay has forgotten that one.
+    for (charge, over, now) in [(500, LONG, 1), (499, 1, 1), (499, LONG, 4_100)] {
+        let mut bench = charged_again();
+        bench.engine().take(seen(Status::Expired, charge, over), at(now)).unwrap();
+        assert!(bench.stage(id(1)).starts_with("lapsed"), "{}", bench.stage(id(1)));
+    }
+}
+
+/// A relay that was set back to before the charge was made again answers with the old expiry.
+#[test]
+fn a_call_that_is_answered_with_an_old_expiry_is_made_again() {
+    let old = || seen(Status::Expired, 499, LONG);
+    let mut bench = charged_again();
+    let paid = vec![look(false, &[part(9, 1_000)])];
+    assert_eq!(bench.take(paid), ["01 Unwatch", "01 TakeLock"]);
+    assert_eq!(bench.take(old()), ["01 FreePlace", "01 Fetch"]);
+    assert!(bench.stage(id(1)).starts_with("blocked"), "{}", bench.stage(id(1)));
+    // What the look brings changes nothing, and the lock is asked for again.
+    assert!(bench.take(old()).is_empty());
+    let due = bench.engine().next_deadline().unwrap();
+    let effects = bench.engine().take(vec![], due).unwrap();
+    assert!(matches!(effects[..], [(_, Effect::TakeLock { .. })]), "{effects:?}");
+    // In the end that relay is believed, and the charge is made once more.
+    let effects = bench.engine().take(old(), at(4_100)).unwrap();
+    assert!(effects.iter().any(|(_, effect)| matches!(effect, Effect::Revive(_))), "{effects:?}");
+
+    let mut bench = charged_again();
+    bench.take(vec![look(false, &[part(9, 1_000)])]);
+    let lock = Lock { token: None, expires_at: at(900) };
+    bench.take(vec![Heard::Input(id(1), Input::Locked(lock))]);
+    bench.take(vec![Heard::Input(id(1), Input::Placed)]);
+    bench.take(vec![Heard::Input(id(1), Input::Finished(Outcome::Result(json!("done"))))]);
+    assert_eq!(bench.take(old()), ["01 Release", "01 TakeLock"]);
 }
 
 /// Charged for, and nothing has come yet.
