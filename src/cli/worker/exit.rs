@@ -92,8 +92,8 @@ impl Exit {
             Self::Other => "Something else failed; the message says what.",
             Self::Usage => "The command line is wrong; `--help` shows what is right.",
             Self::Config => {
-                "The configuration is wrong or missing, or the relay refused an offer for good. Starting again \
-                 changes nothing until it is corrected; `config check` names every problem."
+                "The configuration is wrong or missing, or the relay refused an offer for good at the start. \
+                 Starting again changes nothing until it is corrected; `config check` names every problem."
             }
             Self::InUse => "Another worker has the state directory.",
             Self::State => {
