@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -42,6 +43,8 @@ struct Market {
     storage: Arc<dyn Storage>,
     url: String,
     seller: BotSeller,
+    /// Whether the seller does not look at the ledger.
+    blind: Arc<AtomicBool>,
     dir: tempfile::TempDir,
     shutdown: CancellationToken,
 }
@@ -71,10 +74,14 @@ impl Market {
         let relay = Relay::with_parts(Arc::clone(&storage), config, Clock::system(), Entropy::system());
         let shutdown = CancellationToken::new();
         tokio::spawn(relay.serve(listener, shutdown.clone()));
-        let ledger = Arc::clone(&mock);
-        let paid: Received = Arc::new(move |account| received(&ledger, account).into_iter().sum());
+        let blind = Arc::new(AtomicBool::new(false));
+        let (ledger, closed) = (Arc::clone(&mock), Arc::clone(&blind));
+        let paid: Received = Arc::new(move |account| match closed.load(Ordering::Relaxed) {
+            true => Amount::ZERO,
+            false => received(&ledger, account).into_iter().sum(),
+        });
         let seller = BotSeller::open(&url, BotKeys::from_seeds(&[11; 32], &[12; 32]), paid).await;
-        Self { mock, storage, url, seller, dir, shutdown }
+        Self { mock, storage, url, seller, blind, dir, shutdown }
     }
 
     fn keys() -> BotKeys {
@@ -136,6 +143,14 @@ impl Market {
         buyer.buy_from_bot(&self.seller.offer.offer_id, "words", MAX, 0, &unwatched).await
     }
 
+    /// The blocks that the seller was told to have been paid by.
+    async fn told(&self) -> Vec<String> {
+        let all = PollQuery { since: Some(0), ..PollQuery::default() };
+        let page = self.seller.client.poll(&all).await.unwrap();
+        let sent = page.events.into_iter().filter(|event| event.event_type == "job.payment_sent");
+        sent.map(|event| event.data["payment_block_hash"].as_str().unwrap().to_owned()).collect()
+    }
+
     /// Each sale got its price once at one of its addresses, or nothing at any; and how many got it.
     fn paid(&self) -> usize {
         let sales: Vec<Sale> = self.seller.sales();
@@ -195,19 +210,24 @@ async fn a_bot_buys_pays_once_and_keeps_the_result_before_it_acknowledges() {
     let market = Market::open().await;
     let buyer = market.buyer();
     for round in 1..=2 {
-        let goods = market.buy(&buyer).await.unwrap();
+        // A seller that finds the payment first need not be told of it; this one waits for that.
+        market.blind.store(true, Ordering::Relaxed);
+        let is_told = async {
+            while market.told().await.len() < round {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            market.blind.store(false, Ordering::Relaxed);
+        };
+        let (goods, ()) = tokio::join!(market.buy(&buyer), is_told);
+        let goods = goods.unwrap();
         assert_eq!((goods.result.as_str(), goods.job.status), ("done: words", Status::Delivered));
         assert_eq!(market.paid(), round);
     }
     assert!(buyer.memory().interrupted().unwrap().is_empty());
     let page = market.bot().poll(&PollQuery::default()).await.unwrap();
     assert!(page.events.is_empty() && page.last_acked_event_id > 0, "{page:?}");
-    // The seller was told by which block.
-    let told =
-        market.seller.client.poll(&PollQuery { since: Some(0), ..PollQuery::default() }).await.unwrap();
-    let sent = told.events.iter().filter(|event| event.event_type == "job.payment_sent");
-    let hashes: Vec<&Value> = sent.map(|event| &event.data["payment_block_hash"]).collect();
-    assert!(hashes.len() == 2 && hashes.iter().all(|hash| hash.as_str().unwrap().len() == 64), "{hashes:?}");
+    let told = market.told().await;
+    assert!(told.len() == 2 && told.iter().all(|hash| hash.len() == 64), "{told:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
