@@ -165,6 +165,9 @@ impl World {
             owed.push("the bot's offer is not on the relay".to_owned());
         }
         for (name, job) in &jobs {
+            if job.status == Status::Requested {
+                owed.push(format!("{name} was asked for and is not charged for"));
+            }
             let Some(account) = job.charge.as_ref().and_then(|charge| Account::parse(&charge.address).ok())
             else {
                 continue;
