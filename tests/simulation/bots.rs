@@ -165,15 +165,17 @@ impl World {
             owed.push("the bot's offer is not on the relay".to_owned());
         }
         for (name, job) in &jobs {
-            if job.status == Status::Requested {
-                owed.push(format!("{name} was asked for and is not charged for"));
+            let ended = stages.get(&job_id(&job.job_id)).is_some_and(|stage| stage.name == "ended");
+            // A refusal leaves it as it is: by a bot whose clock is behind by more than a charge stands, for
+            // one.
+            if job.status == Status::Requested && !ended {
+                owed.push(format!("{name} was asked for, and neither charged for nor refused"));
             }
             let Some(account) = job.charge.as_ref().and_then(|charge| Account::parse(&charge.address).ok())
             else {
                 continue;
             };
             let paid: Amount = self.payments(&account).into_iter().map(|(_, amount)| amount).sum();
-            let ended = stages.get(&job_id(&job.job_id)).is_some_and(|stage| stage.name == "ended");
             let open = match job.status {
                 Status::ChargeCreated | Status::Paid => true,
                 Status::Expired => !ended,
