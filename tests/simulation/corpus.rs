@@ -30,11 +30,6 @@ const CORPUS: &[(u64, &str)] = &[
         "a worker that had looked for used addresses, and had listed no jobs yet, did not notice that the \
          relay was replaced",
     ),
-    (
-        149_362_000_475_017,
-        "a job that another worker of the seed had quoted while this one asked for a price was given up, \
-         and its address emptied while it was open",
-    ),
     (37_548_634_810_612, "a relay's clock that was set right ended a lock: the oracle forgives it"),
     (
         48_842_956_417_658,

@@ -86,8 +86,8 @@ fn seen_accepted(stage: Stage, sighting: Sighting, context: &Context) -> Step {
         (Stage::Lapsed { invoice, .. }, _) if context.revives && is_ours(&sighting, &invoice) => {
             await_payment(invoice, sighting.submitted, context)
         }
-        // While our quote was under way, or not yet, the buyer accepted another worker's.
-        (Stage::Fresh | Stage::Pricing | Stage::Indexing { .. } | Stage::Quoting { .. }, Some(invoice)) => {
+        // While our quote was under way the buyer accepted another worker's.
+        (Stage::Fresh | Stage::Quoting { .. }, Some(invoice)) => {
             await_payment(invoice, sighting.submitted, context)
         }
         (
