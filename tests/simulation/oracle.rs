@@ -42,7 +42,7 @@ mod relay {
 #[derive(Default)]
 pub(crate) struct Oracle {
     /// Whether several workers use the same indices.
-    shared: bool,
+    pub(crate) shared: bool,
     /// Which job each block has paid for, over all workers.
     pub(crate) claims: BTreeMap<Vec<u8>, JobId>,
     /// For which job each worker has used each account.
