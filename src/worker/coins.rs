@@ -40,9 +40,10 @@ use nano_currency::amount::RAW_PER_XNO;
 use nano_currency::rpc::work::WorkError;
 use nano_currency::rpc::{Rpc, RpcConfig, RpcError, RpcSetupError, WorkSources};
 use nano_currency::seed::SeedError;
-use nano_currency::{Account, Amount, Network, Seed};
+use nano_currency::{Account, Amount, Network};
 use tokio::sync::Mutex;
 
+use super::accounts::Accounts;
 use super::memory::{self, fact};
 use super::nodes::{Jury, NodesError};
 use super::parts::Parts;
@@ -199,7 +200,7 @@ impl CoinsError {
 #[derive(Debug)]
 pub struct Purse {
     store: Arc<Store>,
-    seed: Seed,
+    accounts: Accounts,
     network: Network,
     rpc: Rpc,
     jury: Jury,
@@ -231,7 +232,7 @@ impl Purse {
         let work = WorkSources { nodes: Some(rpc.clone()), servers, cpu: settings.wallet.work_here };
         Ok(Self {
             store,
-            seed: settings.seed.clone(),
+            accounts: settings.accounts.clone(),
             network: settings.network,
             jury,
             rpc,
@@ -260,7 +261,7 @@ fn calls(urls: Vec<String>, parts: &Parts) -> RpcConfig {
 
 /// A state that nobody has used yet is nobody's.
 fn ensure_ours(store: &Store, settings: &Settings) -> Result<(), CoinsError> {
-    let ours = settings.seed.account(0)?;
+    let ours = settings.accounts.get(0)?;
     match memory::fact(store, fact::WALLET)? {
         Some(found) if found != ours.to_string() => return Err(CoinsError::WrongSeed { found, ours }),
         _ => {}

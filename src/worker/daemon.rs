@@ -140,7 +140,7 @@ async fn until_stopped(
     recovery: Option<Recovery>,
 ) -> Result<(), StartError> {
     let holder = identify(&store, &settings, &parts)?;
-    let mut wallet = Wallet::open(&store, settings.seed.clone(), settings.account_index_start)?;
+    let mut wallet = Wallet::open(&store, settings.accounts.clone(), settings.account_index_start)?;
     wallet.look_first(&store)?;
     crash_point!("worker/start/noted");
     store.durable().await?;
@@ -478,7 +478,7 @@ pub(super) fn look_of(
     Look {
         relay: relay.clone(),
         jury,
-        seed: settings.seed.clone(),
+        accounts: settings.accounts.clone(),
         store: Arc::clone(store),
         start: settings.account_index_start,
         whole: false,

@@ -4,6 +4,7 @@
 //! disk where a naive one would pay for hundreds.
 
 mod money;
+mod others;
 mod revived;
 mod tickets;
 
@@ -314,8 +315,8 @@ impl Engine {
         if !known {
             let used = self.recognise(job, turn)?;
             let Some(terms) = self.terms.get(&job.offer_id) else { return Ok(()) };
-            if JOBS.contains(&self.store, &job.job_id)? {
-                return Ok(());
+            if let Some(record) = JOBS.get(&self.store, &job.job_id)? {
+                return self.note_others_end(job.job_id, record, job.status, turn);
             }
             // A job that has ended without us concerns us only for its address, noted above.
             if job.status.is_final() && used.is_none() {

@@ -12,8 +12,9 @@ use std::time::Duration;
 
 use nano_currency::rpc::RpcError;
 use nano_currency::seed::SeedError;
-use nano_currency::{Account, Seed};
+use nano_currency::Account;
 
+use super::accounts::Accounts;
 use super::calls::Line;
 use super::counterpart::Counterpart;
 use super::ingest;
@@ -83,7 +84,7 @@ enum LookError {
 pub(super) struct Look {
     pub(super) relay: Counterpart,
     pub(super) jury: Jury,
-    pub(super) seed: Seed,
+    pub(super) accounts: Accounts,
     pub(super) store: Arc<Store>,
     /// Where the configuration says that indices begin.
     pub(super) start: u32,
@@ -164,7 +165,7 @@ impl Look {
         jobs: &HashMap<Account, JobId>,
     ) -> Result<Vec<Seen>, LookError> {
         let accounts: Vec<(u32, Account)> =
-            range.map(|index| Ok((index, self.seed.account(index)?))).collect::<Result<_, SeedError>>()?;
+            range.map(|index| Ok((index, self.accounts.get(index)?))).collect::<Result<_, SeedError>>()?;
         let asked: Vec<Account> = accounts.iter().map(|(_, account)| *account).collect();
         let used = self.used_on_chain(&asked).await?;
         let seen = accounts.into_iter().zip(used).filter_map(|((index, account), used)| {

@@ -15,7 +15,7 @@ use super::input::Outcome;
 use super::money::Piece;
 use super::oddity::Oddity;
 use super::payment::Invoice;
-use super::stage::Stage;
+use super::stage::{Ending, Stage};
 use super::v0::{Stall, Ticket};
 use crate::protocol::job::JobError;
 use crate::protocol::v0::SealingPublicKey;
@@ -206,6 +206,16 @@ pub struct Record {
     /// How its payment was odd.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub oddities: Vec<Oddity>,
+}
+
+impl Record {
+    /// Whether what comes to an account that was consumed for this job comes for it. What the relay did
+    /// not let it be quoted on is another job's: another worker's of the seed, or one that was forgotten.
+    #[must_use]
+    pub fn owns(&self, account: &Account) -> bool {
+        let was_refused = matches!(self.stage, Stage::Ended { ending: Ending::Refused });
+        !was_refused && self.invoice.is_none_or(|invoice| invoice.account == *account)
+    }
 }
 
 /// One line of a job's history.

@@ -31,6 +31,8 @@ pub mod terms;
 
 pub mod memory;
 
+pub mod accounts;
+
 pub mod wallet;
 
 pub mod coins;

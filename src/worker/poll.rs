@@ -126,7 +126,7 @@ pub async fn poll_once(settings: Settings, parts: Parts, ask: Ask) -> Result<Pol
     }
     let store = Arc::new(restore::open(&settings, &parts.clock).map_err(StartError::from)?);
     let holder = identify(&store, &settings, &parts)?;
-    let wallet = Wallet::open(&store, settings.seed.clone(), settings.account_index_start);
+    let wallet = Wallet::open(&store, settings.accounts.clone(), settings.account_index_start);
     let mut wallet = wallet.map_err(StartError::from)?;
     wallet.look_first(&store)?;
     store.durable().await?;

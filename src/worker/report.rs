@@ -272,7 +272,7 @@ fn payment(
     let invoice = record.stage.invoice().or(record.invoice.as_ref());
     answer["account"] = json!(match invoice {
         Some(invoice) => Some(invoice.account),
-        None => account_of(store, id)?,
+        None => account_of(store, id, &record)?,
     });
     answer["price_raw"] = json!(invoice.map(|invoice| invoice.price));
     let (submitted, believed) = match &record.stage {
@@ -300,11 +300,12 @@ fn offer_name(store: &Store, id: OfferId) -> Result<Option<String>, StoreError> 
 }
 
 /// Few people ask, so the address of a job that no longer needs it is found by looking at all.
-fn account_of(store: &Store, id: JobId) -> Result<Option<Account>, StoreError> {
+fn account_of(store: &Store, id: JobId, record: &Record) -> Result<Option<Account>, StoreError> {
     for entry in INVOICES.all(store) {
         let (key, issued) = entry?;
-        if issued.job_id == Some(id) {
-            return Ok(Some(Account::from_bytes(key)));
+        let account = Account::from_bytes(key);
+        if issued.job_id == Some(id) && record.owns(&account) {
+            return Ok(Some(account));
         }
     }
     Ok(None)

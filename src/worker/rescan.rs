@@ -31,14 +31,14 @@ pub struct Rescanned {
 pub async fn rescan(settings: &Settings, parts: &Parts, gap: Option<u32>) -> Result<Rescanned, StartError> {
     let store = Arc::new(restore::open(settings, &parts.clock)?);
     identify(&store, settings, parts)?;
-    let mut wallet = Wallet::open(&store, settings.seed.clone(), settings.account_index_start)?;
+    let mut wallet = Wallet::open(&store, settings.accounts.clone(), settings.account_index_start)?;
     let started = edge::monotonic();
     let clock = move || edge::monotonic().saturating_duration_since(started);
     let wire = parts.wires.as_ref().map(|wires| Arc::clone(&wires.nodes));
     let look = Look {
         relay: Counterpart::open(settings, parts, &store, "")?,
         jury: Jury::open(settings, clock, wire)?,
-        seed: settings.seed.clone(),
+        accounts: settings.accounts.clone(),
         store: Arc::clone(&store),
         start: settings.account_index_start,
         whole: true,

@@ -242,7 +242,7 @@ fn is_bare(dir: &Path) -> Result<bool, RestoreError> {
 pub fn check(file: &Path, settings: &Settings) -> Result<Header, RestoreError> {
     let wrong = |error| RestoreError::Backup(file.to_owned(), error);
     let header = backup::read(file, |_| Ok(())).map_err(wrong)?;
-    let account = settings.seed.account(0).map(|account| account.to_string()).unwrap_or_default();
+    let account = settings.accounts.get(0).map(|account| account.to_string()).unwrap_or_default();
     if let Some(found) = header.first_account.clone().filter(|found| *found != account) {
         return Err(wrong(ReadError::OtherSeed { found, ours: account }));
     }

@@ -15,10 +15,11 @@ mod wallet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use nano_currency::{Amount, Network, Seed};
+use nano_currency::{Amount, Network};
 
 use self::raw::{Raw, RawBackup, RawHandler, RawOffer};
 pub use self::v0::{BazaarSettings, Dialect, KeyShape, bot_keys};
+use super::accounts::Accounts;
 use super::backups::BackupSettings;
 use super::coins::WalletSettings;
 use super::executor::{Handler, HandlerKind, Limits};
@@ -76,7 +77,7 @@ pub struct Settings {
     /// Which network the money is on.
     pub network: Network,
     /// Where invoices come from.
-    pub seed: Seed,
+    pub accounts: Accounts,
     /// The nodes to ask, in order.
     pub rpc: Vec<String>,
     /// How sure of a payment the worker wants to be.
@@ -203,7 +204,7 @@ impl Resolver<'_> {
                 signer: signer?,
                 dialect: dialect?,
                 network: network?,
-                seed: seed?,
+                accounts: seed?.into(),
                 rpc: rpc?,
                 certainty: certainty?,
                 websocket: websocket?,

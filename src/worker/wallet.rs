@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 
-use nano_currency::{Account, Seed};
+use nano_currency::Account;
 
+use super::accounts::Accounts;
 use super::look::{self, Looked};
-use super::memory::{self, INVOICES, IssuedInvoice, fact};
+use super::memory::{self, INVOICES, IssuedInvoice, JOBS, fact};
 use crate::points::crash_point;
 use crate::protocol::JobId;
 use crate::store::{Batch, Store, StoreError};
@@ -23,7 +24,7 @@ const AHEAD_MAX: usize = 4 * GAP as usize;
 /// the stage that uses it; nothing leaves the process before that is durable.
 #[derive(Debug)]
 pub struct Wallet {
-    seed: Seed,
+    accounts: Accounts,
     next: u32,
     /// Accounts derived ahead, to recognise addresses that this state does not know, and those that
     /// were handed out and may not be in the store yet.
@@ -71,8 +72,13 @@ impl Wallet {
     ///
     /// # Errors
     /// If the state is another seed's, or the store fails.
-    pub fn open(store: &Store, seed: Seed, index_start: u32) -> Result<Self, WalletError> {
-        let ours = seed.account(0)?;
+    pub fn open(
+        store: &Store,
+        accounts: impl Into<Accounts>,
+        index_start: u32,
+    ) -> Result<Self, WalletError> {
+        let accounts = accounts.into();
+        let ours = accounts.get(0)?;
         match memory::fact(store, fact::WALLET)? {
             Some(found) if found != ours.to_string() => return Err(WalletError::WrongSeed { found, ours }),
             Some(_) => {}
@@ -83,7 +89,7 @@ impl Wallet {
             }
         }
         let next = memory::next_index(store)?.map_or(index_start, |next| next.max(index_start));
-        Ok(Self { seed, next, ahead: HashMap::new(), scanned: next, unsure: false })
+        Ok(Self { accounts, next, ahead: HashMap::new(), scanned: next, unsure: false })
     }
 
     /// From here on no index is consumed before relay and chain were looked at, unless they were.
@@ -126,7 +132,11 @@ impl Wallet {
     ) -> Result<(), WalletError> {
         for seen in &looked.seen {
             let key = memory::account_key(&seen.account);
-            if !INVOICES.contains(store, &key)? {
+            let is_news = match INVOICES.get(store, &key)? {
+                Some(known) => seen.job.is_some() && is_in_vain(store, known.job_id, &seen.account)?,
+                None => true,
+            };
+            if is_news {
                 INVOICES.put(batch, &key, &IssuedInvoice { index: seen.index, job_id: seen.job })?;
             }
         }
@@ -154,7 +164,7 @@ impl Wallet {
     /// If the indices are used up.
     pub fn take(&mut self, batch: &mut Batch, job: JobId) -> Result<(u32, Account), WalletError> {
         let index = self.next;
-        let account = self.seed.account(index)?;
+        let account = self.accounts.get(index)?;
         self.advance(batch, index)?;
         INVOICES.put(batch, &memory::account_key(&account), &IssuedInvoice { index, job_id: Some(job) })?;
         self.ahead.insert(account, Ahead { index, job: Some(job) });
@@ -178,7 +188,10 @@ impl Wallet {
         job: JobId,
     ) -> Result<Option<u32>, WalletError> {
         if let Some(issued) = INVOICES.get(store, &memory::account_key(account))? {
-            return Ok((issued.job_id == Some(job)).then_some(issued.index));
+            if issued.job_id == Some(job) {
+                return Ok(Some(issued.index));
+            }
+            return self.pass_on(store, batch, (*account, issued), job);
         }
         self.scan_ahead(account)?;
         let Some(ahead) = self.ahead.get_mut(account) else { return Ok(None) };
@@ -194,6 +207,30 @@ impl Wallet {
         Ok(Some(index))
     }
 
+    /// Another job shows an address that was consumed in vain: the relay knew it as that job's.
+    fn pass_on(
+        &mut self,
+        store: &Store,
+        batch: &mut Batch,
+        (account, issued): (Account, IssuedInvoice),
+        job: JobId,
+    ) -> Result<Option<u32>, WalletError> {
+        if !is_in_vain(store, issued.job_id, &account)? {
+            return Ok(None);
+        }
+        // One commit may hear of several jobs that show it: it is the first one's.
+        let ahead = self.ahead.entry(account).or_insert(Ahead { index: issued.index, job: issued.job_id });
+        if ahead.job == issued.job_id {
+            ahead.job = Some(job);
+        }
+        if ahead.job != Some(job) {
+            return Ok(None);
+        }
+        let issued = IssuedInvoice { job_id: Some(job), ..issued };
+        INVOICES.put(batch, &memory::account_key(&account), &issued)?;
+        Ok(Some(issued.index))
+    }
+
     fn advance(&mut self, batch: &mut Batch, used: u32) -> Result<(), WalletError> {
         let next = used.checked_add(1).ok_or(WalletError::Exhausted)?;
         memory::put_fact(batch, fact::NEXT_INDEX, &next.to_string())?;
@@ -206,7 +243,7 @@ impl Wallet {
         let end = self.next.saturating_add(GAP);
         while self.scanned < end && !self.ahead.contains_key(wanted) {
             let ahead = Ahead { index: self.scanned, job: None };
-            self.ahead.entry(self.seed.account(self.scanned)?).or_insert(ahead);
+            self.ahead.entry(self.accounts.get(self.scanned)?).or_insert(ahead);
             self.scanned += 1;
         }
         self.forget_old();
@@ -218,6 +255,12 @@ impl Wallet {
         let oldest = self.next.saturating_sub(GAP);
         self.ahead.retain(|_, ahead| ahead.index >= oldest);
     }
+}
+
+/// Whether an address was consumed for a job that was then quoted on another one, or on none.
+fn is_in_vain(store: &Store, job: Option<JobId>, account: &Account) -> Result<bool, StoreError> {
+    let Some(job) = job else { return Ok(false) };
+    Ok(JOBS.get(store, &job)?.is_some_and(|record| !record.owns(account)))
 }
 
 #[cfg(test)]
@@ -232,7 +275,7 @@ mod tests {
     #[test]
     fn an_address_handed_out_in_a_commit_is_no_other_jobs_in_the_same_commit() {
         let store = memory::open_in_memory(&Disk::default()).unwrap();
-        let seed = Seed::parse(&"5e".repeat(32)).unwrap();
+        let seed = nano_currency::Seed::parse(&"5e".repeat(32)).unwrap();
         let mut wallet = Wallet::open(&store, seed, 0).unwrap();
         let mut batch = Batch::default();
         let (index, account) = wallet.take(&mut batch, job(1)).unwrap();

@@ -9,7 +9,7 @@ use std::time::Duration;
 use nano_worker::client::CallError;
 use nano_worker::client::v0::{BotClient, Key, OffersQuery, Rates};
 use nano_worker::client::wire::Request;
-use nano_worker::nano::{Account, Amount, BlockHash, Seed};
+use nano_worker::nano::{Account, Amount, BlockHash};
 use nano_worker::protocol::v0::apply::PaymentSent;
 use nano_worker::protocol::v0::lifecycle::TRANSITIONS;
 use nano_worker::protocol::v0::payload::{Address, Kind, write};
@@ -22,6 +22,7 @@ use nano_worker::worker::settings::{BazaarSettings, Dialect};
 use nano_worker::worker::v0::job_id;
 use serde_json::{Value, json};
 
+use crate::accounts;
 use crate::life::Life;
 use crate::net::Line;
 use crate::oracle::{Oracle, key, read, worker};
@@ -133,7 +134,7 @@ impl World {
         let rates = if self.plan.limited { Rates::DEPLOYED } else { Rates::UNLIMITED };
         let keys = keys_of_the_bot();
         settings.dialect = Dialect::V0(Box::new(BazaarSettings { keys, rates, links: None }));
-        settings.seed = Seed::parse(&"6e".repeat(32)).unwrap();
+        settings.accounts = accounts::bots();
         settings.account_index_start = 0;
         settings.offers.retain(|offer| offer.name == Offer::Once.name());
         for offer in &mut settings.offers {

@@ -87,12 +87,6 @@ impl Oracle {
         }
         let job = self.accounts.get(&(index, account.as_bytes().to_vec())).copied()?;
         if let Some(open) = self.jobs.get(&job).filter(|job| !job.status.is_final()) {
-            // By one that gave the job up while another worker with the same indices does it: known, and
-            // not mended (docs/simulation.md).
-            let ended = self.stages.get(&index).and_then(|stages| stages.get(&job));
-            if self.shared && ended.is_some_and(|stage| stage.name == "ended") {
-                return None;
-            }
             return Some(format!("{what}, while {job} is {}", open.status));
         }
         let to = Account::from_bytes(block.fields.link);

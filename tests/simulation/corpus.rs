@@ -30,6 +30,16 @@ const CORPUS: &[(u64, &str)] = &[
         "a worker that had looked for used addresses, and had listed no jobs yet, did not notice that the \
          relay was replaced",
     ),
+    (
+        149_362_000_475_017,
+        "what came for a job that was given up, because another worker of the seed with the same \
+         indices does it, was taken for earned while that job was open",
+    ),
+    (
+        9_093_013_524_777,
+        "an address that the relay refused for a job, because another worker of the seed had quoted it, \
+         was taken for that job's, and what had paid the other one went back to its buyer",
+    ),
     (37_548_634_810_612, "a relay's clock that was set right ended a lock: the oracle forgives it"),
     (
         48_842_956_417_658,

@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a simulation that cannot go on has failed")]
 #![expect(clippy::print_stdout, reason = "how many schedules were run, and which failed, must be seen")]
 
+mod accounts;
 mod bot_proofs;
 mod bots;
 mod bugs;

@@ -11,7 +11,7 @@ use mock_nano_rpc::rpc::{self, Args};
 use mock_nano_rpc::tree::{Style, Tree};
 use nano_worker::client::wire::{Request, Response};
 use nano_worker::edge::Tasks;
-use nano_worker::nano::{Amount, Network, Seed};
+use nano_worker::nano::{Amount, Network};
 use nano_worker::protocol::offer::{OfferTerms, PricingMode};
 use nano_worker::protocol::signing::Signer;
 use nano_worker::relay::config::{Config, Rates};
@@ -31,6 +31,7 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use crate::accounts;
 use crate::bugs::Bug;
 use crate::coins;
 use crate::life::{Death, Life};
@@ -341,7 +342,7 @@ impl World {
             dialect: nano_worker::worker::settings::Dialect::V1,
             signer: Signer::from_seed(&[7; 32]),
             network: Network::Dev,
-            seed: Seed::parse(&"5e".repeat(32)).unwrap(),
+            accounts: accounts::workers(),
             rpc: vec!["http://node".to_owned()],
             certainty: Certainty::default(),
             websocket: Vec::new(),

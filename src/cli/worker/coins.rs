@@ -134,7 +134,7 @@ fn as_csv(blocks: &Value) -> Result<Vec<u8>, csv::Error> {
 pub(super) fn qr(config: &Path, of: IndexOrJob, out: Output) -> Result<Exit, Failure> {
     let account = match of {
         IndexOrJob::Index(index) => {
-            let account = files::settings(config)?.seed.account(index);
+            let account = files::settings(config)?.accounts.get(index);
             account.map_err(|error| Failure::new(Exit::Usage, error))?.to_string()
         }
         IndexOrJob::Job(job) => invoice_of(config, job)?,

@@ -55,7 +55,7 @@ fn show(path: &Path, out: Output) -> Result<Exit, Failure> {
 /// What the configuration comes to. Of keys it shows what everybody may know; of a node's address
 /// what cannot be a password.
 fn resolved(settings: &Settings) -> Result<Value, Failure> {
-    let account = settings.seed.account(0).map_err(|error| Failure::new(Exit::Config, error))?;
+    let account = settings.accounts.get(0).map_err(|error| Failure::new(Exit::Config, error))?;
     let offers: Vec<Value> = settings.offers.iter().map(offer).collect();
     Ok(json!({
         "relay": {

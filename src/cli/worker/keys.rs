@@ -59,7 +59,7 @@ pub(super) fn key(config: &Path, verb: Key, out: Output) -> Result<Exit, Failure
 
 fn address(config: &Path, index: u32, out: Output) -> Result<Exit, Failure> {
     let account =
-        files::settings(config)?.seed.account(index).map_err(|error| Failure::new(Exit::Usage, error))?;
+        files::settings(config)?.accounts.get(index).map_err(|error| Failure::new(Exit::Usage, error))?;
     out.answer(&json!({ "index": index, "account": account }), account);
     Ok(Exit::Done)
 }

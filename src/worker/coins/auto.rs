@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::debts::Debt;
 use super::desk::Tell;
 use super::journal::Does;
-use super::whose::{self, Claim, Own};
+use super::whose::{self, Own};
 use super::{CoinsError, Purse};
 use crate::protocol::Timestamp;
 use crate::worker::memory::{self, ASIDE, COINS, fact};
@@ -45,9 +45,9 @@ impl Purse {
                 account: piece.account,
                 index: piece.index,
                 job: Some(job),
-                claim: whose::claim(&self.store, Some(job))?,
+                claim: whose::claim(&self.store, Some(job), &piece.account)?,
             };
-            if own.claim == Claim::Open {
+            if !own.claim.is_settled() {
                 continue;
             }
             if let Some(problem) = self.look_at_refunds(&own).await? {
@@ -92,7 +92,7 @@ impl Purse {
             return Some("it is more than auto_refund_max_xno");
         }
         let Some(to) = debt.from else { return Some("nobody knows who sent it") };
-        if self.elsewhere.ensure(&self.store, &self.seed, to).is_err() {
+        if self.elsewhere.ensure(&self.store, &self.accounts, to).is_err() {
             return Some("it came from an invoice account of this very seed");
         }
         let Some(rest) = allowed.checked_sub(amount) else {

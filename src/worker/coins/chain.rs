@@ -108,7 +108,7 @@ impl<'a> Chain<'a> {
         waiting: Vec<Receivable>,
         tell: Tell<'a>,
     ) -> Result<Self, CoinsError> {
-        let key = purse.seed.key(own.index)?;
+        let key = purse.accounts.key(own.index)?;
         Ok(Self {
             purse,
             own,

@@ -7,7 +7,7 @@ use nano_currency::rpc::Receivable;
 use nano_currency::{Account, Amount, BlockHash};
 
 use super::journal::Does;
-use super::whose::{self, Claim, Own};
+use super::whose::{self, Own};
 use super::{CoinsError, Purse};
 use crate::points::crash_point;
 use crate::protocol::{JobId, Status};
@@ -125,7 +125,7 @@ impl Purse {
             .collect();
         let mut unknown: BTreeMap<BlockHash, (Own, JobId)> = BTreeMap::new();
         for (own, _, waiting) in laden.iter() {
-            let Some(job) = own.job.filter(|_| own.claim != Claim::Open) else { continue };
+            let Some(job) = own.job.filter(|_| own.claim.is_settled()) else { continue };
             let Some(record) = JOBS.get(&self.store, &job)? else { continue };
             let policy = policies.get(&record.offer_id).copied().unwrap_or_default();
             let dust = policy.dust_for(price(&record));

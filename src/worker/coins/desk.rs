@@ -82,7 +82,7 @@ impl Purse {
             Errand::Sweep { to, owed, dry_run } => {
                 whose::ensure_looked(&self.store)?;
                 let to = to.or(self.settings.sweep_to).ok_or(CoinsError::NoDestination)?;
-                self.elsewhere.ensure(&self.store, &self.seed, to)?;
+                self.elsewhere.ensure(&self.store, &self.accounts, to)?;
                 Ok(self.round(Some(to), owed, dry_run, tell).await?.to_json(dry_run))
             }
             Errand::Refund { job, to, dry_run } => self.refund(job, to, dry_run, tell).await,
@@ -99,11 +99,11 @@ impl Purse {
     ) -> Result<Value, CoinsError> {
         let own = whose::account_of(&self.store, job)?.ok_or(CoinsError::NoJob(job))?;
         let refused = |why| Err(CoinsError::NotRefundable { job, why });
-        if own.claim == Claim::Open {
+        if !own.claim.is_settled() {
             return refused("is open: cancel it, or wait until it has ended");
         }
         if let Some(to) = to {
-            self.elsewhere.ensure(&self.store, &self.seed, to)?;
+            self.elsewhere.ensure(&self.store, &self.accounts, to)?;
         }
         let waiting = self.waiting_for(&[own.account]).await?.remove(&own.account).unwrap_or_default();
         let mut laden = [(own, Amount::ZERO, waiting)];
@@ -128,7 +128,7 @@ impl Purse {
         }
         if to.is_none() {
             for payer in debts.iter().filter_map(|debt| debt.from) {
-                self.elsewhere.ensure(&self.store, &self.seed, payer)?;
+                self.elsewhere.ensure(&self.store, &self.accounts, payer)?;
             }
         }
         let report = self.send_back((own, debts, waiting), to, dry_run, tell).await?;

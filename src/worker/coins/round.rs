@@ -120,13 +120,18 @@ impl Purse {
         report.left = self.notice(&mut laden).await?;
         for (own, holds, waiting) in laden {
             let debts = if owed { Vec::new() } else { self.debts(&own)? };
-            if own.claim != Claim::Open && !debts.is_empty() {
+            if own.claim.is_settled() && !debts.is_empty() {
                 let sum: Amount = debts.iter().map(|debt| debt.due).sum();
                 let why = format!("{sum} raw are owed back: `worker refund`, or sweep with --owed");
                 report.left.push((own, why));
             }
             match (own.claim, to) {
                 (Claim::Open, _) => report.left.push((own, "its job is open".to_owned())),
+                (Claim::Others, _) => {
+                    let why = "it came for a job that this worker does not know: another worker of the seed \
+                               may serve it, or `worker rescan` finds it";
+                    report.left.push((own, why.to_owned()));
+                }
                 (Claim::Buyers, Some(_)) if !owed => {
                     if debts.is_empty() && !holds.is_zero() {
                         let why = "what it holds was not earned: `worker refund`, or sweep with --owed";

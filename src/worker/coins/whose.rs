@@ -2,12 +2,13 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use nano_currency::{Account, Seed};
+use nano_currency::Account;
 use serde::Serialize;
 
 use super::CoinsError;
-use crate::protocol::JobId;
+use crate::protocol::{JobId, Status};
 use crate::store::{Store, StoreError};
+use crate::worker::accounts::Accounts;
 use crate::worker::look;
 use crate::worker::memory::{self, INVOICES, JOBS, Record, TICKETS, fact};
 use crate::worker::stage::{Ending, Stage};
@@ -27,6 +28,8 @@ pub(super) struct Own {
 pub(super) enum Claim {
     /// The job is open, or not one that this worker serves: nothing is touched.
     Open,
+    /// It was consumed for a job, and is another job's that this worker does not know.
+    Others,
     /// They were earned.
     Ours,
     /// The buyer got nothing for them.
@@ -34,9 +37,15 @@ pub(super) enum Claim {
 }
 
 impl Claim {
+    /// Whether what is there may be moved.
+    pub(super) const fn is_settled(self) -> bool {
+        matches!(self, Self::Ours | Self::Buyers)
+    }
+
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Open => "open",
+            Self::Others => "others",
             Self::Ours => "ours",
             Self::Buyers => "buyers",
         }
@@ -49,12 +58,9 @@ pub(super) fn accounts(store: &Store) -> Result<Vec<Own>, StoreError> {
     for entry in INVOICES.all(store) {
         let (key, issued) = entry?;
         let account = Account::from_bytes(key);
-        all.push(Own {
-            account,
-            index: issued.index,
-            job: issued.job_id,
-            claim: claim(store, issued.job_id)?,
-        });
+        let claim = claim(store, issued.job_id, &account)?;
+        let job = issued.job_id.filter(|_| claim != Claim::Others);
+        all.push(Own { account, index: issued.index, job, claim });
     }
     all.sort_unstable_by_key(|own| own.index);
     Ok(all)
@@ -65,12 +71,13 @@ pub(super) fn account_of(store: &Store, job: JobId) -> Result<Option<Own>, Store
     Ok(accounts(store)?.into_iter().find(|own| own.job == Some(job)))
 }
 
-pub(super) fn claim(store: &Store, job: Option<JobId>) -> Result<Claim, StoreError> {
+pub(super) fn claim(store: &Store, job: Option<JobId>, account: &Account) -> Result<Claim, StoreError> {
     // Used before by a job that the relay had already forgotten.
     let Some(job) = job else { return Ok(Claim::Ours) };
     match JOBS.get(store, &job)? {
+        Some(record) if !record.owns(account) => Ok(Claim::Others),
         Some(record) if may_revive(store, job, &record)? => Ok(Claim::Open),
-        Some(record) => Ok(of_stage(&record.stage)),
+        Some(record) => Ok(of_record(&record)),
         // Seen in the look and yet to be heard of, or another worker's of the same seed: its address
         // is noted, and only who serves the job knows whether it has ended.
         None => Ok(Claim::Open),
@@ -86,12 +93,18 @@ pub(super) fn may_revive(store: &Store, job: JobId, record: &Record) -> Result<b
     Ok(TICKETS.get(store, &job)?.is_some_and(|ticket| !ticket.unread))
 }
 
-fn of_stage(stage: &Stage) -> Claim {
-    match stage {
+fn of_record(record: &Record) -> Claim {
+    match &record.stage {
         // What comes late is in the books before anything is done with it.
         Stage::Lapsed { .. } => Claim::Buyers,
         Stage::Ended { ending } => match ending {
-            Ending::Delivered | Ending::Failed | Ending::Elsewhere | Ending::Refused => Claim::Ours,
+            // Another worker does the job; until it is known to have ended there, only that one knows.
+            Ending::Elsewhere => match record.status {
+                Status::Delivered | Status::Failed => Claim::Ours,
+                Status::Canceled | Status::Expired => Claim::Buyers,
+                _ => Claim::Open,
+            },
+            Ending::Delivered | Ending::Failed | Ending::Refused => Claim::Ours,
             Ending::Canceled { .. } | Ending::Expired { .. } | Ending::Vanished { .. } | Ending::PaidLate => {
                 Claim::Buyers
             }
@@ -121,7 +134,7 @@ impl Elsewhere {
         Self { index_start, gap, cleared: Mutex::new(None) }
     }
 
-    pub(super) fn ensure(&self, store: &Store, seed: &Seed, to: Account) -> Result<(), CoinsError> {
+    pub(super) fn ensure(&self, store: &Store, accounts: &Accounts, to: Account) -> Result<(), CoinsError> {
         if INVOICES.contains(store, &memory::account_key(&to))? {
             return Err(CoinsError::OurInvoice(to));
         }
@@ -131,7 +144,7 @@ impl Elsewhere {
         let mut cleared = self.cleared.lock().unwrap_or_else(PoisonError::into_inner);
         let from = cleared.filter(|(known, _)| *known == to).map_or(next, |(_, before)| next.max(before));
         for index in from..end {
-            if seed.account(index)? == to {
+            if accounts.get(index)? == to {
                 return Err(CoinsError::OurInvoice(to));
             }
         }
@@ -152,8 +165,9 @@ mod tests {
 
     use super::*;
     use crate::protocol::v0::{self, BotId, Moment};
-    use crate::protocol::{OfferId, PublicKey, Status, Timestamp};
+    use crate::protocol::{OfferId, PublicKey, Timestamp};
     use crate::store::Batch;
+    use crate::worker::memory::IssuedInvoice;
     use crate::worker::payment::Invoice;
     use crate::worker::v0::Ticket;
 
@@ -189,6 +203,50 @@ mod tests {
     }
 
     #[test]
+    fn what_came_for_a_job_that_another_worker_does_is_left_alone_until_that_has_ended() {
+        for (status, expected) in [
+            (Status::Accepted, Claim::Open),
+            (Status::Running, Claim::Open),
+            (Status::Delivered, Claim::Ours),
+            (Status::Failed, Claim::Ours),
+            (Status::Canceled, Claim::Buyers),
+            (Status::Expired, Claim::Buyers),
+        ] {
+            let stage = Stage::Ended { ending: Ending::Elsewhere };
+            let record = Record { status, stage, ..lapsed(Ending::Delivered) };
+            assert_eq!(of_record(&record), expected, "{status}");
+        }
+    }
+
+    #[test]
+    fn what_the_relay_did_not_let_a_job_be_quoted_on_is_another_jobs() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = memory::open(dir.path()).unwrap();
+        let (job, mine, other) =
+            (JobId::from_random([1; 16]), Account::from_bytes([1; 32]), Account::from_bytes([2; 32]));
+        let delivered = Stage::Ended { ending: Ending::Delivered };
+        let refused = Stage::Ended { ending: Ending::Refused };
+        for (stage, whose) in [(delivered, Claim::Ours), (refused, Claim::Others)] {
+            let mut batch = Batch::default();
+            for (index, account) in [(0, other), (1, mine)] {
+                let issued = IssuedInvoice { index, job_id: Some(job) };
+                INVOICES.put(&mut batch, &memory::account_key(&account), &issued).unwrap();
+            }
+            JOBS.put(&mut batch, &job, &Record { stage, ..lapsed(Ending::Delivered) }).unwrap();
+            store.commit(batch).unwrap();
+            let settled = (whose == Claim::Ours).then_some(job);
+            assert_eq!(
+                accounts(&store).unwrap(),
+                [
+                    Own { account: other, index: 0, job: None, claim: Claim::Others },
+                    Own { account: mine, index: 1, job: settled, claim: whose },
+                ]
+            );
+            assert_eq!(account_of(&store, job).unwrap().map(|own| own.index), settled.map(|_| 1));
+        }
+    }
+
+    #[test]
     fn what_came_for_a_job_that_may_come_back_is_not_touched() {
         let dir = tempfile::tempdir().unwrap();
         let store = memory::open(dir.path()).unwrap();
@@ -207,7 +265,8 @@ mod tests {
                 TICKETS.put(&mut batch, &job, ticket).unwrap();
             }
             store.commit(batch).unwrap();
-            assert_eq!(claim(&store, Some(job)).unwrap(), expected, "{ending:?} {ticket:?}");
+            let account = Account::from_bytes([1; 32]);
+            assert_eq!(claim(&store, Some(job), &account).unwrap(), expected, "{ending:?} {ticket:?}");
         }
     }
 }

@@ -34,6 +34,16 @@ impl After {
         self.ends.first().map(|(until, _)| *until)
     }
 
+    pub(super) fn record(&self, job: &JobId) -> Option<&Record> {
+        self.jobs.get(job).map(|(record, _)| record)
+    }
+
+    pub(super) fn note_status(&mut self, job: &JobId, status: Status) {
+        if let Some((record, _)) = self.jobs.get_mut(job) {
+            record.status = status;
+        }
+    }
+
     fn insert(&mut self, job: JobId, record: Record, until: Timestamp) {
         self.remove(&job);
         self.ends.insert((until, job));
@@ -111,7 +121,7 @@ impl Engine {
                 let is_over = matches!(record.stage, Stage::Lapsed { .. });
                 record.stage.invoice().map(|invoice| (*invoice, is_over))
             }
-            None => self.after.jobs.get(&job).and_then(|(record, _)| Some((record.invoice?, true))),
+            None => self.after.record(&job).and_then(|record| Some((record.invoice?, true))),
         }
     }
 
@@ -122,7 +132,7 @@ impl Engine {
     }
 
     fn record(&self, job: JobId) -> Option<&Record> {
-        self.open.get(&job).or_else(|| self.after.jobs.get(&job).map(|(record, _)| record))
+        self.open.get(&job).or_else(|| self.after.record(&job))
     }
 
     /// An address that was given away in this very commit has not been paid yet.

@@ -2,7 +2,8 @@
 
 use serde_json::json;
 
-use super::super::input::{Call, Outcome, Pricing};
+use super::super::input::{Call, Outcome, Pricing, Rejection};
+use super::super::look::Seen;
 use super::super::memory::INVOICES;
 use super::super::oddity::Policy;
 use super::super::payment::{BlockFact, Submitted};
@@ -303,6 +304,38 @@ fn a_foreign_invoice_is_taken_up_at_the_offers_price_and_not_below() {
     assert_eq!(bench.stage(id(2)), "ended (elsewhere)");
 }
 
+/// Whether what came for it is the seller's depends on that.
+#[test]
+fn how_a_job_ended_that_another_worker_has_done_is_noted() {
+    let status = |bench: &Bench, number| {
+        JOBS.get(bench.store(), &id(number)).unwrap().map(|record| (record.status, record.stage.to_string()))
+    };
+    let mut bench = Bench::new();
+    bench.take(vec![whole(quoted(1, Status::Accepted, 4, "999"))]);
+    let elsewhere = |status| Some((status, "ended (elsewhere)".to_owned()));
+    assert_eq!(status(&bench, 1), elsewhere(Status::Accepted));
+    bench.reopen();
+    // What overtakes it takes nothing back, and a summary is enough.
+    for (heard, known) in [
+        (Status::Running, Status::Accepted),
+        (Status::Delivered, Status::Delivered),
+        (Status::Failed, Status::Delivered),
+        (Status::Running, Status::Delivered),
+    ] {
+        let summary = Heard::Job { job: Box::new(quoted(1, heard, 4, "999")), whole: false };
+        assert!(bench.take(vec![summary]).is_empty());
+        assert_eq!(status(&bench, 1), elsewhere(known), "{heard}");
+    }
+    // Of one that ended here this worker's own word counts.
+    let mut refused = JOBS.get(bench.store(), &id(1)).unwrap().unwrap();
+    (refused.status, refused.stage) = (Status::Requested, Stage::Ended { ending: Ending::Refused });
+    let mut batch = Batch::default();
+    JOBS.put(&mut batch, &id(2), &refused).unwrap();
+    bench.store().commit(batch).unwrap();
+    bench.take(vec![whole(job(2, Status::Canceled))]);
+    assert_eq!(status(&bench, 2), Some((Status::Requested, "ended (refused)".to_owned())));
+}
+
 #[test]
 fn no_relay_can_have_one_job_paid_by_the_money_for_another() {
     let mut bench = Bench::new();
@@ -320,6 +353,41 @@ fn no_relay_can_have_one_job_paid_by_the_money_for_another() {
     }
     bench.reopen();
     assert!(bench.take(vec![whole(quoted(5, Status::Accepted, 7, "1000"))]).is_empty());
+}
+
+/// Another worker of the seed has quoted it first, and this one has not heard of that job.
+#[test]
+fn an_address_that_the_relay_knows_as_another_jobs_is_that_jobs() {
+    let owner = |bench: &Bench, index| {
+        let key = memory::account_key(&seed().account(index).unwrap());
+        INVOICES.get(bench.store(), &key).unwrap().unwrap().job_id
+    };
+    let mut bench = Bench::new();
+    bench.take(vec![whole(job(1, Status::Requested))]);
+    assert!(bench.take(vec![whole(quoted(2, Status::Accepted, 0, "1000"))]).is_empty());
+    assert_eq!(owner(&bench, 0), Some(id(1)), "not yet: it is about to be quoted");
+    let used = Input::Rejected(Call::Quote, Rejection::AddressUsed);
+    assert_eq!(bench.take(vec![Heard::Input(id(1), used)]), ["01 SendQuote"]);
+    // One commit hears of two jobs that show it, and a later life of a third.
+    let page = vec![
+        whole(quoted(3, Status::Accepted, 0, "1000")),
+        whole(quoted(4, Status::Accepted, 0, "1000")),
+        whole(quoted(1, Status::Accepted, 1, "1000")),
+    ];
+    assert_eq!(bench.take(page), ["03 Watch", "01 Watch"]);
+    bench.reopen();
+    assert!(bench.take(vec![whole(quoted(5, Status::Accepted, 0, "1000"))]).is_empty());
+    assert_eq!((owner(&bench, 0), owner(&bench, 1)), (Some(id(3)), Some(id(1))));
+
+    // A look finds it too: a job that the relay names, for an address that no other has.
+    let mut bench = Bench::new();
+    bench.take(vec![whole(job(1, Status::Requested))]);
+    bench.take(vec![Heard::Input(id(1), Input::Rejected(Call::Quote, Rejection::AddressUsed))]);
+    for (seen, owners) in [(None, [1, 1]), (Some(id(6)), [6, 1])] {
+        let seen = [0, 1].map(|index| Seen { index, account: seed().account(index).unwrap(), job: seen });
+        bench.take(vec![Heard::Looked(Looked { seen: seen.to_vec(), next: None })]);
+        assert_eq!([owner(&bench, 0), owner(&bench, 1)], owners.map(|number| Some(id(number))));
+    }
 }
 
 #[test]

@@ -36,7 +36,7 @@ fn state(dir: &Path, settings: &Settings) -> (String, String) {
     copy(fixture.path(), &settings.state_dir);
     let store = memory::open(&settings.state_dir).unwrap();
     let mut batch = Batch::default();
-    memory::put_fact(&mut batch, fact::WALLET, &settings.seed.account(0).unwrap().to_string()).unwrap();
+    memory::put_fact(&mut batch, fact::WALLET, &settings.accounts.get(0).unwrap().to_string()).unwrap();
     memory::put_fact(&mut batch, fact::SELLER, &identity::name(settings)).unwrap();
     store.commit(batch).unwrap();
     store.durable_blocking().unwrap();

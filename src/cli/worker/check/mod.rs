@@ -132,7 +132,7 @@ async fn belonging(settings: &Settings) -> Vec<Finding> {
         Dialect::V1 => settings.signer.public_key().to_string(),
         Dialect::V0(bot) => bot.keys.bot_id().to_string(),
     };
-    let Ok(account) = settings.seed.account(0) else {
+    let Ok(account) = settings.accounts.get(0) else {
         return vec![Finding::fail(
             "seed",
             "it has no first account",
