@@ -406,7 +406,7 @@ impl Daemon {
 
     /// Whether an end would cost somebody who has paid.
     fn is_at_work(&self) -> bool {
-        self.engine.open_jobs().any(|(_, record)| record.stage.is_paid())
+        self.engine.open_jobs().any(|(_, record)| record.stage.is_owed())
     }
 
     fn begin_drain(&self) {

@@ -10,9 +10,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use nano_currency::Account;
 use nano_currency::rpc::RpcError;
 use nano_currency::seed::SeedError;
-use nano_currency::Account;
 
 use super::accounts::Accounts;
 use super::calls::Line;

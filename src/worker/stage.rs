@@ -240,20 +240,29 @@ impl Stage {
         matches!(self, Self::Ended { .. })
     }
 
-    /// Whether the money has come, and work for it is owed.
+    /// Whether money was claimed for the job and the buyer has nothing for it yet.
     #[must_use]
     pub const fn is_paid(&self) -> bool {
         matches!(
             self,
             Self::Queued { .. }
-                | Self::Locking { .. }
-                | Self::Blocked { .. }
                 | Self::Ready { .. }
                 | Self::Running { .. }
                 | Self::Stopping { .. }
                 | Self::Delivering { .. }
-                | Self::Reviving { until: None, .. }
+                | Self::Locking { plan: Plan::Run { .. } | Plan::Deliver { .. } }
+                | Self::Blocked { plan: Plan::Run { .. } | Plan::Deliver { .. }, .. }
         )
+    }
+
+    /// Whether a buyer who has paid waits for something: the work, an error, or another charge.
+    #[must_use]
+    pub const fn is_owed(&self) -> bool {
+        self.is_paid()
+            || matches!(
+                self,
+                Self::Locking { .. } | Self::Blocked { .. } | Self::Reviving { until: None, .. }
+            )
     }
 
     /// Whether it expired unpaid, and what comes late is still looked for.

@@ -6,7 +6,7 @@ use nano_currency::Account;
 
 use super::accounts::Accounts;
 use super::look::{self, Looked};
-use super::memory::{self, INVOICES, IssuedInvoice, JOBS, fact};
+use super::memory::{self, INVOICES, IssuedInvoice, fact};
 use crate::points::crash_point;
 use crate::protocol::JobId;
 use crate::store::{Batch, Store, StoreError};
@@ -72,11 +72,7 @@ impl Wallet {
     ///
     /// # Errors
     /// If the state is another seed's, or the store fails.
-    pub fn open(
-        store: &Store,
-        accounts: impl Into<Accounts>,
-        index_start: u32,
-    ) -> Result<Self, WalletError> {
+    pub fn open(store: &Store, accounts: impl Into<Accounts>, index_start: u32) -> Result<Self, WalletError> {
         let accounts = accounts.into();
         let ours = accounts.get(0)?;
         match memory::fact(store, fact::WALLET)? {
@@ -132,11 +128,7 @@ impl Wallet {
     ) -> Result<(), WalletError> {
         for seen in &looked.seen {
             let key = memory::account_key(&seen.account);
-            let is_news = match INVOICES.get(store, &key)? {
-                Some(known) => seen.job.is_some() && is_in_vain(store, known.job_id, &seen.account)?,
-                None => true,
-            };
-            if is_news {
+            if !INVOICES.contains(store, &key)? {
                 INVOICES.put(batch, &key, &IssuedInvoice { index: seen.index, job_id: seen.job })?;
             }
         }
@@ -188,10 +180,7 @@ impl Wallet {
         job: JobId,
     ) -> Result<Option<u32>, WalletError> {
         if let Some(issued) = INVOICES.get(store, &memory::account_key(account))? {
-            if issued.job_id == Some(job) {
-                return Ok(Some(issued.index));
-            }
-            return self.pass_on(store, batch, (*account, issued), job);
+            return Ok((issued.job_id == Some(job)).then_some(issued.index));
         }
         self.scan_ahead(account)?;
         let Some(ahead) = self.ahead.get_mut(account) else { return Ok(None) };
@@ -205,30 +194,6 @@ impl Wallet {
         INVOICES.put(batch, &memory::account_key(account), &IssuedInvoice { index, job_id: Some(job) })?;
         crash_point!("worker/index/recognised");
         Ok(Some(index))
-    }
-
-    /// Another job shows an address that was consumed in vain: the relay knew it as that job's.
-    fn pass_on(
-        &mut self,
-        store: &Store,
-        batch: &mut Batch,
-        (account, issued): (Account, IssuedInvoice),
-        job: JobId,
-    ) -> Result<Option<u32>, WalletError> {
-        if !is_in_vain(store, issued.job_id, &account)? {
-            return Ok(None);
-        }
-        // One commit may hear of several jobs that show it: it is the first one's.
-        let ahead = self.ahead.entry(account).or_insert(Ahead { index: issued.index, job: issued.job_id });
-        if ahead.job == issued.job_id {
-            ahead.job = Some(job);
-        }
-        if ahead.job != Some(job) {
-            return Ok(None);
-        }
-        let issued = IssuedInvoice { job_id: Some(job), ..issued };
-        INVOICES.put(batch, &memory::account_key(&account), &issued)?;
-        Ok(Some(issued.index))
     }
 
     fn advance(&mut self, batch: &mut Batch, used: u32) -> Result<(), WalletError> {
@@ -255,12 +220,6 @@ impl Wallet {
         let oldest = self.next.saturating_sub(GAP);
         self.ahead.retain(|_, ahead| ahead.index >= oldest);
     }
-}
-
-/// Whether an address was consumed for a job that was then quoted on another one, or on none.
-fn is_in_vain(store: &Store, job: Option<JobId>, account: &Account) -> Result<bool, StoreError> {
-    let Some(job) = job else { return Ok(false) };
-    Ok(JOBS.get(store, &job)?.is_some_and(|record| !record.owns(account)))
 }
 
 #[cfg(test)]

@@ -128,8 +128,7 @@ impl Purse {
             match (own.claim, to) {
                 (Claim::Open, _) => report.left.push((own, "its job is open".to_owned())),
                 (Claim::Others, _) => {
-                    let why = "it came for a job that this worker does not know: another worker of the seed \
-                               may serve it, or `worker rescan` finds it";
+                    let why = "it came for a job that another worker of the seed serves";
                     report.left.push((own, why.to_owned()));
                 }
                 (Claim::Buyers, Some(_)) if !owed => {

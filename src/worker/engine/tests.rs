@@ -2,8 +2,7 @@
 
 use serde_json::json;
 
-use super::super::input::{Call, Outcome, Pricing, Rejection};
-use super::super::look::Seen;
+use super::super::input::{Call, Outcome, Pricing};
 use super::super::memory::INVOICES;
 use super::super::oddity::Policy;
 use super::super::payment::{BlockFact, Submitted};
@@ -353,41 +352,6 @@ fn no_relay_can_have_one_job_paid_by_the_money_for_another() {
     }
     bench.reopen();
     assert!(bench.take(vec![whole(quoted(5, Status::Accepted, 7, "1000"))]).is_empty());
-}
-
-/// Another worker of the seed has quoted it first, and this one has not heard of that job.
-#[test]
-fn an_address_that_the_relay_knows_as_another_jobs_is_that_jobs() {
-    let owner = |bench: &Bench, index| {
-        let key = memory::account_key(&seed().account(index).unwrap());
-        INVOICES.get(bench.store(), &key).unwrap().unwrap().job_id
-    };
-    let mut bench = Bench::new();
-    bench.take(vec![whole(job(1, Status::Requested))]);
-    assert!(bench.take(vec![whole(quoted(2, Status::Accepted, 0, "1000"))]).is_empty());
-    assert_eq!(owner(&bench, 0), Some(id(1)), "not yet: it is about to be quoted");
-    let used = Input::Rejected(Call::Quote, Rejection::AddressUsed);
-    assert_eq!(bench.take(vec![Heard::Input(id(1), used)]), ["01 SendQuote"]);
-    // One commit hears of two jobs that show it, and a later life of a third.
-    let page = vec![
-        whole(quoted(3, Status::Accepted, 0, "1000")),
-        whole(quoted(4, Status::Accepted, 0, "1000")),
-        whole(quoted(1, Status::Accepted, 1, "1000")),
-    ];
-    assert_eq!(bench.take(page), ["03 Watch", "01 Watch"]);
-    bench.reopen();
-    assert!(bench.take(vec![whole(quoted(5, Status::Accepted, 0, "1000"))]).is_empty());
-    assert_eq!((owner(&bench, 0), owner(&bench, 1)), (Some(id(3)), Some(id(1))));
-
-    // A look finds it too: a job that the relay names, for an address that no other has.
-    let mut bench = Bench::new();
-    bench.take(vec![whole(job(1, Status::Requested))]);
-    bench.take(vec![Heard::Input(id(1), Input::Rejected(Call::Quote, Rejection::AddressUsed))]);
-    for (seen, owners) in [(None, [1, 1]), (Some(id(6)), [6, 1])] {
-        let seen = [0, 1].map(|index| Seen { index, account: seed().account(index).unwrap(), job: seen });
-        bench.take(vec![Heard::Looked(Looked { seen: seen.to_vec(), next: None })]);
-        assert_eq!([owner(&bench, 0), owner(&bench, 1)], owners.map(|number| Some(id(number))));
-    }
 }
 
 #[test]

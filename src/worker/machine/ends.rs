@@ -94,24 +94,10 @@ pub(super) fn vanished(stage: Stage, context: &Context) -> Step {
             ended(Ending::Vanished { paid: true }, vec![Effect::Kill, Effect::Release])
         }
         other => {
-            let ending = Ending::Vanished { paid: is_paid(&other) };
+            let ending = Ending::Vanished { paid: other.is_paid() };
             ended(ending, vec![Effect::Unwatch, Effect::Release, Effect::FreePlace])
         }
     }
-}
-
-/// Whether money was claimed for the job and the buyer has nothing for it yet.
-pub(super) const fn is_paid(stage: &Stage) -> bool {
-    matches!(
-        stage,
-        Stage::Queued { .. }
-            | Stage::Ready { .. }
-            | Stage::Running { .. }
-            | Stage::Stopping { .. }
-            | Stage::Delivering { .. }
-            | Stage::Locking { plan: Plan::Run { .. } | Plan::Deliver { .. } }
-            | Stage::Blocked { plan: Plan::Run { .. } | Plan::Deliver { .. }, .. }
-    )
 }
 
 /// It ended unpaid; a payment may still be under way.

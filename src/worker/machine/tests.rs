@@ -1,6 +1,5 @@
 //! Every stage hears every input, and a stranger's world tries to break the rules.
 
-use super::ends::is_paid;
 use super::*;
 use crate::protocol::Status;
 use crate::worker::input::{Pricing, Sighting};
@@ -384,13 +383,13 @@ fn what_was_paid_and_then_ended_is_on_record() {
     for stage in stages() {
         for status in [Status::Canceled, Status::Expired] {
             let after = step(stage.clone(), Input::Seen(seen(status)), &context(60, false)).stage;
-            if let (true, Stage::Ended { ending }) = (is_paid(&stage), &after) {
+            if let (true, Stage::Ended { ending }) = (stage.is_paid(), &after) {
                 assert!(ending.owes_money_back(), "{stage:?} {status}");
             }
         }
         let gone = Input::Rejected(Call::Fetch, Rejection::Gone);
         let after = step(stage.clone(), gone, &context(60, false)).stage;
-        if let (true, Stage::Ended { ending }) = (is_paid(&stage), &after) {
+        if let (true, Stage::Ended { ending }) = (stage.is_paid(), &after) {
             assert!(ending.owes_money_back(), "{stage:?} gone");
         }
     }

@@ -201,7 +201,10 @@ fn the_environment_overrides_the_file() {
     .unwrap();
     assert_eq!(settings.relay_url, "http://127.0.0.1:1");
     assert_eq!(settings.signer.public_key(), Signer::parse(&other).unwrap().public_key());
-    assert_eq!(settings.accounts.get(0).unwrap(), nano_currency::Seed::parse(&other).unwrap().account(0).unwrap());
+    assert_eq!(
+        settings.accounts.get(0).unwrap(),
+        nano_currency::Seed::parse(&other).unwrap().account(0).unwrap()
+    );
     assert_eq!(settings.rpc, ["http://127.0.0.1:2"]);
     assert_eq!((settings.network, settings.account_index_start), (Network::Test, 9));
     assert_eq!(settings.poll_min, Duration::from_millis(777));

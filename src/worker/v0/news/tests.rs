@@ -1,5 +1,6 @@
 //! What one buyer can send, and what all the others still get.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use nano_currency::Account;
@@ -46,6 +47,35 @@ fn taken(mut handed: mpsc::Receiver<Page>) -> tokio::task::JoinHandle<Vec<Heard>
     })
 }
 
+/// What a poller in front of this relay hands over while somebody does something with it.
+async fn heard<W: Wire + 'static>(relay: &Arc<W>, asks: impl AsyncFnOnce(&News)) -> Vec<Heard> {
+    let dir = tempfile::tempdir().unwrap();
+    let (news, handed) = news(relay, dir.path());
+    let all = taken(handed);
+    asks(&news).await;
+    drop(news);
+    all.await.unwrap()
+}
+
+/// A round that succeeds.
+async fn good_round(news: &News) -> Round {
+    news.round(true).await.unwrap_or_else(|error| panic!("{error:?}"))
+}
+
+/// A round that fails as long as the relay does.
+async fn failed_round(news: &News) {
+    assert!(matches!(news.round(true).await, Err(RoundError::Call(_))));
+}
+
+/// A look at all jobs that succeeds.
+async fn resync(news: &News) {
+    news.resync(None).await.unwrap_or_else(|error| panic!("{error:?}"));
+}
+
+async fn addresses(news: &News) -> Option<HashMap<Account, JobId>> {
+    news.bazaar.addresses(1_000).await.unwrap_or_else(|error| panic!("{error:?}"))
+}
+
 /// Each job by its name, and why it cannot be served.
 fn shown(heard: &[Heard]) -> Vec<(&str, Option<&str>)> {
     let shown = heard.iter().filter_map(|heard| match heard {
@@ -81,14 +111,8 @@ fn odd_names(target: &str) -> (u16, Value) {
 
 #[tokio::test]
 async fn a_job_that_cannot_be_asked_for_keeps_no_other_waiting() {
-    let dir = tempfile::tempdir().unwrap();
     let relay = Scripted::new(odd_names);
-    let (news, handed) = news(&relay, dir.path());
-    let all = taken(handed);
-    let round = news.round(true).await.unwrap_or_else(|error| panic!("{error:?}"));
-    assert_eq!(round.last, Some(8));
-    drop(news);
-    let all = all.await.unwrap();
+    let all = heard(&relay, async |news| assert_eq!(good_round(news).await.last, Some(8))).await;
     assert_eq!(shown(&all), [("last", Some("the request has a name that cannot be asked for"))]);
     let gone = |heard: &Heard| matches!(heard, Heard::Input(_, Input::Rejected(Call::Fetch, _)));
     assert_eq!(all.iter().filter(|heard| gone(heard)).count(), 1);
@@ -109,14 +133,8 @@ fn unfound_once(target: &str) -> (u16, Value) {
 
 #[tokio::test]
 async fn a_job_that_was_not_found_once_is_not_gone() {
-    let dir = tempfile::tempdir().unwrap();
     let relay = Scripted::new(unfound_once);
-    let (news, handed) = news(&relay, dir.path());
-    let all = taken(handed);
-    let round = news.round(true).await.unwrap_or_else(|error| panic!("{error:?}"));
-    assert_eq!(round.last, Some(8));
-    drop(news);
-    let all = all.await.unwrap();
+    let all = heard(&relay, async |news| assert_eq!(good_round(news).await.last, Some(8))).await;
     assert_eq!(shown(&all), [("last", Some("the request has a name that cannot be asked for"))]);
     let gone: Vec<JobId> = all.iter().filter_map(gone).collect();
     assert_eq!(gone, [job_id(&v0::JobId::new("gone"))]);
@@ -144,13 +162,9 @@ fn nowhere(target: &str) -> (u16, Value) {
 
 #[tokio::test]
 async fn a_relay_that_finds_nothing_is_not_believed() {
-    let dir = tempfile::tempdir().unwrap();
     let relay = Scripted::new(nowhere);
-    let (news, handed) = news(&relay, dir.path());
-    let all = taken(handed);
-    assert!(matches!(news.round(true).await, Err(RoundError::Call(_))));
-    drop(news);
-    assert_eq!((all.await.unwrap().len(), relay.asked("/v0/poll/ack")), (0, 0));
+    let all = heard(&relay, failed_round).await;
+    assert_eq!((all.len(), relay.asked("/v0/poll/ack")), (0, 0));
 }
 
 /// A relay behind something that garbles a few answers of all kinds, in the middle of a page.
@@ -173,18 +187,17 @@ fn garbled(target: &str) -> (u16, Value) {
 
 #[tokio::test]
 async fn a_line_that_garbles_everything_for_a_while_costs_nobody_a_job() {
-    let dir = tempfile::tempdir().unwrap();
     let relay = Scripted::new(garbled);
-    let (news, handed) = news(&relay, dir.path());
-    let all = taken(handed);
     let mut rounds = 0;
-    while news.round(true).await.is_err() {
-        rounds += 1;
-        assert_eq!(relay.asked("/v0/poll/ack"), 0, "acknowledged after {rounds} rounds");
-    }
-    drop(news);
+    let all = heard(&relay, async |news| {
+        while news.round(true).await.is_err() {
+            rounds += 1;
+            assert_eq!(relay.asked("/v0/poll/ack"), 0, "acknowledged after {rounds} rounds");
+        }
+    })
+    .await;
     let nameless = Some("the request has a name that cannot be asked for");
-    assert_eq!(shown(&all.await.unwrap()), [("first", nameless), ("last", nameless)]);
+    assert_eq!(shown(&all), [("first", nameless), ("last", nameless)]);
     assert!(rounds > 0 && relay.asked("/v0/poll/ack") == 1);
 }
 
@@ -225,13 +238,8 @@ fn odd_list(target: &str) -> (u16, Value) {
 
 #[tokio::test]
 async fn a_request_that_cannot_be_fetched_is_refused_and_not_asked_for_for_ever() {
-    let dir = tempfile::tempdir().unwrap();
     let relay = Scripted::new(odd_list);
-    let (news, handed) = news(&relay, dir.path());
-    let all = taken(handed);
-    news.resync(None).await.unwrap_or_else(|error| panic!("{error:?}"));
-    drop(news);
-    let all = all.await.unwrap();
+    let all = heard(&relay, resync).await;
     let (nameless, unfetched) =
         (Some("the request has a name that cannot be asked for"), Some("the request cannot be fetched"));
     assert_eq!(
@@ -287,15 +295,10 @@ fn endless(target: &str) -> (u16, Value) {
 
 #[tokio::test]
 async fn a_list_that_leads_back_into_itself_ends() {
-    let dir = tempfile::tempdir().unwrap();
     let relay = Scripted::new(endless);
-    let (news, handed) = news(&relay, dir.path());
-    let all = taken(handed);
-    let round = news.round(true).await.unwrap_or_else(|error| panic!("{error:?}"));
-    assert!(round.resynced);
+    let all = heard(&relay, async |news| assert!(good_round(news).await.resynced)).await;
     assert_eq!(relay.asked("/v0/jobs?"), LISTS.len() * LIST_PAGES_MAX);
-    drop(news);
-    assert!(matches!(all.await.unwrap()[..], [Heard::Cursor(_)]));
+    assert!(matches!(all[..], [Heard::Cursor(_)]));
 }
 
 #[tokio::test(start_paused = true)]
@@ -391,18 +394,15 @@ fn noted(id: u64, job: &str, note: usize) -> (u64, String) {
 
 /// Rounds until nothing is left: what was heard.
 async fn all_rounds(relay: &Arc<Long>) -> Vec<Heard> {
-    let dir = tempfile::tempdir().unwrap();
-    let (news, handed) = news(relay, dir.path());
-    let all = taken(handed);
-    for round in 0.. {
-        assert!(round < 20, "it does not end");
-        let round = news.round(true).await.unwrap_or_else(|error| panic!("{error:?}"));
-        if round.last.is_none() {
-            break;
+    heard(relay, async |news| {
+        for round in 0.. {
+            assert!(round < 20, "it does not end");
+            if good_round(news).await.last.is_none() {
+                break;
+            }
         }
-    }
-    drop(news);
-    all.await.unwrap()
+    })
+    .await
 }
 
 #[tokio::test]
@@ -457,13 +457,12 @@ async fn an_event_whose_place_cannot_be_read_leads_to_looks_at_all_jobs_at_a_mea
     let text = format!(r#"{{"data":{{"note":"{}"}},"event_id":5}}"#, "n".repeat(RESPONSE_BYTES_MAX));
     let jobs = vec![job("listed", "EXPIRED", "pay_1")];
     let relay = Arc::new(Long { events: vec![(5, text)], jobs, ..Long::default() });
-    let dir = tempfile::tempdir().unwrap();
-    let (news, handed) = news(&relay, dir.path());
-    let all = taken(handed);
-    let round = news.round(true).await.unwrap_or_else(|error| panic!("{error:?}"));
-    assert!(round.last.is_none() && round.resynced && !round.more);
-    drop(news);
-    assert_eq!(shown(&all.await.unwrap()), [("listed", None)]);
+    let all = heard(&relay, async |news| {
+        let round = good_round(news).await;
+        assert!(round.last.is_none() && round.resynced && !round.more);
+    })
+    .await;
+    assert_eq!(shown(&all), [("listed", None)]);
     assert_eq!(*relay.acked.lock().unwrap(), 0);
 }
 
@@ -475,14 +474,12 @@ async fn a_list_with_a_job_that_is_too_long_ends_there_and_is_believed_until_the
     jobs.push(job("huge", "EXPIRED", &long.repeat(11)));
     jobs.push(job("older", "EXPIRED", ""));
     let relay = Arc::new(Long { jobs, ..Long::default() });
-    let dir = tempfile::tempdir().unwrap();
-    let (news, handed) = news(&relay, dir.path());
-    let all = taken(handed);
-    news.resync(None).await.unwrap_or_else(|error| panic!("{error:?}"));
-    let addresses = news.bazaar.addresses(1_000).await.unwrap_or_else(|error| panic!("{error:?}"));
-    assert!(addresses.is_some_and(|addresses| addresses.is_empty()));
-    drop(news);
-    assert_eq!(shown(&all.await.unwrap()).len(), 30);
+    let all = heard(&relay, async |news| {
+        resync(news).await;
+        assert_eq!(addresses(news).await, Some(HashMap::new()));
+    })
+    .await;
+    assert_eq!(shown(&all).len(), 30);
     assert!(relay.asked("/v0/jobs?") < 150, "{}", relay.asked("/v0/jobs?"));
 }
 
@@ -492,7 +489,7 @@ async fn a_job_that_is_too_long_hides_none_that_is_charged_for_paid_or_done() {
     let mut jobs: Vec<Value> = ["REQUESTED", "EXPIRED", "CANCELLED"]
         .map(|status| job(&format!("huge {status}"), status, &"p".repeat(RESPONSE_BYTES_MAX)))
         .to_vec();
-    let addresses = [("PAID", 3), ("CHARGE_CREATED", 4), ("DELIVERED", 5)].map(|(status, number)| {
+    let charged = [("PAID", 3), ("CHARGE_CREATED", 4), ("DELIVERED", 5)].map(|(status, number)| {
         let (name, address) = (status.to_lowercase(), Account::from_bytes([number; 32]));
         let mut older = job(&name, status, "..");
         older["charge"] = json!({
@@ -503,14 +500,11 @@ async fn a_job_that_is_too_long_hides_none_that_is_charged_for_paid_or_done() {
         (address, job_id(&v0::JobId::new(name)))
     });
     let relay = Arc::new(Long { jobs, ..Long::default() });
-    let dir = tempfile::tempdir().unwrap();
-    let (news, handed) = news(&relay, dir.path());
-    let all = taken(handed);
-    news.resync(None).await.unwrap_or_else(|error| panic!("{error:?}"));
-    let found = news.bazaar.addresses(1_000).await.unwrap_or_else(|error| panic!("{error:?}"));
-    assert_eq!(found, Some(addresses.into_iter().collect()));
-    drop(news);
-    let all = all.await.unwrap();
+    let all = heard(&relay, async |news| {
+        resync(news).await;
+        assert_eq!(addresses(news).await, Some(charged.into_iter().collect()));
+    })
+    .await;
     let mut names: Vec<&str> = shown(&all).into_iter().map(|(name, _)| name).collect();
     names.sort_unstable();
     assert_eq!(names, ["charge_created", "delivered", "paid"]);
@@ -521,18 +515,15 @@ async fn a_job_that_is_too_long_hides_none_that_is_charged_for_paid_or_done() {
 async fn an_event_that_is_too_long_is_heard_of_on_a_relay_that_was_set_back() {
     let events = vec![noted(5, "long", RESPONSE_BYTES_MAX), noted(9, "after", 1)];
     let relay = Arc::new(Long { events, ..Long::default() });
-    let dir = tempfile::tempdir().unwrap();
-    let (news, handed) = news(&relay, dir.path());
-    let mut batch = Batch::default();
-    memory::put_fact(&mut batch, fact::CURSOR, "700").unwrap();
-    news.bazaar.store.commit(batch).unwrap();
-    let all = taken(handed);
-    for expected in [Some(5), Some(9), None] {
-        let round = news.round(true).await.unwrap_or_else(|error| panic!("{error:?}"));
-        assert_eq!(round.last, expected);
-    }
-    drop(news);
-    let all = all.await.unwrap();
+    let all = heard(&relay, async |news| {
+        let mut batch = Batch::default();
+        memory::put_fact(&mut batch, fact::CURSOR, "700").unwrap();
+        news.bazaar.store.commit(batch).unwrap();
+        for expected in [Some(5), Some(9), None] {
+            assert_eq!(good_round(news).await.last, expected);
+        }
+    })
+    .await;
     assert_eq!(shown(&all).into_iter().map(|(name, _)| name).collect::<Vec<_>>(), ["long", "after"]);
     assert_eq!(*relay.acked.lock().unwrap(), 9);
 }
