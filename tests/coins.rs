@@ -19,7 +19,6 @@ use mock_nano_rpc::Lie;
 use mock_nano_rpc::node::{Node, Settings as NodeSettings};
 use mock_nano_rpc::rpc::{self, Args};
 use mock_nano_rpc::tree::{Style, Tree};
-use nano_worker::client::Hint;
 use nano_worker::client::wire::{Request, Response, Wire as RelayWire};
 use nano_worker::config::Env;
 use nano_worker::edge::{Clock, Entropy, Tasks};
@@ -34,7 +33,7 @@ use nano_worker::worker::wallet::Wallet;
 use nano_worker::worker::{Looked, Parts, Seen, Settings, Wires, memory, settings};
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::Notify;
 
 const SEED: &str = "5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e";
 
@@ -157,10 +156,6 @@ impl NodeWire for Way {
 impl RelayWire for Way {
     fn call(&self, _: Request) -> BoxFuture<'static, Result<Response, String>> {
         Box::pin(async { Err("there is no relay".to_owned()) })
-    }
-
-    fn hints(&self, _: mpsc::Sender<Hint>) -> BoxFuture<'static, ()> {
-        Box::pin(std::future::pending())
     }
 }
 

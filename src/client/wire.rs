@@ -5,6 +5,7 @@ use std::fmt;
 use futures_util::future::BoxFuture;
 use reqwest::Method;
 use reqwest::header::HeaderMap;
+use serde_json::Value;
 use tokio::sync::mpsc;
 
 use super::Hint;
@@ -33,10 +34,20 @@ pub struct Response {
     pub body: Vec<u8>,
 }
 
+impl Response {
+    /// An answer with nothing but this to say.
+    #[must_use]
+    pub fn json(status: u16, body: &Value) -> Self {
+        Self { status, headers: HeaderMap::new(), body: body.to_string().into_bytes() }
+    }
+}
+
 /// Carries requests to a relay. What it loses never comes back.
 pub trait Wire: fmt::Debug + Send + Sync {
     /// One request, and its answer; an error is a connection that failed or broke.
     fn call(&self, request: Request) -> BoxFuture<'static, Result<Response, String>>;
-    /// Tells hints until nobody wants them.
-    fn hints(&self, hints: mpsc::Sender<Hint>) -> BoxFuture<'static, ()>;
+    /// Tells hints until nobody wants them; unless it can, it has none to tell.
+    fn hints(&self, hints: mpsc::Sender<Hint>) -> BoxFuture<'static, ()> {
+        Box::pin(async move { hints.closed().await })
+    }
 }

@@ -14,7 +14,7 @@ use nano_worker::buyer::v0::{DealFault, Goods};
 use nano_worker::buyer::{BuyError, Buyer, Guard, Manners, Memory, Parts};
 use nano_worker::client::v0::{BotClient, PollQuery, Rates};
 use nano_worker::client::wire::{Request, Response};
-use nano_worker::client::{Hint, RelayClient, Wire};
+use nano_worker::client::{RelayClient, Wire};
 use nano_worker::edge::{Clock, Entropy, monotonic};
 use nano_worker::nano::rpc::{Rpc, RpcConfig, WorkSources};
 use nano_worker::nano::{Account, Amount, Network, Seed};
@@ -28,7 +28,6 @@ use nano_worker::relay::{Config as RelayConfig, Relay};
 use proptest::prelude::Rng as _;
 use proptest::test_runner::{RngAlgorithm, TestRng};
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::bot_seller::{BotSeller, PRICE, Received, Sale};
@@ -198,10 +197,6 @@ impl Wire for Liar {
             lie(&request.target, &mut value);
             Ok(Response { status, headers, body: value.to_string().into_bytes() })
         })
-    }
-
-    fn hints(&self, _: mpsc::Sender<Hint>) -> BoxFuture<'static, ()> {
-        Box::pin(std::future::pending())
     }
 }
 

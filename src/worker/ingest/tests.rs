@@ -3,13 +3,12 @@
 use std::sync::{Arc, Mutex};
 
 use futures_util::FutureExt as _;
-use futures_util::future::{BoxFuture, pending, ready};
-use reqwest::header::HeaderMap;
+use futures_util::future::{BoxFuture, ready};
 use serde_json::json;
 
 use super::*;
 use crate::client::wire::{Request, Response};
-use crate::client::{Hint, RelayClient, Wire};
+use crate::client::{RelayClient, Wire};
 use crate::edge::Clock;
 use crate::protocol::signing::Signer;
 use crate::store::{Batch, Keyspace};
@@ -47,12 +46,7 @@ impl Wire for Replaced {
             json!({ "jobs": [], "total": 0, "limit": 100, "offset": 0, "next_cursor": "c" })
         };
         self.asked.lock().unwrap().push(request.target);
-        let body = body.to_string().into_bytes();
-        ready(Ok(Response { status: 200, headers: HeaderMap::new(), body })).boxed()
-    }
-
-    fn hints(&self, _: mpsc::Sender<Hint>) -> BoxFuture<'static, ()> {
-        pending().boxed()
+        ready(Ok(Response::json(200, &body))).boxed()
     }
 }
 

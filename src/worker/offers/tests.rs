@@ -1,13 +1,12 @@
 //! One offer that is refused, and the others.
 
 use futures_util::FutureExt as _;
-use futures_util::future::{BoxFuture, pending, ready};
+use futures_util::future::{BoxFuture, ready};
 use reqwest::Method;
-use reqwest::header::HeaderMap;
 
 use super::*;
+use crate::client::RelayClient;
 use crate::client::wire::{Request, Response, Wire};
-use crate::client::{Hint, RelayClient};
 use crate::edge::Clock;
 use crate::protocol::signing::Signer;
 use crate::worker::memory;
@@ -44,12 +43,7 @@ impl Wire for Choosy {
             }
             _ => (200, json!({ "offer": self.offers.lock().unwrap()[&request.target] })),
         };
-        let body = body.to_string().into_bytes();
-        ready(Ok(Response { status, headers: HeaderMap::new(), body })).boxed()
-    }
-
-    fn hints(&self, _: mpsc::Sender<Hint>) -> BoxFuture<'static, ()> {
-        pending().boxed()
+        ready(Ok(Response::json(status, &body))).boxed()
     }
 }
 

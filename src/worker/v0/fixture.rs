@@ -3,13 +3,10 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::FutureExt as _;
-use futures_util::future::{BoxFuture, pending, ready};
-use reqwest::header::HeaderMap;
+use futures_util::future::{BoxFuture, ready};
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
 
 use super::bazaar::Bazaar;
-use crate::client::Hint;
 use crate::client::v0::{BotClient, Rates};
 use crate::client::wire::{Request, Response, Wire};
 use crate::config::Env;
@@ -54,12 +51,7 @@ impl Wire for Scripted {
     fn call(&self, request: Request) -> BoxFuture<'static, Result<Response, String>> {
         let (status, body) = (self.says)(&request.target);
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).push(request);
-        let body = body.to_string().into_bytes();
-        ready(Ok(Response { status, headers: HeaderMap::new(), body })).boxed()
-    }
-
-    fn hints(&self, _: mpsc::Sender<Hint>) -> BoxFuture<'static, ()> {
-        pending().boxed()
+        ready(Ok(Response::json(status, &body))).boxed()
     }
 }
 

@@ -4,14 +4,11 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 
 use futures_util::FutureExt as _;
-use futures_util::future::{BoxFuture, pending, ready};
-use reqwest::header::HeaderMap;
+use futures_util::future::{BoxFuture, ready};
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
 
 use super::super::fixture::{bazaar, bot, buyer, job as described, kept};
 use super::*;
-use crate::client::Hint;
 use crate::client::wire::{Request, Response, Wire};
 use crate::store::Batch;
 use crate::worker::stage::{Lock, Stage};
@@ -102,16 +99,7 @@ impl Wire for Keeping {
             "/v0/jobs/job_1" => Ok((200, described("job_1", kept.status, "pay_1"))),
             _ => Ok((200, bot(&buyer()))),
         };
-        let response = |(status, body): (u16, Value)| Response {
-            status,
-            headers: HeaderMap::new(),
-            body: body.to_string().into_bytes(),
-        };
-        ready(answer.map(response)).boxed()
-    }
-
-    fn hints(&self, _: mpsc::Sender<Hint>) -> BoxFuture<'static, ()> {
-        pending().boxed()
+        ready(answer.map(|(status, body): (u16, Value)| Response::json(status, &body))).boxed()
     }
 }
 

@@ -11,12 +11,11 @@ use std::sync::Mutex;
 use super::super::fixture::{Scripted, bazaar, buyer, job, seller};
 use super::super::stalls::{Placed, Stall};
 use super::*;
-use crate::client::Hint;
 use crate::client::v0::rest::RESPONSE_BYTES_MAX;
 use crate::client::wire::{Request, Response, Wire};
 use crate::store::Batch;
 use futures_util::FutureExt as _;
-use futures_util::future::{BoxFuture, pending, ready};
+use futures_util::future::{BoxFuture, ready};
 use reqwest::header::HeaderMap;
 
 /// A poller in front of a relay, with an offer that is served.
@@ -378,10 +377,6 @@ impl Wire for Long {
         let body = self.answer(&request.target, &request.body).into_bytes();
         self.asked.lock().unwrap().push(request.target);
         ready(Ok(Response { status: 200, headers: HeaderMap::new(), body })).boxed()
-    }
-
-    fn hints(&self, _: mpsc::Sender<Hint>) -> BoxFuture<'static, ()> {
-        pending().boxed()
     }
 }
 

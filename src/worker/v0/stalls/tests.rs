@@ -6,13 +6,11 @@ use std::sync::{Mutex, PoisonError};
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, pending, ready};
 use reqwest::Method;
-use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 
 use super::super::fixture::{bazaar, job, kept, offers, seller, settings};
 use super::super::news::News;
 use super::*;
-use crate::client::Hint;
 use crate::client::wire::{Request, Response, Wire};
 use crate::worker::engine::Heard;
 use crate::worker::failure::StartError;
@@ -137,15 +135,7 @@ fn bot_id(bot: &Value) -> v0::BotId {
 impl Wire for Market {
     fn call(&self, request: Request) -> BoxFuture<'static, Result<Response, String>> {
         let answer = self.with(|state| state.answer(&request));
-        let response = |(status, body): (u16, Value)| {
-            let body = body.to_string().into_bytes();
-            Response { status, headers: HeaderMap::new(), body }
-        };
-        ready(answer.map(response)).boxed()
-    }
-
-    fn hints(&self, _: mpsc::Sender<Hint>) -> BoxFuture<'static, ()> {
-        pending().boxed()
+        ready(answer.map(|(status, body): (u16, Value)| Response::json(status, &body))).boxed()
     }
 }
 
