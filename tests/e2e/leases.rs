@@ -117,6 +117,33 @@ async fn a_worker_that_was_killed_is_back_before_its_lock_has_run_out() {
     assert_eq!(world.runs_of(&job), 2);
 }
 
+/// Handlers that run at the same time; as many jobs again wait behind them.
+const IN_HAND: usize = 16;
+
+/// The same for a worker that has both hands full: no lock is lost, and nobody waits for one to run out.
+#[tokio::test]
+async fn a_worker_that_was_killed_with_many_jobs_in_hand_is_back_before_any_lock_has_run_out() {
+    let world = World::new().await;
+    world.handler("echo \"$JOB_ID\" >> ran; sleep 8; cat");
+    let offer = offer(&format!("idempotent = true\nmax_parallel = {IN_HAND}"));
+    let mut worker = world.start_worker("one", &offer);
+    let mut jobs = Vec::new();
+    for number in 0..2 * IN_HAND {
+        let job = world.accepted(&text(&number.to_string())).await;
+        let hash = world.pay(&job, PRICE);
+        jobs.push(world.submit(&job, &hash).await);
+    }
+    world.eventually("all starts", async || (world.runs().len() >= IN_HAND).then_some(())).await;
+    worker.kill();
+    let begun = world.runs();
+    let _worker = world.start_worker("one", &offer);
+    for job in jobs {
+        let ended = world.wait(job.job_id, Status::Delivered).await;
+        let starts = 1 + usize::from(begun.contains_key(&job.job_id.to_string()));
+        assert_eq!((world.runs_of(&ended), ended.lock_token), (starts, 1), "{}", world.logs());
+    }
+}
+
 #[tokio::test]
 async fn a_handler_is_below_the_daemon_and_within_its_limits() {
     let world = World::new().await;
