@@ -296,10 +296,12 @@ pub(super) mod fact {
     pub(crate) const NETWORK: &str = "network";
     /// What people should know of the nodes, as JSON.
     pub(crate) const NODES: &str = "nodes";
+    /// The offers that the relay refuses, as JSON.
+    pub(crate) const REFUSED: &str = "refused";
     /// What a restored state must not believe: since it was saved others may have held its locks,
     /// and what it has heard was heard by a state that is gone.
-    pub(crate) const NOT_RESTORED: [&str; 9] =
-        [CURSOR, EPOCH, LISTING, HOLDER, SYNCED, LOOKED, RESTORED, BACKUP, NODES];
+    pub(crate) const NOT_RESTORED: [&str; 10] =
+        [CURSOR, EPOCH, LISTING, HOLDER, SYNCED, LOOKED, RESTORED, BACKUP, NODES, REFUSED];
 }
 
 /// Reads a single fact.

@@ -4,12 +4,13 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use serde::Serialize;
 use serde_json::json;
 use tokio::sync::{Semaphore, mpsc};
 
 use super::calls::Line;
 use super::effects::Service;
-use super::memory::{OFFERS, RegisteredOffer};
+use super::memory::{self, OFFERS, RegisteredOffer, fact};
 use super::settings::OfferSettings;
 use super::terms::Terms;
 use crate::client::{CallError, OffersQuery, Pace};
@@ -32,6 +33,9 @@ pub(super) const LOOK: Duration = Duration::from_secs(6 * 3_600);
 /// How long offers that were refused are tried again while the news wait for it.
 const AGAIN_MAX: Duration = Duration::from_secs(20);
 
+/// Of a refusal this much is kept for people.
+const WHY_CHARS_MAX: usize = 300;
+
 /// Why an offer is not registered.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum OfferError {
@@ -49,19 +53,26 @@ pub(super) enum OfferError {
 #[derive(Debug)]
 pub(super) struct Refusals {
     end: bool,
-    /// Whether an offer was left out for it.
-    pub(super) any: bool,
+    /// The offers that were left out for it.
+    left_out: Vec<LeftOut>,
+}
+
+/// An offer that goes without, and why.
+#[derive(Debug, Serialize)]
+struct LeftOut {
+    name: String,
+    why: String,
 }
 
 impl Refusals {
     /// It ends: at the start, where a mistake in the configuration is to be told.
     pub(super) const fn end() -> Self {
-        Self { end: true, any: false }
+        Self { end: true, left_out: Vec::new() }
     }
 
     /// It goes on with the other offers: nobody's job may end because another offer is refused.
     pub(super) const fn are_left_out() -> Self {
-        Self { end: false, any: false }
+        Self { end: false, left_out: Vec::new() }
     }
 
     /// Whether to go on without what was refused.
@@ -69,11 +80,24 @@ impl Refusals {
         match error {
             refused @ OfferError::Call { .. } if !self.end => {
                 leave(&refused);
-                self.any = true;
+                let OfferError::Call { name, source } = refused else { return Ok(()) };
+                let why = source.to_string().chars().take(WHY_CHARS_MAX).collect();
+                self.left_out.push(LeftOut { name, why });
                 Ok(())
             }
             error => Err(error),
         }
+    }
+
+    /// Writes down what was left out, for whoever asks how the worker does.
+    pub(super) fn write_down(&self, store: &Store) -> Result<(), StoreError> {
+        let mut batch = Batch::default();
+        match self.left_out.is_empty() {
+            true if memory::fact(store, fact::REFUSED)?.is_none() => return Ok(()),
+            true => memory::forget_fact(&mut batch, fact::REFUSED),
+            false => memory::put_fact(&mut batch, fact::REFUSED, &json!(self.left_out).to_string())?,
+        }
+        store.commit(batch)
     }
 }
 
@@ -121,7 +145,7 @@ impl Registrar {
     pub(super) async fn register(&self) -> bool {
         let mut refusals = Refusals::are_left_out();
         let registered = register(&self.line, &self.store, &self.offers, &self.entropy, &mut refusals).await;
-        self.try_again_later(refusals.any);
+        self.try_again_later(!refusals.left_out.is_empty());
         self.tell(registered).await
     }
 
@@ -209,6 +233,7 @@ pub(super) async fn register(
         pace.reset();
     }
     withdraw_others(line, store, offers).await?;
+    refusals.write_down(store)?;
     Ok(known(store, offers)?)
 }
 

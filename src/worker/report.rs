@@ -104,6 +104,7 @@ fn status(store: &Store) -> Result<Value, StoreError> {
         "events_passed_over": memory::passed_over(store)?,
         "nodes": noted(store, fact::NODES)?,
         "offers": offers,
+        "offers_refused": noted(store, fact::REFUSED)?,
         "seller_pubkey": memory::fact(store, fact::SELLER)?,
         "first_account": memory::fact(store, fact::WALLET)?,
         "holder": memory::fact(store, fact::HOLDER)?,

@@ -83,6 +83,9 @@ fn status_text(status: &Value) -> String {
         let id = offer["offer_id"].as_str().unwrap_or("not registered yet");
         lines.push(format!("offer        {}  {id}", text(&offer["name"])));
     }
+    for refused in status["offers_refused"].as_array().into_iter().flatten() {
+        lines.push(format!("refused      {}  {}", text(&refused["name"]), text(&refused["why"])));
+    }
     lines.push(format!("next index   {}", text(&status["next_index"])));
     lines.push(format!("last event   {}", text(&status["cursor"])));
     lines.extend(past_text(status));

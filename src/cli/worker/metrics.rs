@@ -64,6 +64,12 @@ fn measures(status: &Value, running: bool) -> Vec<Measure> {
             alone(number(&status["owed_back"]["count"])),
         ),
         measure(
+            "offers_refused",
+            "gauge",
+            "Offers that the relay does not take.",
+            alone(status["offers_refused"].as_array().map_or(0, |offers| offers.len() as u64)),
+        ),
+        measure(
             "events_passed_over_total",
             "counter",
             "Events of the relay that were too long to be read.",

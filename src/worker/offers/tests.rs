@@ -9,7 +9,7 @@ use crate::client::RelayClient;
 use crate::client::wire::{Request, Response, Wire};
 use crate::edge::Clock;
 use crate::protocol::signing::Signer;
-use crate::worker::memory;
+use crate::worker::report::{self, Question};
 use crate::worker::v0::fixture;
 
 /// Takes all offers but one.
@@ -72,10 +72,15 @@ async fn a_refused_offer_is_told_at_the_start_and_left_out_afterwards() {
         |told: Registered| -> Vec<String> { told.unwrap().into_values().map(|offer| offer.name).collect() };
     assert_eq!(names(told.try_recv().unwrap()), ["Count"]);
     assert!(registrar.again.lock().unwrap().is_some() && !registrar.is_due());
+    let refused = || report::answer(&registrar.store, &Question::Status).unwrap()["offers_refused"].clone();
+    assert_eq!(refused().as_array().map(Vec::len), Some(1));
+    assert_eq!(refused()[0]["name"], "Sum");
+    assert!(refused()[0]["why"].as_str().is_some_and(|why| !why.is_empty()));
     *registrar.again.lock().unwrap() = Some(edge::monotonic());
     assert!(registrar.is_due());
     *relay.takes_all.lock().unwrap() = true;
     assert!(within(registrar.try_again().boxed()).await.unwrap());
     assert_eq!(names(told.try_recv().unwrap()).len(), 2);
     assert!(registrar.again.lock().unwrap().is_none());
+    assert!(refused().is_null());
 }

@@ -271,6 +271,7 @@ pub(in crate::worker) async fn register(shop: &Shop<'_>, refusals: &mut Refusals
         }
     }
     withdraw_others(bazaar, store, offers).await?;
+    refusals.write_down(store)?;
     Ok(known(store, offers)?)
 }
 

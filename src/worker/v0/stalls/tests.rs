@@ -302,6 +302,8 @@ async fn a_refused_offer_leaves_the_others_alone() {
     let mut seller = Seller::new(&market, &["Sum", "Count"]);
     assert!(within(seller.registrar.register()).await);
     assert_eq!(seller.terms(), Some(vec!["Count".to_owned()]));
+    let refused = memory::fact(&seller.registrar.store, fact::REFUSED).unwrap();
+    assert!(refused.is_some_and(|refused| refused.contains("\"name\":\"Sum\"")));
     let registrar = twin(&seller.registrar);
     let shutdown = CancellationToken::new();
     let stop = shutdown.clone();
@@ -312,6 +314,7 @@ async fn a_refused_offer_leaves_the_others_alone() {
     seller.registrar.bazaar.renewed.notify_one();
     let both = Some(vec!["Count".to_owned(), "Sum".to_owned()]);
     until(|| (seller.terms() == both).then_some(())).await;
+    until(|| memory::fact(&seller.registrar.store, fact::REFUSED).unwrap().is_none().then_some(())).await;
     shutdown.cancel();
     within(keeping).await.unwrap();
 }
