@@ -15,6 +15,7 @@ use std::time::Duration;
 use nano_currency::{Account, Amount, BlockHash};
 
 use self::money::{After, Tally};
+use self::others::Vain;
 use super::input::{Context, Effect, Input, Sighting};
 use super::look::Looked;
 use super::machine::{self, Step};
@@ -314,10 +315,10 @@ impl Engine {
         let known = self.open.contains_key(&job.job_id);
         if !known {
             let used = self.recognise(job, turn)?;
-            let Some(terms) = self.terms.get(&job.offer_id) else { return Ok(()) };
             if let Some(record) = JOBS.get(&self.store, &job.job_id)? {
                 return self.note_others_end(job.job_id, record, job.status, turn);
             }
+            let Some(terms) = self.terms.get(&job.offer_id) else { return Ok(()) };
             // A job that has ended without us concerns us only for its address, noted above.
             if job.status.is_final() && used.is_none() {
                 return Ok(());
@@ -356,6 +357,7 @@ impl Engine {
             lines: 0,
             outcomes: 0,
             invoice: None,
+            unquoted: false,
             oddities: Vec::new(),
         };
         // A `Value` always has a JSON form.
@@ -407,7 +409,7 @@ impl Engine {
     fn run_input(&mut self, job: JobId, input: Input, turn: &mut Turn) -> Result<(), EngineError> {
         let Some(record) = self.open.get(&job) else { return Ok(()) };
         let context = self.context(job, record.offer_id, turn.now);
-        let what = describe(&input);
+        let (what, vain) = (describe(&input), Vain::judge(&record.stage, &input));
         let Step { stage, effects, ignored } = machine::step(record.stage.clone(), input, &context);
         if ignored {
             tracing::debug!(job_id = %job, stage = stage.name(), input = what, "ignored");
@@ -421,6 +423,7 @@ impl Engine {
         }
         tracing::info!(job_id = %job, stage = %stage, "{what}");
         self.change(job, stage, &what, turn)?;
+        self.disown(job, vain);
         for effect in effects {
             self.perform_local(job, effect, turn)?;
         }

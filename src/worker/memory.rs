@@ -15,7 +15,7 @@ use super::input::Outcome;
 use super::money::Piece;
 use super::oddity::Oddity;
 use super::payment::Invoice;
-use super::stage::{Ending, Stage};
+use super::stage::Stage;
 use super::v0::{Stall, Ticket};
 use crate::protocol::job::JobError;
 use crate::protocol::v0::SealingPublicKey;
@@ -203,18 +203,21 @@ pub struct Record {
     /// What the buyer was asked, once that is decided.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub invoice: Option<Invoice>,
+    /// Whether an address that was consumed for it is another job's: the relay did not let it be quoted
+    /// there, or it was quoted elsewhere, or never.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unquoted: bool,
     /// How its payment was odd.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub oddities: Vec<Oddity>,
 }
 
 impl Record {
-    /// Whether what comes to an account that was consumed for this job comes for it. What the relay did
-    /// not let it be quoted on is another job's: another worker's of the seed, or one that was forgotten.
+    /// Whether what comes to an account that was consumed for this job comes for it. An earlier version
+    /// did not write down the invoice: then it does, unless it is known not to.
     #[must_use]
     pub fn owns(&self, account: &Account) -> bool {
-        let was_refused = matches!(self.stage, Stage::Ended { ending: Ending::Refused });
-        !was_refused && self.invoice.is_none_or(|invoice| invoice.account == *account)
+        self.invoice.map_or(!self.unquoted, |invoice| invoice.account == *account)
     }
 }
 

@@ -122,8 +122,9 @@ fn why_uncounted(end: &End<'_>, paid: bool, is_part: bool) -> Option<Oddity> {
         return Some(Oddity::PaidTwice);
     }
     match (end.ending, end.status) {
-        // Another worker of the same seller was paid by it.
-        (Ending::Elsewhere | Ending::Delivered, _) => None,
+        (Ending::Delivered, _) => None,
+        // Another worker of the same seller was paid by it, unless the job got to nobody.
+        (Ending::Elsewhere, status) if !matches!(status, Status::Canceled | Status::Expired) => None,
         _ if is_part => Some(Oddity::Underpaid),
         (Ending::Canceled { .. }, _) | (_, Status::Canceled) => Some(Oddity::PaidAfterCancel),
         (Ending::Expired { .. }, _) | (_, Status::Expired) => Some(Oddity::PaidAfterExpiry),
@@ -200,6 +201,22 @@ mod tests {
         let policy = Policy::default();
         for again in [false, true] {
             assert_eq!(owed(ending, &policy, &mut parts), expected, "again: {again}");
+        }
+    }
+
+    #[test]
+    fn what_another_workers_job_brought_is_owed_only_if_that_got_to_nobody() {
+        for (status, expected) in [
+            (Status::Accepted, None),
+            (Status::Delivered, None),
+            (Status::Failed, None),
+            (Status::Canceled, Some(Oddity::PaidAfterCancel)),
+            (Status::Expired, Some(Oddity::PaidAfterExpiry)),
+        ] {
+            let (price, policy) = (Amount::from_raw(PRICE), &Policy::default());
+            let mut parts = [part(1, 1_000, false, false)];
+            reckon(&End { ending: &Ending::Elsewhere, status, price, policy }, &mut parts);
+            assert_eq!(parts[0].piece.owed.map(|owed| owed.why), expected, "{status}");
         }
     }
 

@@ -85,7 +85,9 @@ impl Oracle {
         if first != hash {
             return Some(format!("{what} in the place of {first}"));
         }
-        let job = self.accounts.get(&(index, account.as_bytes().to_vec())).copied()?;
+        // The relay's word counts: a worker may be wrong about the jobs of another one with its indices.
+        let shown = self.quoted.get(&account.to_string()).filter(|job| self.jobs.contains_key(job));
+        let job = shown.or_else(|| self.accounts.get(&(index, account.as_bytes().to_vec()))).copied()?;
         if let Some(open) = self.jobs.get(&job).filter(|job| !job.status.is_final()) {
             return Some(format!("{what}, while {job} is {}", open.status));
         }
@@ -127,6 +129,9 @@ impl Oracle {
                 return None;
             }
             let account = Account::from_bytes(account.as_slice().try_into().unwrap());
+            if self.quoted.get(&account.to_string()).is_some_and(|quoted| quoted != job) {
+                return None;
+            }
             Some((account, *job, are_the_buyers(stage)))
         })
         .collect()

@@ -48,7 +48,7 @@ pub(crate) struct Oracle {
     /// For which job each worker has used each account.
     pub(crate) accounts: BTreeMap<(usize, Vec<u8>), JobId>,
     /// On which job each account was quoted, over all lives of the relay's storage.
-    quoted: BTreeMap<String, JobId>,
+    pub(crate) quoted: BTreeMap<String, JobId>,
     /// The jobs on the relay's disk.
     pub(crate) jobs: BTreeMap<JobId, Job>,
     /// The titles of the offers there.

@@ -209,7 +209,8 @@ pub(super) enum Wallet {
     Sweep {
         #[command(flatten)]
         to: Destination,
-        /// Send on as well what buyers got nothing for, instead of keeping it for `refund`.
+        /// Send on as well what buyers got nothing for, instead of keeping it for `refund`, and what came
+        /// for jobs that another worker of the seed may do.
         #[arg(long)]
         owed: bool,
     },

@@ -1,6 +1,6 @@
 //! Refunds without anybody's doing: only where the seller wants them, and never more than he said.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use nano_currency::{Amount, BlockHash};
@@ -39,14 +39,12 @@ impl Purse {
         }
         let mut allowed = self.allowed_today()?;
         let (mut sent, mut left, mut problems) = (Amount::ZERO, Vec::new(), Vec::new());
-        for (job, pieces) in all {
-            let Some((_, piece)) = pieces.first() else { continue };
-            let own = Own {
-                account: piece.account,
-                index: piece.index,
-                job: Some(job),
-                claim: whose::claim(&self.store, Some(job), &piece.account)?,
-            };
+        let places = all.into_iter().flat_map(|(job, pieces)| {
+            pieces.into_iter().map(move |(_, piece)| (job, piece.account, piece.index))
+        });
+        for (job, account, index) in places.collect::<BTreeSet<_>>() {
+            let (_, claim) = whose::claim(&self.store, Some(job), &account)?;
+            let own = Own { account, index, job: Some(job), claim };
             if !own.claim.is_settled() {
                 continue;
             }

@@ -57,7 +57,8 @@ impl Purse {
     pub(super) fn debts(&self, own: &Own) -> Result<Vec<Debt>, CoinsError> {
         let Some(job) = own.job else { return Ok(Vec::new()) };
         let pieces = self.pieces(job)?;
-        Ok(pieces.iter().filter_map(|(hash, piece)| Debt::of(*hash, piece)).collect())
+        let here = pieces.iter().filter(|(_, piece)| piece.account == own.account);
+        Ok(here.filter_map(|(hash, piece)| Debt::of(*hash, piece)).collect())
     }
 
     /// Everything that is owed back, by job.

@@ -99,8 +99,12 @@ impl Purse {
     ) -> Result<Value, CoinsError> {
         let own = whose::account_of(&self.store, job)?.ok_or(CoinsError::NoJob(job))?;
         let refused = |why| Err(CoinsError::NotRefundable { job, why });
-        if !own.claim.is_settled() {
-            return refused("is open: cancel it, or wait until it has ended");
+        match own.claim {
+            Claim::Open => return refused("is open: cancel it, or wait until it has ended"),
+            Claim::Others => {
+                return refused("is done by another worker of the seed, as far as is known here");
+            }
+            Claim::Ours | Claim::Buyers => {}
         }
         if let Some(to) = to {
             self.elsewhere.ensure(&self.store, &self.accounts, to)?;

@@ -127,8 +127,8 @@ impl Purse {
             }
             match (own.claim, to) {
                 (Claim::Open, _) => report.left.push((own, "its job is open".to_owned())),
-                (Claim::Others, _) => {
-                    let why = "it came for a job that another worker of the seed serves";
+                (Claim::Others, to) if to.is_none() || !owed => {
+                    let why = "another worker of the seed may do its job: sweep with --owed if none does";
                     report.left.push((own, why.to_owned()));
                 }
                 (Claim::Buyers, Some(_)) if !owed => {

@@ -26,9 +26,10 @@ pub(super) struct Own {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Claim {
-    /// The job is open, or not one that this worker serves: nothing is touched.
+    /// The job is open: nothing is touched.
     Open,
-    /// It was consumed for a job, and is another job's that this worker does not know.
+    /// It is not a job that this worker does, and whether it is over only another worker of the seed knows:
+    /// nothing is touched unless somebody says so.
     Others,
     /// They were earned.
     Ours,
@@ -58,8 +59,7 @@ pub(super) fn accounts(store: &Store) -> Result<Vec<Own>, StoreError> {
     for entry in INVOICES.all(store) {
         let (key, issued) = entry?;
         let account = Account::from_bytes(key);
-        let claim = claim(store, issued.job_id, &account)?;
-        let job = issued.job_id.filter(|_| claim != Claim::Others);
+        let (job, claim) = claim(store, issued.job_id, &account)?;
         all.push(Own { account, index: issued.index, job, claim });
     }
     all.sort_unstable_by_key(|own| own.index);
@@ -71,17 +71,22 @@ pub(super) fn account_of(store: &Store, job: JobId) -> Result<Option<Own>, Store
     Ok(accounts(store)?.into_iter().find(|own| own.job == Some(job)))
 }
 
-pub(super) fn claim(store: &Store, job: Option<JobId>, account: &Account) -> Result<Claim, StoreError> {
+/// For which job an account is, if it is for that which it was consumed for, and whose its coins are.
+pub(super) fn claim(
+    store: &Store,
+    job: Option<JobId>,
+    account: &Account,
+) -> Result<(Option<JobId>, Claim), StoreError> {
     // Used before by a job that the relay had already forgotten.
-    let Some(job) = job else { return Ok(Claim::Ours) };
-    match JOBS.get(store, &job)? {
-        Some(record) if !record.owns(account) => Ok(Claim::Others),
-        Some(record) if may_revive(store, job, &record)? => Ok(Claim::Open),
-        Some(record) => Ok(of_record(&record)),
+    let Some(id) = job else { return Ok((None, Claim::Ours)) };
+    Ok(match JOBS.get(store, &id)? {
+        Some(record) if !record.owns(account) => (None, Claim::Others),
+        Some(record) if may_revive(store, id, &record)? => (job, Claim::Open),
+        Some(record) => (job, of_record(&record)),
         // Seen in the look and yet to be heard of, or another worker's of the same seed: its address
         // is noted, and only who serves the job knows whether it has ended.
-        None => Ok(Claim::Open),
-    }
+        None => (job, Claim::Others),
+    })
 }
 
 /// A job of /v0 that expired unpaid may be charged for again: until it cannot be, what came for it is
@@ -102,7 +107,7 @@ fn of_record(record: &Record) -> Claim {
             Ending::Elsewhere => match record.status {
                 Status::Delivered | Status::Failed => Claim::Ours,
                 Status::Canceled | Status::Expired => Claim::Buyers,
-                _ => Claim::Open,
+                _ => Claim::Others,
             },
             Ending::Delivered | Ending::Failed | Ending::Refused => Claim::Ours,
             Ending::Canceled { .. } | Ending::Expired { .. } | Ending::Vanished { .. } | Ending::PaidLate => {
@@ -185,6 +190,7 @@ mod tests {
             lines: 0,
             outcomes: 0,
             invoice: Some(invoice),
+            unquoted: false,
             oddities: Vec::new(),
         }
     }
@@ -205,8 +211,8 @@ mod tests {
     #[test]
     fn what_came_for_a_job_that_another_worker_does_is_left_alone_until_that_has_ended() {
         for (status, expected) in [
-            (Status::Accepted, Claim::Open),
-            (Status::Running, Claim::Open),
+            (Status::Accepted, Claim::Others),
+            (Status::Running, Claim::Others),
             (Status::Delivered, Claim::Ours),
             (Status::Failed, Claim::Ours),
             (Status::Canceled, Claim::Buyers),
@@ -219,30 +225,31 @@ mod tests {
     }
 
     #[test]
-    fn what_the_relay_did_not_let_a_job_be_quoted_on_is_another_jobs() {
+    fn an_address_beside_a_jobs_invoice_is_not_that_jobs() {
         let dir = tempfile::tempdir().unwrap();
         let store = memory::open(dir.path()).unwrap();
-        let (job, mine, other) =
-            (JobId::from_random([1; 16]), Account::from_bytes([1; 32]), Account::from_bytes([2; 32]));
+        let (job, unknown) = (JobId::from_random([1; 16]), JobId::from_random([2; 16]));
+        let [mine, beside, others] = [1, 2, 3].map(|number| Account::from_bytes([number; 32]));
+        let mut batch = Batch::default();
+        for (index, account, job_id) in [(0, beside, job), (1, mine, job), (2, others, unknown)] {
+            let issued = IssuedInvoice { index, job_id: Some(job_id) };
+            INVOICES.put(&mut batch, &memory::account_key(&account), &issued).unwrap();
+        }
         let delivered = Stage::Ended { ending: Ending::Delivered };
-        let refused = Stage::Ended { ending: Ending::Refused };
-        for (stage, whose) in [(delivered, Claim::Ours), (refused, Claim::Others)] {
+        JOBS.put(&mut batch, &job, &Record { stage: delivered, ..lapsed(Ending::Delivered) }).unwrap();
+        store.commit(batch).unwrap();
+        let found: Vec<_> = accounts(&store).unwrap().iter().map(|own| (own.job, own.claim)).collect();
+        assert_eq!(found, [(None, Claim::Others), (Some(job), Claim::Ours), (Some(unknown), Claim::Others)]);
+        assert_eq!(account_of(&store, job).unwrap().map(|own| own.index), Some(1));
+
+        // A record of an earlier version, which did not write down the invoice, and of one without any.
+        for (unquoted, expected) in [(false, (Some(job), Claim::Buyers)), (true, (None, Claim::Others))] {
+            let canceled = Stage::Ended { ending: Ending::Canceled { paid: false } };
+            let record = Record { stage: canceled, invoice: None, unquoted, ..lapsed(Ending::Delivered) };
             let mut batch = Batch::default();
-            for (index, account) in [(0, other), (1, mine)] {
-                let issued = IssuedInvoice { index, job_id: Some(job) };
-                INVOICES.put(&mut batch, &memory::account_key(&account), &issued).unwrap();
-            }
-            JOBS.put(&mut batch, &job, &Record { stage, ..lapsed(Ending::Delivered) }).unwrap();
+            JOBS.put(&mut batch, &job, &record).unwrap();
             store.commit(batch).unwrap();
-            let settled = (whose == Claim::Ours).then_some(job);
-            assert_eq!(
-                accounts(&store).unwrap(),
-                [
-                    Own { account: other, index: 0, job: None, claim: Claim::Others },
-                    Own { account: mine, index: 1, job: settled, claim: whose },
-                ]
-            );
-            assert_eq!(account_of(&store, job).unwrap().map(|own| own.index), settled.map(|_| 1));
+            assert_eq!(claim(&store, Some(job), &mine).unwrap(), expected);
         }
     }
 
@@ -266,7 +273,11 @@ mod tests {
             }
             store.commit(batch).unwrap();
             let account = Account::from_bytes([1; 32]);
-            assert_eq!(claim(&store, Some(job), &account).unwrap(), expected, "{ending:?} {ticket:?}");
+            assert_eq!(
+                claim(&store, Some(job), &account).unwrap(),
+                (Some(job), expected),
+                "{ending:?} {ticket:?}"
+            );
         }
     }
 }

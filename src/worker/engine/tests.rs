@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::super::input::{Call, Outcome, Pricing};
+use super::super::input::{Call, Outcome, Pricing, Rejection};
 use super::super::memory::INVOICES;
 use super::super::oddity::Policy;
 use super::super::payment::{BlockFact, Submitted};
@@ -352,6 +352,40 @@ fn no_relay_can_have_one_job_paid_by_the_money_for_another() {
     }
     bench.reopen();
     assert!(bench.take(vec![whole(quoted(5, Status::Accepted, 7, "1000"))]).is_empty());
+}
+
+/// Another worker of the seed had it first, or another address: what comes there is for another job.
+#[test]
+fn an_address_that_a_job_was_not_quoted_on_is_not_its_own() {
+    let quote = |why| Heard::Input(id(1), Input::Rejected(Call::Quote, why));
+    let own = |status| whole(quoted(1, status, 0, "1000"));
+    let other = |status| whole(quoted(1, status, 7, "1000"));
+    let cases = [
+        ("used", quote(Rejection::AddressUsed), "01 SendQuote", Some(1), [false, true]),
+        ("refused", quote(Rejection::Invalid("no".to_owned())), "01 SendRefusal", None, [false, false]),
+        ("never quoted", whole(job(1, Status::Canceled)), "", None, [false, false]),
+        ("foreign", whole(job(1, Status::Accepted)), "", None, [false, false]),
+        ("other, quoted", other(Status::Quoted), "", Some(7), [false, false]),
+        ("other, expired", other(Status::Expired), "01 Watch", Some(7), [false, false]),
+        ("other, delivered", other(Status::Delivered), "01 Unwatch", Some(7), [false, false]),
+        ("own, expired", own(Status::Expired), "01 Watch", Some(0), [true, false]),
+        ("own, delivered", own(Status::Delivered), "01 Unwatch", Some(0), [true, false]),
+        ("forgotten", quote(Rejection::Gone), "01 Unwatch", Some(0), [true, false]),
+    ];
+    for (what, heard, effect, invoice, owners) in cases {
+        let mut bench = Bench::new();
+        assert_eq!(bench.take(vec![whole(job(1, Status::Requested))]), ["01 SendQuote"]);
+        assert_eq!(bench.take(vec![heard]).first().map_or("", String::as_str), effect, "{what}");
+        let record = JOBS.get(bench.store(), &id(1)).unwrap().unwrap();
+        assert_eq!(record.invoice.map(|invoice| invoice.index), invoice, "{what}");
+        assert_eq!([0, 1].map(|index| record.owns(&seed().account(index).unwrap())), owners, "{what}");
+        // It is nobody else's either, in this life or the next.
+        for _ in 0..2 {
+            let effects = bench.take(vec![whole(quoted(2, Status::Accepted, 0, "1000"))]);
+            assert!(effects.is_empty(), "{what}: {effects:?}");
+            bench.reopen();
+        }
+    }
 }
 
 #[test]

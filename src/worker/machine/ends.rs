@@ -39,6 +39,15 @@ pub(super) fn seen_ended(
         (Stage::Fresh | Stage::Pricing | Stage::Indexing { .. }, Some(invoice)) => {
             lapse(at_our_price(invoice, context), sighting.submitted, ending(false), context)
         }
+        // It was quoted by another worker of this seller, or in a life that is forgotten: on that address.
+        (Stage::Quoting { invoice, .. }, Some(shown)) if shown.account != invoice.account => {
+            lapse(at_our_price(shown, context), sighting.submitted, ending(false), context)
+        }
+        (Stage::Refusing { .. }, Some(shown)) => {
+            lapse(at_our_price(shown, context), sighting.submitted, ending(false), context)
+        }
+        // It was never quoted: whatever comes to the address that it was to have is not for it.
+        (Stage::Quoting { .. }, None) => ended(ending(false), vec![]),
         (stage, _) => ended_as_recorded(stage, ending, context),
     }
 }

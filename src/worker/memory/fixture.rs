@@ -129,6 +129,7 @@ fn fill(batch: &mut Batch) {
             lines: 1,
             outcomes: u32::from(number <= 2),
             invoice: None,
+            unquoted: false,
             oddities: Vec::new(),
             stage,
         };

@@ -157,14 +157,18 @@ impl Bazaar {
         };
         match self.repeat(job, send).await {
             Ok(charged) => Ok(self.heard(&charged)),
-            // Also when the address is taken: it may be this very job that has it.
-            Err(error) if error.status() == Some(409) => {
+            // Also when the address is taken: it may be this very job that has it. And when the charge is
+            // faulty, which is checked first: one whose answer was lost may have been taken before.
+            Err(error) if matches!(error.status(), Some(400 | 409 | 413 | 422)) => {
                 let found = self.look(job, &ticket).await?;
                 let rejected = match (call, found.status) {
                     (_, V0Status::Requested) if error.says("charge address already in use") => {
                         Rejection::AddressUsed
                     }
                     (_, V0Status::Requested) => Rejection::Invalid(words(&error)),
+                    (Call::Revive, V0Status::Expired) if error.status() != Some(409) => {
+                        Rejection::Invalid(words(&error))
+                    }
                     (Call::Revive, V0Status::Expired) => Rejection::State,
                     _ => return Ok(self.heard(&found)),
                 };

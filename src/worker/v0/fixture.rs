@@ -87,6 +87,7 @@ pub(super) fn kept(bazaar: &Bazaar, name: &str, stage: Stage) -> JobId {
         lines: 0,
         outcomes: 0,
         invoice: None,
+        unquoted: false,
         oddities: Vec::new(),
     };
     JOBS.put(&mut batch, &id, &record).unwrap();
