@@ -222,4 +222,19 @@ mod tests {
         let left = bot().left(now());
         assert_eq!(left.left(at("2027-01-01T00:00:00Z")), left);
     }
+
+    #[test]
+    fn who_leaves_is_revoked_from_that_moment_on() {
+        let left = bot().left(now());
+        assert!(!bot().revoked && left.revoked);
+        assert_eq!((bot().revoked_at, left.revoked_at), (None, Some(now())));
+        assert_eq!(Bot { revoked: false, revoked_at: None, ..left }, bot());
+    }
+
+    #[test]
+    fn another_signing_key_is_another_bot() {
+        let other = BotKeys::from_seeds(&[0; 32], &[1; 32]);
+        let other = Bot { signing_pubkey_ed25519: other.signing_key(), ..bot() };
+        assert_eq!(bot().again(&other).unwrap_err(), Refusal::conflict("bot_id already pinned"));
+    }
 }

@@ -355,6 +355,57 @@ mod tests {
         );
     }
 
+    #[test]
+    fn every_field_of_a_charge_is_bounded_at_the_byte() {
+        let checked = |charge: Charge| charge.check().map_err(|refusal| refusal.message.into_owned());
+        let good = || charged().charge.unwrap();
+        let text = |bytes: usize| "x".repeat(bytes);
+        for (bytes, expected) in [
+            (256, Ok(())),
+            (257, Err("charge field too long".to_owned())),
+            (300, Err("charge field too long".to_owned())),
+        ] {
+            for charge in [
+                Charge { charge_id: ChargeId::new(text(bytes)), ..good() },
+                Charge { address: text(bytes), ..good() },
+                Charge { charge_sig_ed25519: text(bytes), ..good() },
+            ] {
+                assert_eq!(checked(charge), expected, "{bytes} bytes");
+            }
+        }
+        for charge in [
+            Charge { charge_id: ChargeId::default(), ..good() },
+            Charge { amount_raw: String::new(), ..good() },
+            Charge { charge_expires_at: String::new(), ..good() },
+            Charge { charge_sig_ed25519: String::new(), ..good() },
+        ] {
+            assert_eq!(checked(charge), Err("missing fields".to_owned()));
+        }
+        for (amount, fits) in [("0", true), ("007", true), (&"9".repeat(40), true), (&"9".repeat(41), false)]
+        {
+            let told = checked(Charge { amount_raw: amount.to_owned(), ..good() });
+            let expected = if fits { Ok(()) } else { Err("invalid amount_raw".to_owned()) };
+            assert_eq!(told, expected, "{amount}");
+        }
+    }
+
+    /// A bar in a name would move the borders of the text that is signed.
+    #[test]
+    fn each_name_that_is_signed_is_plain() {
+        let told = |job_id: &str, offer_id: &str, charge_id: &str| {
+            let (job_id, offer_id) = (super::super::JobId::new(job_id), super::super::OfferId::new(offer_id));
+            let mut job = Job { job_id, offer_id, ..charged() };
+            let mut charge = Charge { charge_id: ChargeId::new(charge_id), ..job.charge.take().unwrap() };
+            charge.charge_sig_ed25519 = known().sign(&canonical(Parties::of(&job), &charge));
+            job.charge = Some(charge);
+            verify(&job, job.buyer_bot_id, &known().signing_key(), AT.parse().unwrap()).map(drop)
+        };
+        assert_eq!(told("j", "o", "c"), Ok(()));
+        for (job_id, offer_id, charge_id) in [("a|b", "o", "c"), ("j", "a|b", "c"), ("j", "o", "a|b")] {
+            assert_eq!(told(job_id, offer_id, charge_id), Err(ChargeFault::Names));
+        }
+    }
+
     proptest! {
         #[test]
         fn garbage_never_panics(address: String, amount: String, expiry: String, signature: String, id: String) {

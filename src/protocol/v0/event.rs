@@ -353,6 +353,44 @@ mod tests {
         assert_eq!(event.news(), None);
     }
 
+    #[test]
+    fn news_of_a_charge_names_it_and_no_other_news_does() {
+        let charge = ChargeId::new("c");
+        for (news, _) in all() {
+            let named = ["job.charge_created", "job.charge_reissued"].contains(&news.name());
+            assert_eq!(news.charge_id(), named.then_some(&charge), "{}", news.name());
+        }
+    }
+
+    #[test]
+    fn both_parties_are_told_and_one_that_is_both_is_told_once() {
+        let news = News::Cancelled { job_id: JobId::new("j"), cancelled_at: at() };
+        let told = |buyer: u8, seller: u8| {
+            let job = Job {
+                job_id: JobId::new("j"),
+                offer_id: OfferId::new("o"),
+                buyer_bot_id: BotId::from_bytes([buyer; 32]),
+                seller_bot_id: BotId::from_bytes([seller; 32]),
+                status: Status::Cancelled,
+                price_raw: "5".to_owned(),
+                turnaround_seconds: 9,
+                created_at: at(),
+                job_expires_at: at(),
+                request_payload_id: None,
+                charge: None,
+                paid_at: None,
+                delivered_at: None,
+            };
+            let notices = news.clone().for_both(&job);
+            assert!(notices.iter().all(|notice| notice.news == news));
+            let mut told: Vec<u8> = notices.iter().map(|notice| notice.to.as_bytes()[0]).collect();
+            told.sort_unstable();
+            told
+        };
+        assert_eq!(told(1, 2), [1, 2]);
+        assert_eq!(told(1, 1), [1]);
+    }
+
     proptest! {
         #[test]
         fn garbage_never_panics(kind in prop::sample::select(News::NAMES.to_vec()), key: String, value: String) {

@@ -300,6 +300,34 @@ mod tests {
         assert_eq!(format!("{:?}", known()), format!("BotKeys({})", known().bot_id()));
     }
 
+    /// Boxes and names on links that were given away are made from it, so that it may never change.
+    #[test]
+    fn the_secret_for_a_box_follows_from_the_sealing_key_and_the_text() {
+        let made = |keys: &BotKeys, text: &str| hex::encode(keys.ephemeral(text));
+        let known = known();
+        assert_eq!(made(&known, "pay_1"), "eec26460ee63b21be693cc222b1ec7d26fe1c235f3bdbf747da1acde76518f19");
+        assert_eq!(made(&known, ""), "c0a87c4e525e022d6f7a830b2682e394aed4048617cc512240c0f57e4f2d14b8");
+        let stranger =
+            BotKeys::from_seeds(&std::array::from_fn(|index| u8::try_from(index).unwrap()), &[9; 32]);
+        assert_ne!(made(&stranger, "pay_1"), made(&known, "pay_1"));
+    }
+
+    #[test]
+    fn names_and_keys_show_their_text_and_are_their_bytes() {
+        let bytes = std::array::from_fn(|index| u8::try_from(index).unwrap());
+        let (id, key) = (BotId::from_bytes(bytes), SigningPublicKey::from_bytes(bytes));
+        assert_eq!((id.as_bytes(), key.as_bytes()), (&bytes, &bytes));
+        assert_eq!(format!("{id:?}"), "baaaqeayeaudaocajbifqydiob4ibceqtcqkrmfyydenbwha5dypq");
+        assert_eq!(format!("{key:?}"), "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8");
+        assert_eq!(serde_json::to_value(id).unwrap(), id.to_string());
+        assert_eq!(serde_json::from_value::<BotId>(id.to_string().into()).unwrap(), id);
+        let no_digit = id.to_string().replace('y', "1");
+        for bad in ["", "b", "aaaa", &no_digit, &id.to_string()[1..], &format!("{id}a")] {
+            assert_eq!(bad.parse::<BotId>(), Err(BotIdError), "{bad}");
+            assert!(serde_json::from_value::<BotId>(bad.into()).is_err(), "{bad}");
+        }
+    }
+
     proptest! {
         #[test]
         fn names_and_keys_survive_their_text(bytes: [u8; 32]) {

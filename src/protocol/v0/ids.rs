@@ -110,4 +110,15 @@ mod tests {
         assert_eq!(id.as_str(), "offer_1769947200500000000_00010203040506ff");
         assert!(id.is_plain());
     }
+
+    #[test]
+    fn a_name_that_a_relay_keeps_is_there_and_bounded() {
+        for (bytes, valid) in [(0, false), (1, true), (256, true), (257, false)] {
+            let text = "|".repeat(bytes);
+            assert_eq!(JobId::new(text.clone()).is_valid(), valid, "{bytes} bytes");
+            assert_eq!(PayloadId::new(text.clone()).is_valid(), valid, "{bytes} bytes");
+            assert_eq!(ChargeId::new(text.clone()).to_string(), text);
+        }
+        assert!(!JobId::new("é".repeat(129)).is_valid(), "bytes count, not letters");
+    }
 }

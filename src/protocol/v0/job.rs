@@ -127,20 +127,59 @@ pub struct JobPage {
 mod tests {
     use super::*;
 
+    const SENT: &str = concat!(
+        r#"{"job_id":"job_1","offer_id":"offer_1","#,
+        r#""buyer_bot_id":"beaqseizeeutcokbjfivsyljof4ydcmrtgq2tmnzyhe5dwpb5hy7q","#,
+        r#""seller_bot_id":"baaaqeayeaudaocajbifqydiob4ibceqtcqkrmfyydenbwha5dypq","#,
+        r#""status":"CHARGE_CREATED","price_raw":"1000000","turnaround_seconds":3600,"#,
+        r#""created_at":"2026-02-01T12:00:00Z","job_expires_at":"2026-02-08T12:00:00.5Z","#,
+        r#""request_payload_id":"pay_1","charge":{"charge_id":"chg_1","address":"nano_1","#,
+        r#""amount_raw":"1000000","charge_expires_at":"2026-02-01T14:00:00.000000001Z","#,
+        r#""charge_sig_ed25519":"c2ln"}}"#
+    );
+
     #[test]
     fn the_wire_shape_is_pinned() {
-        let text = concat!(
-            r#"{"job_id":"job_1","offer_id":"offer_1","#,
-            r#""buyer_bot_id":"beaqseizeeutcokbjfivsyljof4ydcmrtgq2tmnzyhe5dwpb5hy7q","#,
-            r#""seller_bot_id":"baaaqeayeaudaocajbifqydiob4ibceqtcqkrmfyydenbwha5dypq","#,
-            r#""status":"CHARGE_CREATED","price_raw":"1000000","turnaround_seconds":3600,"#,
-            r#""created_at":"2026-02-01T12:00:00Z","job_expires_at":"2026-02-08T12:00:00.5Z","#,
-            r#""request_payload_id":"pay_1","charge":{"charge_id":"chg_1","address":"nano_1","#,
-            r#""amount_raw":"1000000","charge_expires_at":"2026-02-01T14:00:00.000000001Z","#,
-            r#""charge_sig_ed25519":"c2ln"}}"#
-        );
-        let job: Job = serde_json::from_str(text).unwrap();
-        assert_eq!(serde_json::to_string(&job).unwrap(), text);
+        let job: Job = serde_json::from_str(SENT).unwrap();
+        assert_eq!(serde_json::to_string(&job).unwrap(), SENT);
         assert_eq!(job.stands_until().unwrap().to_string(), "2026-02-01T14:00:00.000000001Z");
+    }
+
+    #[test]
+    fn a_job_has_a_buyer_and_a_seller_and_nobody_else() {
+        let job: Job = serde_json::from_str(SENT).unwrap();
+        let counted =
+            |from: u8| BotId::from_bytes(std::array::from_fn(|index| from + u8::try_from(index).unwrap()));
+        for (bot, party) in [(counted(0), true), (counted(32), true), (counted(64), false)] {
+            assert_eq!(job.has_party(&bot), party, "{bot}");
+        }
+    }
+
+    #[test]
+    fn evidence_is_bounded_field_by_field_and_its_moment_is_canonical() {
+        let told = |evidence: &Evidence| evidence.check().map_err(|refusal| refusal.message.into_owned());
+        let text = |bytes: usize| Some("x".repeat(bytes));
+        let long = Err("field too long".to_owned());
+        assert_eq!(told(&Evidence::default()), Ok(()));
+        for (bytes, expected) in [(0, Ok(())), (256, Ok(())), (257, long.clone()), (300, long)] {
+            for evidence in [
+                Evidence { verifier: text(bytes), ..Evidence::default() },
+                Evidence { payment_block_hash: text(bytes), ..Evidence::default() },
+                Evidence { amount_raw_received: text(bytes), ..Evidence::default() },
+            ] {
+                assert_eq!(told(&evidence), expected, "{bytes} bytes");
+            }
+        }
+        for (observed_at, canonical) in [
+            ("2026-02-01T12:05:00Z", true),
+            ("2026-02-01T12:05:00.5Z", true),
+            ("2026-02-01T12:05:00.50Z", false),
+            ("2026-02-01T13:05:00+01:00", false),
+            ("", false),
+        ] {
+            let evidence = Evidence { observed_at: Some(observed_at.to_owned()), ..Evidence::default() };
+            let expected = if canonical { Ok(()) } else { Err("invalid observed_at".to_owned()) };
+            assert_eq!(told(&evidence), expected, "{observed_at}");
+        }
     }
 }

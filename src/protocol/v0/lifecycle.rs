@@ -235,4 +235,41 @@ mod tests {
             assert!(TRANSITIONS.iter().any(|row| row.verb == verb), "{verb}");
         }
     }
+
+    #[test]
+    fn the_names_in_the_documentation_can_be_lined_up() {
+        let verbs = [
+            "charge",
+            "payment_sent",
+            "reissue_request",
+            "reissue",
+            "mark_paid",
+            "message",
+            "deliver",
+            "cancel",
+            "revoke",
+            "expire",
+        ];
+        assert_eq!(Verb::ALL.map(|verb| verb.to_string()), verbs);
+        let actors = [Actor::Buyer, Actor::Seller, Actor::Clock].map(|actor| actor.to_string());
+        assert_eq!(actors, ["buyer", "seller", "clock"]);
+        for status in Status::ALL {
+            assert_eq!(status.to_string(), status.name());
+        }
+        let line = format!("{:10}|{:7}|{:>8}|", Status::Requested, Actor::Clock, Verb::Expire);
+        assert_eq!(line, "REQUESTED |clock  |  expire|");
+        assert_eq!(Status::parse("LOST"), None);
+    }
+
+    #[test]
+    fn the_table_is_printed_row_by_row() {
+        let (mermaid, markdown) = (mermaid(), markdown());
+        assert!(mermaid.starts_with("stateDiagram-v2\n    [*] --> REQUESTED: buyer request\n"));
+        assert!(mermaid.contains("    CHARGE_CREATED --> PAID: seller mark_paid\n"));
+        assert!(mermaid.ends_with("    DELIVERED --> [*]\n    CANCELLED --> [*]\n    EXPIRED --> [*]\n"));
+        assert!(markdown.starts_with("| from | who | does | to | guard |\n|---|---|---|---|---|\n"));
+        assert!(markdown.contains("| REQUESTED | buyer | cancel | CANCELLED | no charge is attached |\n"));
+        let rows = TRANSITIONS.len();
+        assert_eq!((mermaid.lines().count(), markdown.lines().count()), (2 + rows + 3, 2 + rows));
+    }
 }

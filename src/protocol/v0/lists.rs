@@ -324,6 +324,86 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_flag_is_read_as_go_reads_one() {
+        for (text, expected) in [
+            ("1", Some(true)),
+            ("t", Some(true)),
+            ("T", Some(true)),
+            ("true", Some(true)),
+            ("TRUE", Some(true)),
+            ("True", Some(true)),
+            ("", Some(false)),
+            ("0", Some(false)),
+            ("f", Some(false)),
+            ("F", Some(false)),
+            ("false", Some(false)),
+            ("FALSE", Some(false)),
+            ("False", Some(false)),
+            ("tRUE", None),
+            ("yes", None),
+            ("2", None),
+        ] {
+            let params = params(&[("mine", text)]);
+            let told = Params(&params).flag("mine");
+            assert_eq!(told, expected.ok_or_else(|| Refusal::invalid("invalid mine")), "{text}");
+        }
+        assert_eq!(Params(&[]).flag("mine"), Ok(false));
+    }
+
+    #[test]
+    fn names_types_and_cursors_are_bounded_at_the_byte() {
+        let text = |bytes: usize| "x".repeat(bytes);
+        let payloads = |name, value: &str| {
+            PayloadQuery::parse(Params(&params(&[(name, value)])))
+                .map_err(|refusal| refusal.message.into_owned())
+        };
+        assert_eq!(payloads("job_id", &text(256)).unwrap().job_id, Some(JobId::new(text(256))));
+        for bytes in [257, 300] {
+            assert_eq!(payloads("job_id", &text(bytes)).unwrap_err(), "invalid job_id");
+        }
+        let poll = |types: &str| {
+            PollQuery::parse(Params(&params(&[("types", types)])))
+                .map_err(|refusal| refusal.message.into_owned())
+        };
+        assert_eq!(poll(&text(512)).unwrap().types, [text(512)]);
+        for bytes in [513, 600] {
+            assert_eq!(poll(&text(bytes)).unwrap_err(), "invalid types");
+        }
+        // A name of 256 bytes is in the cursor behind its job; a longer one is no job's.
+        let place = |bytes: usize| job_place(&job_cursor(at(), &JobId::new(text(bytes))));
+        assert_eq!(place(256), Some((at(), JobId::new(text(256)))));
+        assert_eq!((place(0), place(257)), (None, None));
+        // What is blank in JSON says nothing, so that a cursor can be made as long as the limit.
+        let padded = |bytes: usize| {
+            let mut place = serde_json::to_vec(&PayloadPlace {
+                status: Fetched::Unfetched,
+                job_id: None,
+                at: at(),
+                id: PayloadId::new("p"),
+            })
+            .unwrap();
+            place.resize(bytes / 4 * 3, b' ');
+            encode_base64(&place)
+        };
+        assert_eq!((padded(4096).len(), padded(4100).len()), (4096, 4100));
+        assert_eq!(payloads("cursor", &padded(4096)).unwrap().after, Some((at(), PayloadId::new("p"))));
+        assert_eq!(payloads("cursor", &padded(4100)).unwrap_err(), "invalid cursor");
+    }
+
+    #[test]
+    fn the_payloads_that_are_wanted_were_fetched_or_not() {
+        for (text, expected) in [
+            ("", Fetched::Unfetched),
+            ("unfetched", Fetched::Unfetched),
+            ("fetched", Fetched::Fetched),
+            ("all", Fetched::All),
+        ] {
+            let query = PayloadQuery::parse(Params(&params(&[("status", text)]))).unwrap();
+            assert_eq!((query.status, query.after), (expected, None), "{text}");
+        }
+    }
+
     proptest! {
         #[test]
         fn cursors_survive(nanos in 0i128..4_000_000_000_000_000_000, id in "[ -~é]{1,40}") {

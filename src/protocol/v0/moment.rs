@@ -172,6 +172,36 @@ mod tests {
         assert_eq!(Moment::from_nanos(-1).distance(Moment::from_nanos(1)), Duration::from_nanos(2));
     }
 
+    #[test]
+    fn it_is_added_to_and_shown_to_the_nanosecond() {
+        let at: Moment = "2026-02-01T12:00:00.000000001Z".parse().unwrap();
+        assert_eq!(at.nanos(), 1_769_947_200_000_000_001);
+        assert_eq!(format!("{at:?}"), "2026-02-01T12:00:00.000000001Z");
+        assert_eq!(at.plus(Duration::from_nanos(9)).to_string(), "2026-02-01T12:00:00.00000001Z");
+        assert_eq!(at.minus(Duration::from_nanos(2)).to_string(), "2026-02-01T11:59:59.999999999Z");
+        assert_eq!(at.minus(Duration::MAX), Moment::from_nanos(i128::MIN));
+        assert_eq!(serde_json::to_value(at).unwrap(), "2026-02-01T12:00:00.000000001Z");
+        assert_eq!(
+            serde_json::from_value::<Moment>("2026-02-01T13:00:00.000000001+01:00".into()).unwrap(),
+            at
+        );
+        assert!(serde_json::from_value::<Moment>("today".into()).is_err());
+    }
+
+    #[test]
+    fn the_other_dialects_moments_have_microseconds_and_begin_in_1970() {
+        for (text, micros, back) in [
+            ("2026-02-01T12:00:00Z", 1_769_947_200_000_000, "2026-02-01T12:00:00Z"),
+            ("2026-02-01T12:00:00.000001999Z", 1_769_947_200_000_001, "2026-02-01T12:00:00.000001Z"),
+            ("9999-12-31T23:59:59.999999999Z", 253_402_300_799_999_999, "9999-12-31T23:59:59.999999Z"),
+            ("1969-12-31T23:59:59Z", 0, "1970-01-01T00:00:00Z"),
+        ] {
+            let timestamp = Timestamp::from(text.parse::<Moment>().unwrap());
+            assert_eq!(timestamp.micros(), micros, "{text}");
+            assert_eq!(Moment::from(timestamp).to_string(), back, "{text}");
+        }
+    }
+
     proptest! {
         #[test]
         fn every_moment_survives_its_text(nanos in NANOS_MIN..=NANOS_MAX) {

@@ -351,4 +351,49 @@ mod tests {
         let paused = Offer { status: OfferStatus::Paused, ..offer() };
         assert_eq!(paused.ensure_active(now()).unwrap_err(), Refusal::conflict("offer not active"));
     }
+
+    #[test]
+    fn the_largest_offer_is_as_large_as_the_limits_say() {
+        let text = |bytes: usize| "x".repeat(bytes);
+        let tags = |count: u8, bytes: usize| {
+            (0..count).map(|number| format!("{number}{}", text(bytes - 1))).collect::<Vec<_>>()
+        };
+        let most = OfferDraft {
+            title: text(80),
+            description: text(800),
+            tags: tags(8, 24),
+            price_raw: "9".repeat(40),
+            turnaround_seconds: 1,
+            expires_at: None,
+            request_schema_hint: Some(text(4096)),
+        };
+        let told = |draft: &OfferDraft| {
+            let made = draft.offer(OfferId::new("offer_1"), seller(), now());
+            made.map_err(|refusal| refusal.message.into_owned())
+        };
+        let listing = told(&most).unwrap();
+        assert_eq!((listing.offer.tags, listing.request_schema_hint), (tags(8, 24), Some(text(4096))));
+        for (draft, message) in [
+            (OfferDraft { title: text(81), ..most.clone() }, "invalid title"),
+            (OfferDraft { description: text(801), ..most.clone() }, "invalid description"),
+            (OfferDraft { tags: tags(9, 24), ..most.clone() }, "invalid tags"),
+            (OfferDraft { tags: tags(8, 25), ..most.clone() }, "invalid tags"),
+            (OfferDraft { tags: vec![String::new()], ..most.clone() }, "invalid tags"),
+            (OfferDraft { price_raw: "9".repeat(41), ..most.clone() }, "invalid price_raw"),
+            (OfferDraft { request_schema_hint: Some(text(4097)), ..most }, "invalid request_schema_hint"),
+        ] {
+            assert_eq!(told(&draft).unwrap_err(), message);
+        }
+    }
+
+    #[test]
+    fn what_is_blank_was_not_said() {
+        let draft = OfferDraft {
+            expires_at: Some(" ".to_owned()),
+            request_schema_hint: Some(" \n".to_owned()),
+            ..draft()
+        };
+        let listing = draft.offer(OfferId::new("offer_1"), seller(), now()).unwrap();
+        assert_eq!(listing, Listing { offer: offer(), request_schema_hint: None });
+    }
 }

@@ -149,4 +149,24 @@ mod tests {
         }
         assert!(Code::Conflict.is_final() && Code::InvalidRequest.is_final());
     }
+
+    #[test]
+    fn every_code_has_its_name_its_status_and_its_way_to_be_said() {
+        for (refusal, name, status, is_final) in [
+            (Refusal::invalid("m"), "invalid_request", 400, true),
+            (Refusal::unauthorized("m"), "unauthorized", 401, false),
+            (Refusal::forbidden("m"), "forbidden", 403, true),
+            (Refusal::not_found("m"), "not_found", 404, true),
+            (Refusal::new(Code::MethodNotAllowed, "m"), "method_not_allowed", 405, false),
+            (Refusal::conflict("m"), "conflict", 409, true),
+            (Refusal::gone(1), "gone", 410, false),
+            (Refusal::new(Code::TooLarge, "m"), "too_large", 413, false),
+            (Refusal::new(Code::RateLimited, "m"), "rate_limited", 429, false),
+            (Refusal::new(Code::Unavailable, "m"), "unavailable", 503, false),
+        ] {
+            let code = refusal.code;
+            assert_eq!((json!(code), code.status(), code.is_final()), (json!(name), status, is_final));
+            assert_eq!(refusal.to_string(), refusal.to_body()["message"]);
+        }
+    }
 }

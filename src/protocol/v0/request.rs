@@ -210,4 +210,26 @@ mod tests {
         let told = draft().job(buyer(), Some(&offer()), Some(&left), at(AT));
         assert_eq!(told.unwrap_err(), Refusal::conflict("offer not active"));
     }
+
+    #[test]
+    fn the_names_in_a_draft_are_there_and_bounded() {
+        let checked = |job_id: &str, offer_id: &str| {
+            let draft = JobDraft { job_id: JobId::new(job_id), offer_id: OfferId::new(offer_id), ..draft() };
+            draft.check(at(AT)).map_err(|refusal| refusal.message.into_owned())
+        };
+        assert_eq!(checked(&"j".repeat(256), "offer_1"), Ok(()));
+        for (job_id, offer_id) in [("", "offer_1"), ("job_1", ""), ("", "")] {
+            assert_eq!(checked(job_id, offer_id), Err("missing fields".to_owned()));
+        }
+    }
+
+    #[test]
+    fn only_the_offers_own_seller_sells() {
+        let keys = BotKeys::from_seeds(&[3; 32], &[2; 32]);
+        let other = Registration::of(&keys).bot(&keys.bot_id().to_string(), at(AT)).unwrap();
+        for seller in [None, Some(&other)] {
+            let told = draft().job(buyer(), Some(&offer()), seller, at(AT));
+            assert_eq!(told.unwrap_err(), Refusal::conflict("offer not active"));
+        }
+    }
 }

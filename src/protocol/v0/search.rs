@@ -355,6 +355,102 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_is_looked_for_is_bounded_at_the_byte() {
+        let words = |bytes: usize| "x".repeat(bytes);
+        assert!(told(&[("q", &words(512))]).is_ok());
+        for bytes in [513, 600] {
+            assert_eq!(told(&[("q", &words(bytes))]).unwrap_err(), Refusal::invalid("invalid q"));
+        }
+        let tags = |count: usize| vec!["nano"; count].join(", ,");
+        assert!(told(&[("tags", &tags(16))]).is_ok());
+        for count in [17, 20] {
+            assert_eq!(told(&[("tags", &tags(count))]).unwrap_err(), Refusal::invalid("invalid tags"));
+        }
+    }
+
+    #[test]
+    fn a_word_is_worth_most_in_the_title_and_least_in_the_description() {
+        let score = |q: &str, title: &str, tags: &[&str], description: &str| {
+            let tags = tags.iter().map(|tag| (*tag).to_owned()).collect();
+            let offer = Offer { description: description.to_owned(), tags, ..offer(1, title, "1", 1) };
+            told(&[("q", q)]).unwrap().score(&offer)
+        };
+        let none = ["other", "tags"];
+        for (title, tags, description, expected) in [
+            ("Ada", none, "other", Some(10)),
+            ("other", ["other", "Adas"], "other", Some(5)),
+            ("other", none, "by ADA", Some(2)),
+            ("Ada", ["ada", "adas"], "other", Some(15)),
+            ("Ada", none, "ada, ada", Some(12)),
+            ("other", ["ada", "adas"], "ada", Some(7)),
+            ("Ada", ["ada", "adas"], "ada", Some(17)),
+            ("other", none, "other", None),
+        ] {
+            assert_eq!(score("ada", title, &tags, description), expected, "{title} {tags:?} {description}");
+        }
+        assert_eq!(score("ada bird", "Ada", &none, "a bird"), Some(12));
+        assert_eq!(score("ada bird", "Ada", &none, "a fish"), None);
+        assert_eq!(score("", "Ada", &none, "a fish"), Some(0));
+    }
+
+    #[test]
+    fn who_is_not_known_has_no_offers_of_its_own_and_sees_none_that_are_paused() {
+        let params = params(&[("mine", "true"), ("include_paused", "true"), ("q", "nano")]);
+        let query = OfferQuery::parse(Params(&params), None).unwrap();
+        assert_eq!((query.seller, query.include_paused, query.sort), (None, false, Sort::Relevance));
+        let found = answers(&query).0;
+        assert_eq!(found, ["Nano summary", "Sketch a bird", "Translate raw text"]);
+    }
+
+    /// Offers that are looked at newest first, one after the other, as a relay does it.
+    #[test]
+    fn a_page_in_the_order_of_making_is_known_to_be_full() {
+        let found = |query: &OfferQuery, count: usize| -> Vec<Found<u8>> {
+            let numbers = (1..=u8::try_from(count).unwrap()).rev();
+            numbers.filter_map(|number| query.find(&offer(number, "t", "1", 1), 0, number)).collect()
+        };
+        let newest = told(&[("limit", "3")]).unwrap();
+        for (count, full) in [(0, false), (2, false), (3, false), (4, true), (5, true)] {
+            assert_eq!(newest.is_full(&found(&newest, count)), full, "{count} of 3");
+        }
+        // In any other order, what is looked at last may stand first.
+        let cheapest = told(&[("limit", "3"), ("sort", "price_asc")]).unwrap();
+        assert!(!cheapest.is_full(&found(&cheapest, 5)));
+        let page = newest.page(found(&newest, 4));
+        assert_eq!(page.0, [4, 3, 2]);
+        let next = told(&[("limit", "3"), ("cursor", &page.1.unwrap())]).unwrap();
+        assert_eq!(next.behind(), Some((Moment::from_nanos(2), &OfferId::new("offer_2"))));
+        assert_eq!(next.page(found(&next, 4)), (vec![1], None));
+        assert_eq!(newest.behind(), None);
+        let page = cheapest.page(found(&cheapest, 4));
+        let next = told(&[("limit", "3"), ("sort", "price_asc"), ("cursor", &page.1.unwrap())]).unwrap();
+        assert_eq!(next.behind(), None);
+    }
+
+    #[test]
+    fn purchases_are_counted_only_to_sort_by_them() {
+        assert!(told(&[("sort", "most_purchased")]).unwrap().counts_purchases());
+        for sort in ["relevance", "newest", "price_asc", "price_desc", "turnaround_asc", "expires_asc"] {
+            assert!(!told(&[("sort", sort)]).unwrap().counts_purchases(), "{sort}");
+        }
+    }
+
+    #[test]
+    fn pruning_begins_beyond_four_pages_and_changes_no_page() {
+        for (limit, count, left) in [(2_u8, 7, 7), (2, 8, 8), (2, 9, 3), (3, 12, 12), (3, 13, 4), (3, 20, 4)]
+        {
+            let query = told(&[("sort", "price_desc"), ("limit", &limit.to_string())]).unwrap();
+            let offers = (1..=count).map(|number: u8| offer(number, "t", &(number % 5).to_string(), 1));
+            let found: Vec<Found<OfferId>> =
+                offers.filter_map(|offer| query.find(&offer, 0, offer.offer_id.clone())).collect();
+            let mut pruned = found.clone();
+            query.prune(&mut pruned);
+            assert_eq!(pruned.len(), left, "{count} found for pages of {limit}");
+            assert_eq!(query.page(pruned), query.page(found));
+        }
+    }
+
     proptest! {
         #[test]
         fn garbage_never_panics(q: String, tags: String, cursor: String) {

@@ -276,6 +276,41 @@ mod tests {
         assert_eq!(presented.verify(known, false).unwrap_err().code, Code::Forbidden);
     }
 
+    #[test]
+    fn a_nonce_is_any_text_that_is_not_too_long() {
+        for (bytes, expected) in
+            [(1, Ok(())), (256, Ok(())), (257, Err("nonce too long")), (300, Err("nonce too long"))]
+        {
+            let (keys, nonce, now) = (known(), "n".repeat(bytes), AT.parse().unwrap());
+            let headers = sign(&keys, "GET", "/x", b"", now, &nonce);
+            let [bot_id, timestamp, nonce, body_sha256, signature] =
+                headers.each_ref().map(|(_, value)| Some(value.as_str()));
+            let headers = Headers { bot_id, timestamp, nonce, body_sha256, signature };
+            let told = examine("GET", "/x", b"", headers, now);
+            assert_eq!(told.map(drop), expected.map_err(Refusal::unauthorized), "{bytes} bytes");
+        }
+    }
+
+    #[test]
+    fn a_request_presents_the_name_and_the_nonce_that_were_sent() {
+        let (keys, now) = (known(), AT.parse().unwrap());
+        let headers = sign(&keys, "GET", "/x", b"", now, NONCE);
+        let names = headers.each_ref().map(|(name, _)| *name);
+        assert_eq!(
+            names,
+            ["x-nbr-bot-id", "x-nbr-timestamp", "x-nbr-nonce", "x-nbr-body-sha256", "x-nbr-signature"]
+        );
+        let [_, timestamp, nonce, body_sha256, signature] =
+            headers.each_ref().map(|(_, value)| Some(value.as_str()));
+        let id = keys.bot_id();
+        for (sent, claimed) in [(id.to_string(), Some(id)), (id.to_string().to_uppercase(), None)] {
+            let headers = Headers { bot_id: Some(&sent), timestamp, nonce, body_sha256, signature };
+            let presented = examine("GET", "/x", b"", headers, now).unwrap();
+            assert_eq!((presented.bot_id.as_str(), presented.nonce.as_str()), (sent.as_str(), NONCE));
+            assert_eq!(presented.claimed(), claimed);
+        }
+    }
+
     proptest! {
         #[test]
         fn garbage_never_panics(a: String, b: String, c: String, body: Vec<u8>, key: [u8; 32]) {

@@ -355,3 +355,40 @@ fn a_delivery_is_sealed_for_the_buyer() {
     assert_eq!(told(other).unwrap_err(), Refusal::invalid("recipient_kid mismatch"));
     assert_eq!(told(sealed(Kind::Request)).unwrap_err(), Refusal::invalid("invalid payload_kind"));
 }
+
+#[test]
+fn what_a_buyer_writes_is_bounded_at_the_byte() {
+    let told = |command: Command| {
+        let told = apply(&docket(Status::ChargeCreated), caller(Actor::Buyer), &command, at(AT));
+        told.map(drop).map_err(|refusal| refusal.message.into_owned())
+    };
+    let text = |bytes: usize| Some("x".repeat(bytes));
+    let sent = |sent: PaymentSent| told(Command::PaymentSent(sent));
+    let asked = |request: ReissueRequest| told(Command::ReissueRequest(request));
+    for (bytes, expected) in [(0, Ok(())), (4096, Ok(())), (4097, Err("note too long".to_owned()))] {
+        assert_eq!(sent(PaymentSent { note: text(bytes), ..PaymentSent::default() }), expected);
+        assert_eq!(asked(ReissueRequest { note: text(bytes), ..ReissueRequest::default() }), expected);
+    }
+    let hash = |bytes| PaymentSent { payment_block_hash: text(bytes), ..PaymentSent::default() };
+    assert_eq!((sent(hash(256)), sent(hash(257))), (Ok(()), Err("field too long".to_owned())));
+    let amount = |digits| PaymentSent { amount_raw_sent: Some("9".repeat(digits)), ..PaymentSent::default() };
+    assert_eq!(sent(amount(40)), Ok(()));
+    assert_eq!(sent(amount(41)), Err("invalid amount_raw_sent".to_owned()));
+    let wish = |text: &str| ReissueRequest {
+        requested_expires_at: Some(text.to_owned()),
+        ..ReissueRequest::default()
+    };
+    assert_eq!(asked(wish("2026-02-02T12:00:00.5Z")), Ok(()));
+    assert_eq!(asked(wish("2026-02-02T12:00:00.50Z")), Err("invalid requested_expires_at".to_owned()));
+}
+
+/// No walk over the table comes here. Whatever does, the buyer has been told where to pay.
+#[test]
+fn a_request_that_has_a_charge_is_neither_cancelled_nor_charged() {
+    let mut docket = docket(Status::Requested);
+    docket.job.charge = Some(charge());
+    for (actor, verb) in [(Actor::Buyer, Verb::Cancel), (Actor::Seller, Verb::Charge)] {
+        let told = apply(&docket, caller(actor), &command(verb), at(AT));
+        assert_eq!(told.unwrap_err(), Refusal::conflict("charge already attached"), "{verb}");
+    }
+}

@@ -152,6 +152,11 @@ fn a_relay_checks_the_form() {
     assert_eq!(told(|sealed| sealed.enc_alg.push('2')), refused("invalid enc_alg"));
     assert_eq!(told(|sealed| sealed.payload_kind = "message".to_owned()), refused("invalid payload_kind"));
     assert_eq!(told(|sealed| sealed.ciphertext_b64.push('=')), refused("invalid ciphertext_b64"));
+    assert_eq!(told(|sealed| sealed.payload_id = PayloadId::new("p".repeat(256))), Ok(Kind::Request));
+    assert_eq!(
+        told(|sealed| sealed.payload_id = PayloadId::new("p".repeat(257))),
+        refused("payload_id too long")
+    );
     let most = |bytes: usize| encode_base64(&vec![0; bytes]);
     assert_eq!(
         Sealed { ciphertext_b64: most(SEALED_BYTES_MAX), ..sealed("x") }.check(&[Kind::Request]),
