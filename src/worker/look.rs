@@ -139,6 +139,13 @@ impl Look {
                 seen.push(used);
             }
         }
+        // What another worker of the seed has quoted since the list was made is not the relay's past.
+        if seen.iter().any(|seen| seen.job.is_none()) {
+            let jobs = self.jobs().await?;
+            for seen in &mut seen {
+                seen.job = seen.job.or_else(|| jobs.get(&seen.account).copied());
+            }
+        }
         let next = next_index(from, had_some, seen.last().map(|seen| seen.index), self.gap);
         Ok((seen, next))
     }

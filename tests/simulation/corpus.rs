@@ -40,6 +40,11 @@ const CORPUS: &[(u64, &str)] = &[
         "an address that the relay refused for a job, because another worker of the seed had quoted it, \
          was taken for that job's, and what had paid the other one went back to its buyer",
     ),
+    (
+        239_093_739_408_082,
+        "an address that another worker of the seed quoted, and that was paid, between a look's list of jobs \
+         and its questions to the chain passed for one of a job that the relay had forgotten",
+    ),
     (37_548_634_810_612, "a relay's clock that was set right ended a lock: the oracle forgives it"),
     (
         48_842_956_417_658,
