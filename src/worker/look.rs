@@ -260,20 +260,4 @@ fn pages(seen: &[Seen], next: u32) -> Vec<Looked> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_next_index_is_beyond_all_that_may_have_been_given_away() {
-        for (from, had_some, last, next) in [
-            (0, false, None, 0),
-            (7, false, None, 7),
-            (7, true, None, 507),
-            (0, false, Some(0), 501),
-            (7, true, Some(1_400), 1_901),
-            (7, true, Some(u32::MAX), u32::MAX),
-        ] {
-            assert_eq!(next_index(from, had_some, last, 1_000), next, "{from} {had_some} {last:?}");
-        }
-    }
-}
+mod tests;

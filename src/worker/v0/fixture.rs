@@ -121,7 +121,7 @@ pub(in crate::worker) fn offers(titles: &[&str]) -> Vec<OfferSettings> {
 }
 
 /// Such a seller.
-pub(super) fn settings(titles: &[&str]) -> Settings {
+pub(in crate::worker) fn settings(titles: &[&str]) -> Settings {
     let mut text = r#"
 [relay]
 url = "https://relay.example.org"
