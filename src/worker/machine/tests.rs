@@ -304,6 +304,26 @@ fn another_workers_quote_is_not_taken_for_ours() {
     assert_eq!(after.stage.invoice(), Some(&invoice(5)));
 }
 
+/// What came for a job that ended before our quote was heard of came to the address that the relay shows.
+#[test]
+fn a_job_that_ended_lapses_on_the_address_that_it_was_quoted_on() {
+    let quoting = Stage::Quoting { invoice: invoice(1), tries: 1 };
+    let own = Invoice { price: Amount::from_raw(1), ..invoice(1) };
+    let lapsed = |stage: Stage, shown, status| {
+        let sighting = Sighting { invoice: shown, ..seen(status) };
+        let after = step(stage, Input::Seen(sighting), &context(60, false)).stage;
+        matches!(after, Stage::Lapsed { .. }).then(|| *after.invoice().unwrap())
+    };
+    let refusing = Stage::Refusing { reason: "no".to_owned() };
+    for status in [Status::Canceled, Status::Expired] {
+        assert_eq!(lapsed(quoting.clone(), Some(own), status), Some(invoice(1)), "at our own price");
+        assert_eq!(lapsed(quoting.clone(), Some(invoice(5)), status), Some(invoice(5)));
+        assert_eq!(lapsed(quoting.clone(), None, status), None);
+        assert_eq!(lapsed(refusing.clone(), Some(invoice(5)), status), Some(invoice(5)));
+        assert_eq!(lapsed(refusing.clone(), None, status), None);
+    }
+}
+
 #[test]
 fn only_a_nodes_no_ends_a_job_whose_hash_had_its_time() {
     let no = |reason| Some(Verdict::Unpaid(reason));
