@@ -33,8 +33,9 @@ pub const NAME_BYTES_MAX: usize = 64;
 pub const QUERY_BYTES_MAX: usize = 512;
 /// Tags that a search asks for: as many as an offer can have, twice.
 pub const QUERY_TAGS_MAX: usize = 16;
-/// A cursor that comes back: the longest query in base64, with the place behind it.
-pub const CURSOR_BYTES_MAX: usize = 4_096;
+/// A cursor that comes back: the longest query, six bytes for each of its characters where JSON escapes
+/// them all, with the place behind it, in base64.
+pub const CURSOR_BYTES_MAX: usize = 8_192;
 
 /// Entries of a page when the client names no number.
 pub const PAGE: usize = 50;

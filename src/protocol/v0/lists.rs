@@ -386,9 +386,9 @@ mod tests {
             place.resize(bytes / 4 * 3, b' ');
             encode_base64(&place)
         };
-        assert_eq!((padded(4096).len(), padded(4100).len()), (4096, 4100));
-        assert_eq!(payloads("cursor", &padded(4096)).unwrap().after, Some((at(), PayloadId::new("p"))));
-        assert_eq!(payloads("cursor", &padded(4100)).unwrap_err(), "invalid cursor");
+        assert_eq!((padded(8192).len(), padded(8196).len()), (8192, 8196));
+        assert_eq!(payloads("cursor", &padded(8192)).unwrap().after, Some((at(), PayloadId::new("p"))));
+        assert_eq!(payloads("cursor", &padded(8196)).unwrap_err(), "invalid cursor");
     }
 
     #[test]
@@ -402,6 +402,19 @@ mod tests {
             let query = PayloadQuery::parse(Params(&params(&[("status", text)]))).unwrap();
             assert_eq!((query.status, query.after), (expected, None), "{text}");
         }
+    }
+
+    /// No relay may refuse its own cursor, whatever names it was asked for.
+    #[test]
+    fn the_longest_cursor_there_can_be_comes_back() {
+        let escaped = "\u{1}".repeat(ID_BYTES_MAX);
+        let wanted = [("status", "all"), ("job_id", escaped.as_str())];
+        let query = PayloadQuery::parse(Params(&params(&wanted))).unwrap();
+        let cursor = query.cursor(at(), &PayloadId::new(escaped.clone()));
+        assert!(cursor.len() > CURSOR_BYTES_MAX / 2, "{}", cursor.len());
+        let next = [wanted[0], wanted[1], ("cursor", cursor.as_str())];
+        let next = PayloadQuery::parse(Params(&params(&next))).unwrap();
+        assert_eq!(next.after, Some((at(), PayloadId::new(escaped))));
     }
 
     proptest! {

@@ -451,6 +451,17 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_longest_cursor_there_can_be_comes_back() {
+        // Blank ends are cut off, so the words have one that is not.
+        let q = format!("{}x", "\u{1}".repeat(QUERY_BYTES_MAX - 1));
+        let query = OfferQuery::parse(Params(&[("q".to_owned(), q.clone())]), None).unwrap();
+        let id = OfferId::new("\u{1}".repeat(crate::protocol::v0::limits::ID_BYTES_MAX));
+        let place = Place { rank: i128::MIN, at: Moment::from_nanos(1), id };
+        let next = [("q".to_owned(), q), ("cursor".to_owned(), query.cursor(&place))];
+        assert_eq!(OfferQuery::parse(Params(&next), None).unwrap().after, Some(place));
+    }
+
     proptest! {
         #[test]
         fn garbage_never_panics(q: String, tags: String, cursor: String) {
