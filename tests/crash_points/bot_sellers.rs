@@ -177,7 +177,8 @@ impl<'a> Story<'a> {
         let buyer = bot(lane);
         again(async || buyer.register().await).await;
         // News are asked for beside the handler, so that a death of this may be the handler's too.
-        let may_interrupt = INTERRUPT.contains(&run.point) || run.point == "worker/bazaar/polled";
+        let is_beside = ["worker/bazaar/polled", "worker/page/durable"].contains(&run.point);
+        let may_interrupt = INTERRUPT.contains(&run.point) || is_beside;
         Self { seller, lane, buyer, bot: own, shape: run.shape, may_interrupt }
     }
 

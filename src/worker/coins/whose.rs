@@ -82,9 +82,15 @@ pub(super) fn claim(
     Ok(match JOBS.get(store, &id)? {
         Some(record) if !record.owns(account) => (None, Claim::Others),
         Some(record) if may_revive(store, id, &record)? => (job, Claim::Open),
+        // Over /v0 another worker may charge for it again.
+        Some(Record {
+            status: Status::Expired, stage: Stage::Ended { ending: Ending::Elsewhere }, ..
+        }) if TICKETS.contains(store, &id)? => (job, Claim::Others),
         Some(record) => (job, of_record(&record)),
-        // Seen in the look and yet to be heard of, or another worker's of the same seed: its address
-        // is noted, and only who serves the job knows whether it has ended.
+        // Seen in the look, and yet to be heard of.
+        None if memory::fact(store, fact::SYNCED)?.is_none() => (job, Claim::Open),
+        // Another worker's of the same seed: its address is noted, and only who serves the job knows
+        // whether it has ended.
         None => (job, Claim::Others),
     })
 }
@@ -109,7 +115,9 @@ fn of_record(record: &Record) -> Claim {
                 Status::Canceled | Status::Expired => Claim::Buyers,
                 _ => Claim::Others,
             },
-            Ending::Delivered | Ending::Failed | Ending::Refused => Claim::Ours,
+            // Nobody was asked to pay for it here: what comes all the same came for another worker's quote.
+            Ending::Refused => Claim::Others,
+            Ending::Delivered | Ending::Failed => Claim::Ours,
             Ending::Canceled { .. } | Ending::Expired { .. } | Ending::Vanished { .. } | Ending::PaidLate => {
                 Claim::Buyers
             }
@@ -221,6 +229,18 @@ mod tests {
             let stage = Stage::Ended { ending: Ending::Elsewhere };
             let record = Record { status, stage, ..lapsed(Ending::Delivered) };
             assert_eq!(of_record(&record), expected, "{status}");
+            let refused = Record { stage: Stage::Ended { ending: Ending::Refused }, ..record.clone() };
+            assert_eq!(of_record(&refused), Claim::Others, "{status}");
+            // Over /v0 an expired job may be charged for again.
+            let dir = tempfile::tempdir().unwrap();
+            let store = memory::open(dir.path()).unwrap();
+            let (job, mut batch) = (JobId::from_random([1; 16]), Batch::default());
+            JOBS.put(&mut batch, &job, &record).unwrap();
+            TICKETS.put(&mut batch, &job, &ticket(false)).unwrap();
+            store.commit(batch).unwrap();
+            let over_v0 = if status == Status::Expired { Claim::Others } else { expected };
+            let account = Account::from_bytes([1; 32]);
+            assert_eq!(claim(&store, Some(job), &account).unwrap(), (Some(job), over_v0), "{status}");
         }
     }
 
@@ -237,6 +257,11 @@ mod tests {
         }
         let delivered = Stage::Ended { ending: Ending::Delivered };
         JOBS.put(&mut batch, &job, &Record { stage: delivered, ..lapsed(Ending::Delivered) }).unwrap();
+        store.commit(batch).unwrap();
+        // Before the jobs were heard of, an unknown one may be this worker's own.
+        assert_eq!(claim(&store, Some(unknown), &others).unwrap(), (Some(unknown), Claim::Open));
+        let mut batch = Batch::default();
+        memory::put_fact(&mut batch, fact::SYNCED, "yes").unwrap();
         store.commit(batch).unwrap();
         let found: Vec<_> = accounts(&store).unwrap().iter().map(|own| (own.job, own.claim)).collect();
         assert_eq!(found, [(None, Claim::Others), (Some(job), Claim::Ours), (Some(unknown), Claim::Others)]);
