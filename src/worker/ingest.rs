@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::calls::Line;
 use super::engine::{Heard, Position};
 use super::hints::Hints;
+use super::input::{Call, Input, Rejection};
 use super::look::{self, Look};
 use super::memory::{self, JOBS, OFFERS, OPEN, fact};
 use super::offers::Registrar;
@@ -349,8 +350,9 @@ impl Ingest {
         loop {
             match self.line.once(&|| self.line.client.job(&job)).await {
                 Ok(job) => return Ok(Some(Heard::Job { job: Box::new(job), whole: true })),
+                // If it is one of ours, the relay has forgotten it, and nobody waits for it any more.
                 Err(error) if matches!(error.code(), Some(Code::NotFound | Code::Forbidden)) => {
-                    return Ok(None);
+                    return Ok(Some(Heard::Input(job, Input::Rejected(Call::Fetch, Rejection::Gone))));
                 }
                 // One job that cannot be read must not keep the news of all others waiting.
                 Err(CallError::Malformed { status: 200, reason }) if tries == LOOKS_MAX => {

@@ -37,6 +37,11 @@ struct Replaced {
 
 impl Wire for Replaced {
     fn call(&self, request: Request) -> BoxFuture<'static, Result<Response, String>> {
+        if request.target.starts_with("/v1/jobs/") {
+            self.asked.lock().unwrap().push(request.target);
+            let gone = json!({ "error": { "code": "not_found", "message": "there is no such job" } });
+            return ready(Ok(Response::json(404, &gone))).boxed();
+        }
         let body = if request.target.starts_with("/v1/poll") {
             json!({
                 "events": [], "head_event_id": 20, "last_acked_event_id": 0, "min_event_id_retained": 1,
@@ -60,6 +65,8 @@ async fn a_new_epoch_makes_the_worker_look_at_all_jobs() {
     for (name, value) in [(fact::EPOCH, "old"), (fact::CURSOR, "15"), (fact::SYNCED, "yes")] {
         memory::FACTS.put(&mut batch, &name.to_owned(), &value.to_owned()).unwrap();
     }
+    let forgotten = JobId::from_random([1; 16]);
+    OPEN.put(&mut batch, &forgotten, &()).unwrap();
     store.commit(batch).unwrap();
     let relay = Arc::new(Replaced::default());
     let client =
@@ -67,14 +74,19 @@ async fn a_new_epoch_makes_the_worker_look_at_all_jobs() {
             .unwrap();
     let (ingest, mut handed) = poller(client, store);
     let round = tokio::spawn(async move { ingest.round(&ingest.stored_mode().unwrap()).await });
-    let mut positions = Vec::new();
+    let (mut positions, mut gone) = (Vec::new(), Vec::new());
     while let Some(page) = handed.recv().await {
-        positions.extend(page.heard.into_iter().filter_map(|heard| match heard {
-            Heard::Cursor(position) => Some(position),
-            _ => None,
-        }));
+        for heard in page.heard {
+            match heard {
+                Heard::Cursor(position) => positions.push(position),
+                Heard::Input(job, Input::Rejected(Call::Fetch, Rejection::Gone)) => gone.push(job),
+                _ => {}
+            }
+        }
         page.durable.send(0).unwrap();
     }
+    // Nobody waits for what the new storage does not have.
+    assert_eq!(gone, [forgotten]);
     let Ok(Ok(round)) = round.await else { panic!("no round") };
     let place = (Epoch("new".to_owned()), EventId(20));
     assert_eq!(positions, [Position::Synced(Some(place.clone()))]);
