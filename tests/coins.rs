@@ -7,6 +7,8 @@
 mod refunds;
 #[path = "coins/rounds.rs"]
 mod rounds;
+#[path = "coins/whose.rs"]
+mod whose;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -26,9 +28,11 @@ use nano_worker::nano::block::Block;
 use nano_worker::nano::draft::{AccountState, Unsigned};
 use nano_worker::nano::rpc::{Reply, Wire as NodeWire};
 use nano_worker::nano::{Account, Amount, BlockHash, PrivateKey, Seed, work};
-use nano_worker::protocol::Timestamp;
-use nano_worker::store::{Batch, Disk};
+use nano_worker::protocol::{JobId, OfferId, PublicKey, Status, Timestamp};
+use nano_worker::store::{Batch, Disk, Keyspace};
 use nano_worker::worker::coins::{Errand, Purse};
+use nano_worker::worker::payment::Invoice;
+use nano_worker::worker::stage::{Ending, Stage};
 use nano_worker::worker::wallet::Wallet;
 use nano_worker::worker::{Looked, Parts, Seen, Settings, Wires, memory, settings};
 use proptest::prelude::*;
@@ -69,6 +73,10 @@ struct Line {
     disk: Disk,
     /// The addresses that were asked for work.
     asked_for_work: Mutex<Vec<String>>,
+    /// What is paid, and to whom, once the next block was published.
+    surprise: Mutex<Option<(Account, u128)>>,
+    /// A payment that the node says is waiting, whatever has become of it.
+    listed: Mutex<Option<(Account, BlockHash, u128)>>,
     /// Those of them that give none.
     idle: Mutex<Vec<&'static str>>,
     /// The one block that was published for each place.
@@ -96,8 +104,28 @@ impl Line {
         let call = Tree::parse(body.as_bytes()).ok()?;
         let action = call.text_of("action").unwrap_or_default().to_owned();
         let answer = self.with(|node, now_ms| rpc::answer(node, &action, &Args(&call), now_ms));
-        let text = answer.unwrap_or_else(|error| error.to_tree()).write(Style::Compact);
+        let mut text = answer.unwrap_or_else(|error| error.to_tree()).write(Style::Compact);
+        if let Some((account, hash, raw)) = *self.listed.lock().unwrap()
+            && action == "accounts_receivable"
+        {
+            let mut told: Value = serde_json::from_str(&text).unwrap();
+            if !told["blocks"].is_object() {
+                told["blocks"] = json!({});
+            }
+            told["blocks"][account.to_string()] =
+                json!({ hash.to_string(): { "amount": raw.to_string(), "source": HOME.to_string() } });
+            text = told.to_string();
+        }
         Some((200, text.into_bytes()))
+    }
+
+    fn surprise_after(&self, body: &str) {
+        if !body.contains("\"process\"") {
+            return;
+        }
+        if let Some((to, raw)) = self.surprise.lock().unwrap().take() {
+            self.with(|node, now| node.pay(&to, Amount::from_raw(raw), 1, now)).unwrap();
+        }
     }
 
     /// A block is durable before it is published, and the only one for its place.
@@ -137,6 +165,7 @@ impl NodeWire for Way {
             };
             // What has left the worker may still arrive.
             line.judge(&body);
+            line.surprise_after(&body);
             let answer = match luck {
                 Luck::Lost | Luck::DiesBefore => None,
                 Luck::Answered | Luck::Unheard | Luck::DiesAfter => line.answer(&body),
@@ -159,6 +188,30 @@ impl RelayWire for Way {
     }
 }
 
+/// The keyspace of jobs.
+const JOBS: Keyspace<JobId, memory::Record> = Keyspace::new(2, "jobs", 1);
+
+fn id(number: usize) -> JobId {
+    JobId::from_random((number as u128 + 1).to_be_bytes())
+}
+
+fn record(stage: Stage, status: Status, invoice: Option<Invoice>) -> memory::Record {
+    memory::Record {
+        offer_id: OfferId::from_random([1; 16]),
+        buyer_pubkey: PublicKey::from_bytes([2; 32]),
+        status,
+        stage,
+        first_seen_at: Timestamp::default(),
+        changed_at: Timestamp::default(),
+        lines: 0,
+        outcomes: 0,
+        invoice,
+        unquoted: false,
+        unpaid: false,
+        oddities: Vec::new(),
+    }
+}
+
 struct Bench {
     line: Arc<Line>,
     disk: Disk,
@@ -169,8 +222,13 @@ struct Bench {
 }
 
 impl Bench {
-    /// A seller with so many invoices of jobs that are over.
+    /// A seller with so many invoices of jobs that he has delivered.
     fn new(invoices: u32) -> Self {
+        Self::with(invoices, &|index| Some((Ending::Delivered, Status::Delivered, index)))
+    }
+
+    /// A seller with so many invoices, and how the job of each has ended, if one is known.
+    fn with(invoices: u32, ended: &dyn Fn(u32) -> Option<(Ending, Status, u32)>) -> Self {
         let (disk, seed) = (Disk::default(), Seed::parse(SEED).unwrap());
         let accounts: Vec<Account> = (0..invoices).map(|index| seed.account(index).unwrap()).collect();
         let line = Arc::new(Line {
@@ -180,14 +238,26 @@ impl Bench {
             died: Notify::new(),
             disk: disk.clone(),
             asked_for_work: Mutex::default(),
+            surprise: Mutex::default(),
+            listed: Mutex::default(),
             idle: Mutex::default(),
             published: Mutex::default(),
         });
         let store = memory::open_in_memory(&disk).unwrap();
         let mut wallet = Wallet::open(&store, seed.clone(), 0).unwrap();
-        let seen = |(index, account): (u32, &Account)| Seen { index, account: *account, job: None };
-        let seen = (0..).zip(&accounts).map(seen).collect();
         let mut batch = Batch::default();
+        let mut seen = Vec::new();
+        for (index, account) in (0..).zip(accounts.iter().copied()) {
+            let job = ended(index).map(|(ending, status, number)| {
+                let invoice = Invoice { index, account, price: Amount::from_raw(COIN) };
+                // What he has delivered cost whatever came.
+                let invoice = Some(invoice).filter(|_| ending != Ending::Delivered);
+                let job = id(number as usize);
+                JOBS.put(&mut batch, &job, &record(Stage::Ended { ending }, status, invoice)).unwrap();
+                job
+            });
+            seen.push(Seen { index, account, job });
+        }
         wallet.note_looked(&store, &mut batch, &Looked { seen, next: Some(invoices) }).unwrap();
         store.commit(batch).unwrap();
         store.durable_blocking().unwrap();

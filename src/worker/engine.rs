@@ -3,6 +3,7 @@
 //! One loop owns it. It takes many inputs at once, so that a busy worker pays for one flush of the
 //! disk where a naive one would pay for hundreds.
 
+mod deadlines;
 mod money;
 mod others;
 mod revived;
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use nano_currency::{Account, Amount, BlockHash};
 
+use self::deadlines::Deadlines;
 use self::money::{After, Tally};
 use self::others::Vain;
 use super::input::{Context, Effect, Input, Sighting};
@@ -123,35 +125,6 @@ pub struct Engine {
     unindexed: Vec<(JobId, Amount)>,
 }
 
-/// When which job wants to be woken: at most one moment for each.
-#[derive(Debug, Default)]
-struct Deadlines {
-    by_time: BTreeSet<(Timestamp, JobId)>,
-    by_job: HashMap<JobId, Timestamp>,
-}
-
-impl Deadlines {
-    fn set(&mut self, job: JobId, at: Option<Timestamp>) {
-        if let Some(before) = self.by_job.remove(&job) {
-            self.by_time.remove(&(before, job));
-        }
-        if let Some(at) = at {
-            self.by_job.insert(job, at);
-            self.by_time.insert((at, job));
-        }
-    }
-
-    /// The jobs that are due, each of which is then without a deadline.
-    fn take_due(&mut self, now: Timestamp) -> Vec<JobId> {
-        let due: Vec<JobId> =
-            self.by_time.iter().take_while(|(at, _)| *at <= now).map(|(_, job)| *job).collect();
-        for job in &due {
-            self.set(*job, None);
-        }
-        due
-    }
-}
-
 /// One commit in the making.
 struct Turn {
     now: Timestamp,
@@ -216,7 +189,7 @@ impl Engine {
     /// When the next job wants to be woken.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Timestamp> {
-        let first = self.deadlines.by_time.first().map(|(at, _)| *at);
+        let first = self.deadlines.first();
         [first, self.after.next_end()].into_iter().flatten().min()
     }
 
@@ -250,7 +223,7 @@ impl Engine {
             inputs: VecDeque::new(),
             effects: Vec::new(),
         };
-        self.wake_due(&mut turn);
+        self.wake_due(&mut turn)?;
         self.run_inputs(&mut turn)?;
         for heard in heard {
             self.hear(heard, &mut turn)?;
@@ -263,11 +236,18 @@ impl Engine {
         Ok(turn.effects)
     }
 
-    fn wake_due(&mut self, turn: &mut Turn) {
+    fn wake_due(&mut self, turn: &mut Turn) -> Result<(), EngineError> {
         self.end_after(turn);
         for job in self.deadlines.take_due(turn.now) {
+            // What a state from a backup has yet to hear may be that the job has come back since.
+            let is_lapsed = matches!(self.open.get(&job), Some(Record { stage: Stage::Lapsed { .. }, .. }));
+            if is_lapsed && memory::fact(&self.store, fact::SYNCED)?.is_none() {
+                self.deadlines.set(job, Some(turn.now.plus(DEADLINE_AGAIN)));
+                continue;
+            }
             turn.inputs.push_back((job, Input::Due));
         }
+        Ok(())
     }
 
     fn hear(&mut self, heard: Heard, turn: &mut Turn) -> Result<(), EngineError> {
@@ -316,7 +296,7 @@ impl Engine {
         if !known {
             let used = self.recognise(job, turn)?;
             if let Some(record) = JOBS.get(&self.store, &job.job_id)? {
-                return self.note_others_end(job.job_id, record, job.status, turn);
+                return self.note_others_end(job, record, turn);
             }
             let Some(terms) = self.terms.get(&job.offer_id) else { return Ok(()) };
             // A job that has ended without us concerns us only for its address, noted above.
@@ -337,10 +317,9 @@ impl Engine {
         let sighting = self.sighting(job, turn)?;
         if let Some(record) = self.open.get_mut(&job.job_id) {
             record.status = job.status;
+            record.unpaid = others::is_unpaid(job);
             // Of a job that this state never quoted, and that others serve to its end.
-            if !job.status.is_final() {
-                record.invoice = record.invoice.or(sighting.invoice);
-            }
+            record.invoice = record.invoice.or(sighting.invoice);
         }
         turn.inputs.push_back((job.job_id, Input::Seen(sighting)));
         Ok(())
@@ -358,6 +337,7 @@ impl Engine {
             outcomes: 0,
             invoice: None,
             unquoted: false,
+            unpaid: false,
             oddities: Vec::new(),
         };
         // A `Value` always has a JSON form.

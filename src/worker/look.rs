@@ -47,7 +47,8 @@ pub struct Seen {
     pub index: u32,
     /// Itself.
     pub account: Account,
-    /// The job that has it; without one, no job of today's may have it either.
+    /// The job that has it; without one, no job of today's may have it either, and whose its coins are
+    /// nobody knows.
     pub job: Option<JobId>,
 }
 
@@ -67,6 +68,8 @@ enum LookError {
     Relay(#[from] CallError),
     #[error("the relay has more than {JOBS_MAX} jobs of this seller")]
     TooMany,
+    #[error("the node calls more than {JOBS_MAX} addresses used")]
+    Endless,
     #[error("no node was asked for all addresses")]
     Node(#[from] RpcError),
     #[error("{0}")]
@@ -137,6 +140,9 @@ impl Look {
             for used in self.used_in(round, &jobs).await? {
                 end = used.index.saturating_add(1).saturating_add(self.gap);
                 seen.push(used);
+            }
+            if seen.len() > JOBS_MAX {
+                return Err(LookError::Endless);
             }
         }
         // What another worker of the seed has quoted since the list was made is not the relay's past.

@@ -15,7 +15,7 @@ use super::input::Outcome;
 use super::money::Piece;
 use super::oddity::Oddity;
 use super::payment::Invoice;
-use super::stage::Stage;
+use super::stage::{Ending, Stage};
 use super::v0::{Stall, Ticket};
 use crate::protocol::job::JobError;
 use crate::protocol::v0::SealingPublicKey;
@@ -207,6 +207,9 @@ pub struct Record {
     /// there, or it was quoted elsewhere, or never.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unquoted: bool,
+    /// Whether it failed, on the relay, for want of its payment: whatever came for it was no payment.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unpaid: bool,
     /// How its payment was odd.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub oddities: Vec<Oddity>,
@@ -218,6 +221,24 @@ impl Record {
     #[must_use]
     pub fn owns(&self, account: &Account) -> bool {
         self.invoice.map_or(!self.unquoted, |invoice| invoice.account == *account)
+    }
+
+    /// Whether it is over on the relay, and its buyer got nothing that he was to pay for.
+    #[must_use]
+    pub const fn is_for_nothing(&self) -> bool {
+        match self.status {
+            Status::Canceled | Status::Expired => true,
+            Status::Failed => self.unpaid,
+            _ => false,
+        }
+    }
+
+    /// Whether its buyer got what he was to pay for, from another worker or a life that is forgotten.
+    #[must_use]
+    pub const fn is_earned_elsewhere(&self) -> bool {
+        matches!(self.stage, Stage::Ended { ending: Ending::Elsewhere })
+            && matches!(self.status, Status::Delivered | Status::Failed)
+            && !self.is_for_nothing()
     }
 }
 

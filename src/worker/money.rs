@@ -61,6 +61,8 @@ pub struct End<'a> {
     pub ending: &'a Ending,
     /// How it ended on the relay, as far as that was seen.
     pub status: Status,
+    /// Whether its buyer got nothing that he was to pay for, by the relay's word.
+    pub for_nothing: bool,
     /// What was asked.
     pub price: Amount,
     /// The rules of its offer.
@@ -124,7 +126,7 @@ fn why_uncounted(end: &End<'_>, paid: bool, is_part: bool) -> Option<Oddity> {
     match (end.ending, end.status) {
         (Ending::Delivered, _) => None,
         // Another worker of the same seller was paid by it, unless the job got to nobody.
-        (Ending::Elsewhere, status) if !matches!(status, Status::Canceled | Status::Expired) => None,
+        (Ending::Elsewhere, _) if !end.for_nothing => None,
         _ if is_part => Some(Oddity::Underpaid),
         (Ending::Canceled { .. }, _) | (_, Status::Canceled) => Some(Oddity::PaidAfterCancel),
         (Ending::Expired { .. }, _) | (_, Status::Expired) => Some(Oddity::PaidAfterExpiry),
@@ -135,8 +137,10 @@ fn why_uncounted(end: &End<'_>, paid: bool, is_part: bool) -> Option<Oddity> {
 /// Why the whole payment is owed back, if it is.
 fn why_all(end: &End<'_>) -> Option<Oddity> {
     match end.ending {
-        Ending::Failed => end.policy.owe_failed.then_some(Oddity::JobFailed),
-        Ending::Delivered | Ending::Elsewhere | Ending::Refused => None,
+        Ending::Elsewhere if end.for_nothing => Some(Oddity::PaidForNothing),
+        Ending::Elsewhere if end.status != Status::Failed => None,
+        Ending::Failed | Ending::Elsewhere => end.policy.owe_failed.then_some(Oddity::JobFailed),
+        Ending::Delivered | Ending::Refused => None,
         // What counted was paid, also where the error that was to tell the buyer came too late.
         Ending::Canceled { .. } | Ending::Expired { .. } | Ending::Vanished { .. } | Ending::PaidLate => {
             Some(Oddity::PaidForNothing)
@@ -190,7 +194,8 @@ mod tests {
     }
 
     fn owed(ending: &Ending, policy: &Policy, parts: &mut [Part]) -> Vec<(u128, &'static str)> {
-        let end = End { ending, status: Status::Running, price: Amount::from_raw(PRICE), policy };
+        let price = Amount::from_raw(PRICE);
+        let end = End { ending, status: Status::Running, for_nothing: false, price, policy };
         reckon(&end, parts);
         let owed = |part: &Part| part.piece.owed.map_or((0, ""), |owed| (owed.amount.raw(), owed.why.name()));
         parts.iter().map(owed).collect()
@@ -206,17 +211,22 @@ mod tests {
 
     #[test]
     fn what_another_workers_job_brought_is_owed_only_if_that_got_to_nobody() {
-        for (status, expected) in [
-            (Status::Accepted, None),
-            (Status::Delivered, None),
-            (Status::Failed, None),
-            (Status::Canceled, Some(Oddity::PaidAfterCancel)),
-            (Status::Expired, Some(Oddity::PaidAfterExpiry)),
+        for (status, for_nothing, expected, of_counted) in [
+            (Status::Accepted, false, None, None),
+            (Status::Delivered, false, None, None),
+            (Status::Failed, false, None, Some(Oddity::JobFailed)),
+            (Status::Failed, true, Some(Oddity::PaidLate), Some(Oddity::PaidForNothing)),
+            (Status::Canceled, true, Some(Oddity::PaidAfterCancel), Some(Oddity::PaidForNothing)),
+            (Status::Expired, true, Some(Oddity::PaidAfterExpiry), Some(Oddity::PaidForNothing)),
         ] {
-            let (price, policy) = (Amount::from_raw(PRICE), &Policy::default());
-            let mut parts = [part(1, 1_000, false, false)];
-            reckon(&End { ending: &Ending::Elsewhere, status, price, policy }, &mut parts);
-            assert_eq!(parts[0].piece.owed.map(|owed| owed.why), expected, "{status}");
+            let (price, policy) =
+                (Amount::from_raw(PRICE), &Policy { owe_failed: true, ..Policy::default() });
+            for (counted, expected) in [(false, expected), (true, of_counted)] {
+                let mut parts = [part(1, 1_000, counted, false)];
+                let end = End { ending: &Ending::Elsewhere, status, for_nothing, price, policy };
+                reckon(&end, &mut parts);
+                assert_eq!(parts[0].piece.owed.map(|owed| owed.why), expected, "{status} {counted}");
+            }
         }
     }
 

@@ -86,6 +86,12 @@ pub(super) struct Chain<'a> {
     refused: BTreeSet<BlockHash>,
     /// Debts that are not to be paid back in this walk.
     denied: BTreeSet<BlockHash>,
+    /// Debts for which too little is there, and which it was asked about whether they went back.
+    short: BTreeMap<BlockHash, bool>,
+    /// The payments that may be received: those that were looked at before the walk.
+    noticed: BTreeSet<BlockHash>,
+    /// What the chain has received, while a sweep has debts to leave behind.
+    received: Option<BTreeSet<BlockHash>>,
     /// Why a debt cannot be paid back.
     obstacle: Option<String>,
     tell: Tell<'a>,
@@ -109,6 +115,7 @@ impl<'a> Chain<'a> {
         tell: Tell<'a>,
     ) -> Result<Self, CoinsError> {
         let key = purse.accounts.key(own.index)?;
+        let noticed = waiting.iter().map(|send| send.hash).chain(debts.iter().map(|debt| debt.of)).collect();
         Ok(Self {
             purse,
             own,
@@ -117,6 +124,9 @@ impl<'a> Chain<'a> {
             debts,
             refused: BTreeSet::new(),
             denied: BTreeSet::new(),
+            short: BTreeMap::new(),
+            noticed,
+            received: None,
             obstacle: None,
             tell,
             head: None,
@@ -171,7 +181,7 @@ impl<'a> Chain<'a> {
             }
             if !made {
                 // It may have been a receive, and there may be others after it.
-                self.waiting = None;
+                (self.waiting, self.received) = (None, None);
             }
         }
         Ok(Some("its chain does not come to rest: try again later".to_owned()))
@@ -265,12 +275,13 @@ impl<'a> Chain<'a> {
     async fn waiting(&mut self) -> Result<&mut Vec<Receivable>, CoinsError> {
         let found = match self.waiting.take() {
             Some(found) => found,
-            None => self
-                .purse
-                .waiting_for(&[self.own.account])
-                .await?
-                .remove(&self.own.account)
-                .unwrap_or_default(),
+            None => {
+                let mut all = self.purse.waiting_for(&[self.own.account]).await?;
+                let mut found = all.remove(&self.own.account).unwrap_or_default();
+                // What has come since is in no book, and would go with the rest.
+                found.retain(|send| self.noticed.contains(&send.hash));
+                found
+            }
         };
         Ok(self.waiting.insert(found))
     }
@@ -282,7 +293,7 @@ impl<'a> Chain<'a> {
         }
         match self.goal {
             Goal::Receive => Ok(None),
-            Goal::Sweep { to } => self.next_sweep(state, to),
+            Goal::Sweep { to } => self.next_sweep(state, to).await,
             Goal::Refund { to } => self.next_refund(state, to),
         }
     }
@@ -312,10 +323,22 @@ impl<'a> Chain<'a> {
     }
 
     /// All there is, but for what is owed back and has been received.
-    fn next_sweep(&self, state: &AccountState, to: Account) -> Result<Option<Next>, CoinsError> {
+    async fn next_sweep(&mut self, state: &AccountState, to: Account) -> Result<Option<Next>, CoinsError> {
+        if !self.debts.is_empty() && self.received.is_none() {
+            match self.purse.received_on(&self.own).await? {
+                Ok(received) => self.received = Some(received),
+                Err(problem) => {
+                    self.obstacle.get_or_insert(problem);
+                    return Ok(None);
+                }
+            }
+        }
         let sent = self.sent_back()?;
+        // A node that is behind, or lies, calls waiting what was received long ago.
         let waits = |debt: &&Debt| {
-            self.waiting.as_ref().is_some_and(|list| list.iter().any(|send| send.hash == debt.of))
+            let is_listed =
+                self.waiting.as_ref().is_some_and(|list| list.iter().any(|send| send.hash == debt.of));
+            is_listed && !self.received.as_ref().is_some_and(|received| received.contains(&debt.of))
         };
         let owed = self.debts.iter().filter(|debt| !waits(debt)).map(|debt| debt.left(&sent));
         let owed: Amount = owed.sum();
@@ -349,6 +372,7 @@ impl<'a> Chain<'a> {
                 Err(error) => {
                     let why = format!("{amount} raw of {} cannot go back: {error}", debt.of);
                     self.obstacle.get_or_insert(why);
+                    self.short.entry(debt.of).or_default();
                 }
             }
         }
@@ -397,7 +421,12 @@ impl<'a> Chain<'a> {
     /// The next block; none either if it would send back what may have gone back, or never came.
     async fn next_allowed(&mut self, state: &AccountState) -> Result<Option<Next>, CoinsError> {
         loop {
-            let Some(next) = self.next(state).await? else { return Ok(None) };
+            let Some(next) = self.next(state).await? else {
+                if self.has_gone_back(state).await? {
+                    continue;
+                }
+                return Ok(None);
+            };
             let Some(of) = next.of else { return Ok(Some(next)) };
             match self.purse.leave_to_send_back(&self.own, state.frontier, of).await? {
                 Leave::Given => return Ok(Some(next)),
@@ -410,6 +439,24 @@ impl<'a> Chain<'a> {
                 }
             }
         }
+    }
+
+    /// Whether a debt for which too little is there was paid back by a life that is not remembered. Each is
+    /// asked about once.
+    async fn has_gone_back(&mut self, state: &AccountState) -> Result<bool, CoinsError> {
+        while let Some((of, asked)) = self.short.iter_mut().find(|(_, asked)| !**asked) {
+            *asked = true;
+            match self.purse.leave_to_send_back(&self.own, state.frontier, *of).await? {
+                Leave::Given => {}
+                Leave::Anew => {
+                    self.obstacle = None;
+                    return Ok(true);
+                }
+                // That says more than that there is too little.
+                Leave::Denied(why) => self.obstacle = Some(why),
+            }
+        }
+        Ok(false)
     }
 
     fn sign(&self, next: &Next, work: Work) -> OwnBlock {
@@ -463,7 +510,7 @@ impl<'a> Chain<'a> {
         self.ahead = ahead;
         match published? {
             Published::Newest => self.head = Some(state),
-            Published::Known => self.head = None,
+            Published::Known => (self.head, self.received) = (None, None),
             Published::Displaced(why) => return self.displaced(block, why).await,
             Published::Refused(why) => return self.refused(block, &why).await,
             Published::NotYet(why) => return Ok(Settled::Not(why)),
@@ -474,7 +521,7 @@ impl<'a> Chain<'a> {
 
     /// Another block has its place, which the chain must show; until it does, nothing can be done.
     async fn displaced(&mut self, block: &OwnBlock, why: String) -> Result<Settled, CoinsError> {
-        (self.head, self.waiting) = (None, None);
+        (self.head, self.waiting, self.received) = (None, None, None);
         tokio::time::sleep(TRY_AGAIN).await;
         if matches!(self.head().await?, Ok(state) if state.frontier == block.block.0.fields.previous) {
             return Ok(Settled::Not(why));
@@ -487,7 +534,7 @@ impl<'a> Chain<'a> {
 
     /// It can never be on the ledger, if its place is still the next one; then it is given up.
     async fn refused(&mut self, block: &OwnBlock, why: &str) -> Result<Settled, CoinsError> {
-        (self.head, self.waiting) = (None, None);
+        (self.head, self.waiting, self.received) = (None, None, None);
         let is_next =
             matches!(self.head().await?, Ok(state) if state.frontier == block.block.0.fields.previous);
         if is_next {

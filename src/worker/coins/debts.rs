@@ -10,7 +10,7 @@ use super::journal::Does;
 use super::whose::{self, Own};
 use super::{CoinsError, Purse};
 use crate::points::crash_point;
-use crate::protocol::{JobId, Status};
+use crate::protocol::{JobId, OfferId};
 use crate::store::Batch;
 use crate::worker::memory::{CLAIMS, JOBS, MONEY, OWED, Record};
 use crate::worker::money::{End, Part, Piece, give_back, reckon};
@@ -117,13 +117,20 @@ impl Purse {
         Ok(self.store.commit(batch)?)
     }
 
+    /// The rules of all offers that are ours.
+    fn policies(&self) -> Result<BTreeMap<OfferId, Policy>, CoinsError> {
+        let known = offers::known(&self.store, &self.offers)?;
+        Ok(known.into_iter().map(|(offer, known)| (offer, known.terms.payment)).collect())
+    }
+
+    pub(super) fn policy_of(&self, offer: OfferId) -> Result<Policy, CoinsError> {
+        Ok(self.policies()?.get(&offer).copied().unwrap_or_default())
+    }
+
     /// Puts into the books what came to jobs that are over and was not noticed yet, before anything is
     /// done with it. What is not proven is left where it is; returned is which, and why.
     pub(super) async fn notice(&self, laden: &mut [Laden]) -> Result<Vec<(Own, String)>, CoinsError> {
-        let policies: BTreeMap<_, Policy> = offers::known(&self.store, &self.offers)?
-            .into_iter()
-            .map(|(offer, known)| (offer, known.terms.payment))
-            .collect();
+        let policies = self.policies()?;
         let mut unknown: BTreeMap<BlockHash, (Own, JobId)> = BTreeMap::new();
         for (own, _, waiting) in laden.iter() {
             let Some(job) = own.job.filter(|_| own.claim.is_settled()) else { continue };
@@ -193,21 +200,18 @@ impl Purse {
     }
 
     /// Decides about the money of a job that is over.
-    fn reckon(
-        &self,
-        job: JobId,
-        policies: &BTreeMap<crate::protocol::OfferId, Policy>,
-    ) -> Result<(), CoinsError> {
+    fn reckon(&self, job: JobId, policies: &BTreeMap<OfferId, Policy>) -> Result<(), CoinsError> {
         let _turn = self.store.writer();
         let Some(record) = JOBS.get(&self.store, &job)? else { return Ok(()) };
         if whose::may_revive(&self.store, job, &record)? {
             return Ok(());
         }
-        let Some((ending, status)) = end_of(&record) else { return Ok(()) };
+        let Some(ending) = ending_of(&record) else { return Ok(()) };
         let policy = policies.get(&record.offer_id).copied().unwrap_or_default();
         let mut parts = self.parts(job)?;
         let before = parts.clone();
-        reckon(&End { ending, status, price: price(&record), policy: &policy }, &mut parts);
+        let (status, for_nothing) = (record.status, record.is_for_nothing());
+        reckon(&End { ending, status, for_nothing, price: price(&record), policy: &policy }, &mut parts);
         self.put_changes(job, &before, &parts)
     }
 }
@@ -217,9 +221,9 @@ fn price(record: &Record) -> Amount {
     record.invoice.map_or(Amount::MAX, |invoice| invoice.price)
 }
 
-const fn end_of(record: &Record) -> Option<(&Ending, Status)> {
+const fn ending_of(record: &Record) -> Option<&Ending> {
     match &record.stage {
-        Stage::Ended { ending } | Stage::Lapsed { ending, .. } => Some((ending, record.status)),
+        Stage::Ended { ending } | Stage::Lapsed { ending, .. } => Some(ending),
         _ => None,
     }
 }

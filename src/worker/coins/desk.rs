@@ -104,6 +104,12 @@ impl Purse {
             Claim::Others => {
                 return refused("is done by another worker of the seed, as far as is known here");
             }
+            Claim::Presumed => {
+                return refused(
+                    "was delivered by another worker of the seed, or before the state was lost: what of its \
+                     payments is owed back is not known here",
+                );
+            }
             Claim::Ours | Claim::Buyers => {}
         }
         if let Some(to) = to {

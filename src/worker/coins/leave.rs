@@ -1,7 +1,8 @@
 //! Whether a payment may be sent back: never twice, and never what was not received.
 
-use nano_currency::BlockHash;
 use nano_currency::quorum::Word;
+use nano_currency::rpc::Receivable;
+use nano_currency::{Amount, BlockHash};
 
 use super::debts::Debt;
 use super::journal::{Aside, Does, Fate, OwnBlock, Signed};
@@ -9,7 +10,7 @@ use super::line::Strange;
 use super::whose::Own;
 use super::{CoinsError, Purse};
 use crate::store::Batch;
-use crate::worker::memory::{ASIDE, COINS};
+use crate::worker::memory::{ASIDE, COINS, JOBS};
 
 /// Whether a payment may be sent back by a block that stands on the end of a chain.
 pub(super) enum Leave {
@@ -68,6 +69,46 @@ impl Purse {
                 .map(|strange| strange.objection()),
             Err(problem) => Some(problem),
         })
+    }
+
+    /// Why it cannot be told that all which came to an account was earned by its job, which was delivered
+    /// by another worker or a life that is forgotten: it is more than the price, so that some of it may be
+    /// owed back, or some of it has gone somewhere.
+    pub(super) async fn doubt(
+        &self,
+        own: &Own,
+        waiting: &[Receivable],
+    ) -> Result<Option<String>, CoinsError> {
+        let record = match own.job {
+            Some(job) => JOBS.get(&self.store, &job)?,
+            None => None,
+        };
+        let Some((price, offer)) = record.and_then(|record| Some((record.invoice?.price, record.offer_id)))
+        else {
+            return Ok(Some("what its job was to cost is not known: sweep with --owed".to_owned()));
+        };
+        let line = match self.line_of(&own.account).await? {
+            Ok(line) => line,
+            Err(problem) => return Ok(Some(problem)),
+        };
+        if let Some(strange) = line.strange_sends().find(|strange| Some(strange.to) != self.settings.sweep_to)
+        {
+            return Ok(Some(strange.objection()));
+        }
+        let mut came = line.came();
+        for send in waiting {
+            // What a node does not say may be anything.
+            came = came.saturating_add(send.amount.unwrap_or(Amount::MAX));
+        }
+        let dust = self.policy_of(offer)?.dust_for(price);
+        let is_more = came.checked_sub(price).is_some_and(|more| !more.is_zero() && more >= dust);
+        Ok(is_more.then(|| {
+            format!(
+                "{came} raw came for a job of {price} raw that was delivered by another worker or before the \
+                 state was lost, and this state does not know what of the rest went back: \
+                 sweep with --owed"
+            )
+        }))
     }
 
     /// A send that was signed elsewhere, by a life whose state is lost, and is to the letter what a

@@ -8,6 +8,7 @@ use nano_currency::{Account, Amount, BlockHash};
 
 use super::chain::again;
 use super::journal::OwnBlock;
+use super::whose::Own;
 use super::{CoinsError, Purse};
 
 /// Blocks of one invoice's chain at most: a payment takes two, and who pays in more dust than this
@@ -70,6 +71,14 @@ impl Line {
         })
     }
 
+    /// All that was ever received.
+    pub(super) fn came(&self) -> Amount {
+        self.after.iter().fold(Amount::ZERO, |came, (previous, hash)| {
+            let of = |hash: &BlockHash| self.balances.get(hash).copied().unwrap_or(Amount::ZERO);
+            came.saturating_add(of(hash).checked_sub(of(previous)).unwrap_or(Amount::ZERO))
+        })
+    }
+
     /// Where one of `ours` stands that the ledger does not have.
     pub(super) fn place_of(&self, block: &OwnBlock, ours: &[OwnBlock]) -> Place {
         let mut previous = block.block.0.fields.previous;
@@ -106,6 +115,21 @@ impl Purse {
     pub(super) async fn line_of(&self, account: &Account) -> Result<Result<Line, String>, CoinsError> {
         let info = again(|| self.rpc.account_info(account)).await?;
         self.line_to(account, info.map_or(BlockHash::ZERO, |info| info.frontier)).await
+    }
+
+    /// What an account's chain has received, or will once all of ours is there; why that cannot be told.
+    pub(super) async fn received_on(
+        &self,
+        own: &Own,
+    ) -> Result<Result<BTreeSet<BlockHash>, String>, CoinsError> {
+        let line = match self.line_of(&own.account).await? {
+            Ok(line) => line,
+            Err(problem) => return Ok(Err(problem)),
+        };
+        let mut received = line.linked;
+        let ours = self.journal_of(&own.account)?;
+        received.extend(ours.iter().map(|block| BlockHash::from_bytes(block.block.0.fields.link)));
+        Ok(Ok(received))
     }
 
     /// The chain that ends with a block.

@@ -104,6 +104,14 @@ pub(super) fn row(block: &OwnBlock) -> Value {
     })
 }
 
+/// Why coins are left that are another worker's, or nobody knows whose.
+const fn others(own: &Own) -> &'static str {
+    match own.job {
+        Some(_) => "another worker of the seed may do its job: sweep with --owed if none does",
+        None => "no job is known for which it was given away: sweep with --owed if another worker has none",
+    }
+}
+
 impl Purse {
     /// Receives on all accounts that may be touched, and sends it on if `to` says where. What is
     /// the buyers' goes with the rest only if `owed`.
@@ -125,12 +133,17 @@ impl Purse {
                 let why = format!("{sum} raw are owed back: `worker refund`, or sweep with --owed");
                 report.left.push((own, why));
             }
+            // Whoever says so moves what nobody has looked into.
+            let is_ordered = to.is_some() && owed;
             match (own.claim, to) {
                 (Claim::Open, _) => report.left.push((own, "its job is open".to_owned())),
-                (Claim::Others, to) if to.is_none() || !owed => {
-                    let why = "another worker of the seed may do its job: sweep with --owed if none does";
-                    report.left.push((own, why.to_owned()));
-                }
+                (Claim::Others, _) if !is_ordered => report.left.push((own, others(&own).to_owned())),
+                (Claim::Presumed, to) if !is_ordered => match self.doubt(&own, &waiting).await? {
+                    Some(why) => report.left.push((own, why)),
+                    None => {
+                        goals.push((own, to.map_or(Goal::Receive, |to| Goal::Sweep { to }), debts, waiting))
+                    }
+                },
                 (Claim::Buyers, Some(_)) if !owed => {
                     if debts.is_empty() && !holds.is_zero() {
                         let why = "what it holds was not earned: `worker refund`, or sweep with --owed";

@@ -10,7 +10,7 @@ use crate::protocol::{JobId, Status};
 use crate::store::{Store, StoreError};
 use crate::worker::accounts::Accounts;
 use crate::worker::look;
-use crate::worker::memory::{self, INVOICES, JOBS, Record, TICKETS, fact};
+use crate::worker::memory::{self, CLAIMS, INVOICES, JOBS, MONEY, Record, TICKETS, fact};
 use crate::worker::stage::{Ending, Stage};
 
 /// An account of ours, and what it was for.
@@ -31,6 +31,9 @@ pub(super) enum Claim {
     /// It is not a job that this worker does, and whether it is over only another worker of the seed knows:
     /// nothing is touched unless somebody says so.
     Others,
+    /// The job was delivered, says the relay, and this state did not do that: another worker of the seed
+    /// did, or a life that is forgotten. They were earned, as far as they are no more than the price.
+    Presumed,
     /// They were earned.
     Ours,
     /// The buyer got nothing for them.
@@ -47,6 +50,7 @@ impl Claim {
         match self {
             Self::Open => "open",
             Self::Others => "others",
+            Self::Presumed => "presumed",
             Self::Ours => "ours",
             Self::Buyers => "buyers",
         }
@@ -77,8 +81,8 @@ pub(super) fn claim(
     job: Option<JobId>,
     account: &Account,
 ) -> Result<(Option<JobId>, Claim), StoreError> {
-    // Used before by a job that the relay had already forgotten.
-    let Some(id) = job else { return Ok((None, Claim::Ours)) };
+    // Used before by a job that the relay does not show: nobody knows how that ended, nor whether it has.
+    let Some(id) = job else { return Ok((None, Claim::Others)) };
     Ok(match JOBS.get(store, &id)? {
         Some(record) if !record.owns(account) => (None, Claim::Others),
         Some(record) if may_revive(store, id, &record)? => (job, Claim::Open),
@@ -86,6 +90,8 @@ pub(super) fn claim(
         Some(Record {
             status: Status::Expired, stage: Stage::Ended { ending: Ending::Elsewhere }, ..
         }) if TICKETS.contains(store, &id)? => (job, Claim::Others),
+        // What this state has counted is in its books, and so is what of it is owed back.
+        Some(record) if record.is_earned_elsewhere() && has_counted(store, id)? => (job, Claim::Ours),
         Some(record) => (job, of_record(&record)),
         // Seen in the look, and yet to be heard of.
         None if memory::fact(store, fact::SYNCED)?.is_none() => (job, Claim::Open),
@@ -109,12 +115,11 @@ fn of_record(record: &Record) -> Claim {
         // What comes late is in the books before anything is done with it.
         Stage::Lapsed { .. } => Claim::Buyers,
         Stage::Ended { ending } => match ending {
-            // Another worker does the job; until it is known to have ended there, only that one knows.
-            Ending::Elsewhere => match record.status {
-                Status::Delivered | Status::Failed => Claim::Ours,
-                Status::Canceled | Status::Expired => Claim::Buyers,
-                _ => Claim::Others,
-            },
+            // Another worker does the job; until it is known to have ended there, only that one knows,
+            // and of one that failed there only that one knows for which payments.
+            Ending::Elsewhere if record.is_for_nothing() => Claim::Buyers,
+            Ending::Elsewhere if record.status == Status::Delivered => Claim::Presumed,
+            Ending::Elsewhere => Claim::Others,
             // Nobody was asked to pay for it here: what comes all the same came for another worker's quote.
             Ending::Refused => Claim::Others,
             Ending::Delivered | Ending::Failed => Claim::Ours,
@@ -124,6 +129,17 @@ fn of_record(record: &Record) -> Claim {
         },
         _ => Claim::Open,
     }
+}
+
+/// Whether this state has counted something of a job's.
+fn has_counted(store: &Store, job: JobId) -> Result<bool, StoreError> {
+    for entry in MONEY.prefix(store, &job) {
+        let ((_, hash), _) = entry?;
+        if CLAIMS.get(store, &hash)? == Some(job) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Nothing is moved by a state that may not know all its jobs.
@@ -174,13 +190,14 @@ pub(super) fn has_failed(store: &Store, job: JobId) -> Result<bool, StoreError> 
 
 #[cfg(test)]
 mod tests {
-    use nano_currency::Amount;
+    use nano_currency::{Amount, BlockHash};
 
     use super::*;
     use crate::protocol::v0::{self, BotId, Moment};
     use crate::protocol::{OfferId, PublicKey, Timestamp};
     use crate::store::Batch;
     use crate::worker::memory::IssuedInvoice;
+    use crate::worker::money::Piece;
     use crate::worker::payment::Invoice;
     use crate::worker::v0::Ticket;
 
@@ -199,7 +216,22 @@ mod tests {
             outcomes: 0,
             invoice: Some(invoice),
             unquoted: false,
+            unpaid: false,
             oddities: Vec::new(),
+        }
+    }
+
+    fn piece(account: Account) -> Piece {
+        Piece {
+            amount: Amount::from_raw(1_000),
+            from: None,
+            account,
+            index: 0,
+            at: Timestamp::from_seconds(1),
+            late: false,
+            owed: None,
+            back: None,
+            returned: Amount::ZERO,
         }
     }
 
@@ -221,8 +253,8 @@ mod tests {
         for (status, expected) in [
             (Status::Accepted, Claim::Others),
             (Status::Running, Claim::Others),
-            (Status::Delivered, Claim::Ours),
-            (Status::Failed, Claim::Ours),
+            (Status::Delivered, Claim::Presumed),
+            (Status::Failed, Claim::Others),
             (Status::Canceled, Claim::Buyers),
             (Status::Expired, Claim::Buyers),
         ] {
@@ -241,6 +273,17 @@ mod tests {
             let over_v0 = if status == Status::Expired { Claim::Others } else { expected };
             let account = Account::from_bytes([1; 32]);
             assert_eq!(claim(&store, Some(job), &account).unwrap(), (Some(job), over_v0), "{status}");
+            // What this state has counted is in its books.
+            let (hash, mut batch) = (BlockHash::from_bytes([7; 32]), Batch::default());
+            MONEY.put(&mut batch, &(job, hash), &piece(account)).unwrap();
+            CLAIMS.put(&mut batch, &hash, &job).unwrap();
+            store.commit(batch).unwrap();
+            let is_earned = matches!(status, Status::Delivered | Status::Failed);
+            let counted = if is_earned { Claim::Ours } else { over_v0 };
+            assert_eq!(claim(&store, Some(job), &account).unwrap(), (Some(job), counted), "{status}");
+            let unpaid = Record { unpaid: true, ..record };
+            let expected = if status == Status::Failed { Claim::Buyers } else { expected };
+            assert_eq!(of_record(&unpaid), expected, "{status}");
         }
     }
 

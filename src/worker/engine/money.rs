@@ -13,7 +13,7 @@ use super::super::payment::{Facts, Invoice, PaymentError, Submitted, Verdict};
 use super::super::stage::{Ending, Stage};
 use super::{Effects, Engine, EngineError, LINES_MAX, Turn};
 use crate::points::crash_point;
-use crate::protocol::{JobId, Status, Timestamp};
+use crate::protocol::{JobId, Timestamp};
 use crate::store::{Store, StoreError};
 
 /// The jobs that are over and whose address is still looked at.
@@ -38,9 +38,9 @@ impl After {
         self.jobs.get(job).map(|(record, _)| record)
     }
 
-    pub(super) fn note_status(&mut self, job: &JobId, status: Status) {
+    pub(super) fn note(&mut self, job: &JobId, news: &Record) {
         if let Some((record, _)) = self.jobs.get_mut(job) {
-            record.status = status;
+            record.clone_from(news);
         }
     }
 
@@ -264,7 +264,8 @@ impl Engine {
     /// A job is over, or is over and has got something more: what of its money is owed back?
     pub(super) fn settle(&mut self, job: JobId, turn: &mut Turn) -> Result<(), EngineError> {
         let over = self.record(job).filter(|record| !self.may_revive(job, record));
-        let Some((ending, status, invoice)) = over.and_then(end_of) else { return Ok(()) };
+        let Some((ending, invoice, record)) = over.and_then(end_of) else { return Ok(()) };
+        let (status, for_nothing) = (record.status, record.is_for_nothing());
         let mut parts = Vec::new();
         for (hash, piece) in self.pieces_of(job, turn)? {
             let counted = self.claimant(&hash, turn)? == Some(job);
@@ -272,7 +273,8 @@ impl Engine {
         }
         let before: Vec<Piece> = parts.iter().map(|part| part.piece.clone()).collect();
         let policy = self.policy_of(job);
-        reckon(&End { ending: &ending, status, price: invoice.price, policy: &policy }, &mut parts);
+        let end = End { ending: &ending, status, for_nothing, price: invoice.price, policy: &policy };
+        reckon(&end, &mut parts);
         for (Part { hash, piece, .. }, before) in parts.into_iter().zip(before) {
             let Some(owed) = piece.owed.filter(|_| piece != before) else { continue };
             tracing::warn!(
@@ -312,7 +314,8 @@ impl Engine {
         turn: &mut Turn,
     ) -> Result<(), EngineError> {
         let Some(invoice) = record.invoice.filter(|_| !turn.lapsed.contains(&job)) else { return Ok(()) };
-        let is_others = matches!(record.stage, Stage::Ended { ending: Ending::Elsewhere });
+        let is_others =
+            matches!(record.stage, Stage::Ended { ending: Ending::Elsewhere }) && !record.is_for_nothing();
         if is_others && self.pieces_of(job, turn)?.is_empty() {
             return Ok(());
         }
@@ -329,9 +332,9 @@ impl Engine {
 }
 
 /// How a job ended, if it has.
-fn end_of(record: &Record) -> Option<(Ending, Status, Invoice)> {
+fn end_of(record: &Record) -> Option<(Ending, Invoice, &Record)> {
     let (Stage::Ended { ending } | Stage::Lapsed { ending, .. }) = &record.stage else { return None };
-    Some((ending.clone(), record.status, record.invoice?))
+    Some((ending.clone(), record.invoice?, record))
 }
 
 pub(super) fn put_piece(

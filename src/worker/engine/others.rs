@@ -6,7 +6,16 @@ use super::super::memory::{JOBS, Record};
 use super::super::payment::Invoice;
 use super::super::stage::{Ending, Stage};
 use super::{Engine, EngineError, Turn};
-use crate::protocol::{JobId, Status};
+use crate::protocol::{Job, JobId, Status};
+
+/// How the codes of errors begin that say why a payment was none.
+const PAYMENT_ERRORS: &str = "payment.";
+
+/// Whether a job failed for want of its payment, by the error that its buyer reads.
+pub(super) fn is_unpaid(job: &Job) -> bool {
+    let code = job.error.get("code").and_then(serde_json::Value::as_str);
+    job.status == Status::Failed && code.is_some_and(|code| code.starts_with(PAYMENT_ERRORS))
+}
 
 /// An address that was consumed for a job, on which the relay does not have it.
 #[derive(Debug)]
@@ -49,19 +58,19 @@ impl Engine {
     /// came for it is left alone until then.
     pub(super) fn note_others_end(
         &mut self,
-        job: JobId,
+        job: &Job,
         record: Record,
-        status: Status,
         turn: &mut Turn,
     ) -> Result<(), EngineError> {
         let is_others = matches!(record.stage, Stage::Ended { ending: Ending::Elsewhere });
-        if !is_others || record.status.is_final() || !status.is_final() {
+        if !is_others || record.status.is_final() || !job.status.is_final() {
             return Ok(());
         }
         // What comes late is entered on the record that is watched.
-        let record = Record { status, ..self.after.record(&job).cloned().unwrap_or(record) };
-        JOBS.put(&mut turn.batch, &job, &record)?;
-        self.after.note_status(&job, status);
-        Ok(())
+        let record = self.after.record(&job.job_id).cloned().unwrap_or(record);
+        let record = Record { status: job.status, unpaid: is_unpaid(job), ..record };
+        JOBS.put(&mut turn.batch, &job.job_id, &record)?;
+        self.after.note(&job.job_id, &record);
+        self.settle(job.job_id, turn)
     }
 }

@@ -130,6 +130,7 @@ fn fill(batch: &mut Batch) {
             outcomes: u32::from(number <= 2),
             invoice: None,
             unquoted: false,
+            unpaid: false,
             oddities: Vec::new(),
             stage,
         };

@@ -88,6 +88,7 @@ pub(super) fn kept(bazaar: &Bazaar, name: &str, stage: Stage) -> JobId {
         outcomes: 0,
         invoice: None,
         unquoted: false,
+        unpaid: false,
         oddities: Vec::new(),
     };
     JOBS.put(&mut batch, &id, &record).unwrap();

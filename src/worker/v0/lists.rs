@@ -15,8 +15,10 @@ use crate::protocol::v0::limits::PAGE_MAX;
 use crate::protocol::v0::lists::Role;
 
 /// Each status is listed for itself, in this order. A job that is too long to be read ends its list, and
-/// none such is ever charged for, so that it can hide nobody's money. What is charged for moves on to a
-/// later list; and the addresses that were used come before the first new one is given to anybody.
+/// none such is ever charged for, so that it hides no open job that is paid; of what expired or was
+/// cancelled it may, and what came to an address of which no job is known is left alone. What is charged
+/// for moves on to a later list; and the addresses that were used come before the first new one is given
+/// to anybody.
 pub(super) const LISTS: [Status; 6] = [
     Status::ChargeCreated,
     Status::Paid,

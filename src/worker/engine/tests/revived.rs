@@ -215,6 +215,7 @@ fn what_is_not_revived_is_owed() {
     let mut bench = awaiting();
     bench.take(vec![look(false, &[part(9, 990)]), expired()]);
     assert_eq!(owed(&bench), []);
+    bench.sync();
     let end = bench.engine().next_deadline().unwrap();
     bench.engine().take(vec![], end).unwrap();
     assert_eq!(bench.stage(id(1)), "ended (expired)");
