@@ -63,13 +63,14 @@ fn are_the_buyers(stage: &Stage) -> bool {
 }
 
 impl Oracle {
-    /// A block leaves a worker; `rest` is what stays of all that came to its account if it goes back.
+    /// A block leaves a worker; `rest` is what stays of all that came to its account if it goes back, and
+    /// `home` all that has come home from there if it goes home.
     fn publishes(
         &mut self,
         index: usize,
         block: &StateBlock,
         sends: bool,
-        rest: Amount,
+        (rest, home): (Amount, Amount),
         disk: &Disk,
     ) -> Option<String> {
         let (account, previous) = (block.fields.account, block.fields.previous);
@@ -86,8 +87,13 @@ impl Oracle {
             return Some(format!("{what} in the place of {first}"));
         }
         // The relay's word counts: a worker may be wrong about the jobs of another one with its indices.
-        let shown = self.quoted.get(&account.to_string()).filter(|job| self.jobs.contains_key(job));
-        let job = shown.or_else(|| self.accounts.get(&(index, account.as_bytes().to_vec()))).copied()?;
+        let own = self.accounts.get(&(index, account.as_bytes().to_vec()));
+        let quoted = self.quoted.get(&account.to_string());
+        if let (Some(job), None) = (quoted, own) {
+            return Some(format!("{what}, and has never heard of {job}, for which it was quoted"));
+        }
+        let shown = quoted.filter(|job| self.jobs.contains_key(job));
+        let job = shown.or(own).copied()?;
         if let Some(open) = self.jobs.get(&job).filter(|job| !job.status.is_final()) {
             return Some(format!("{what}, while {job} is {}", open.status));
         }
@@ -95,10 +101,15 @@ impl Oracle {
         let (away, back) = (to == HOME, to == dev_genesis_key().account());
         let (status, price) = self.jobs.get(&job).map(|job| (job.status, job.quote_amount_raw.clone()))?;
         let price = price.and_then(|raw| Amount::parse_raw(&raw).ok()).unwrap_or(Amount::ZERO);
-        let got_nothing = matches!(status, Status::Canceled | Status::Expired);
+        let unpaid = self.jobs.get(&job).and_then(|job| job.error["code"].as_str());
+        let unpaid = unpaid.is_some_and(|code| code.starts_with("payment."));
+        let got_nothing = matches!(status, Status::Canceled | Status::Expired) || unpaid;
         match sends {
             true if !away && !back => Some(format!("{what}, which sends to {to}")),
             true if away && got_nothing => Some(format!("{what}, which takes what is {job}'s buyer's")),
+            true if away && home > price.saturating_add(DUST) => {
+                Some(format!("{what}, and takes {home} for {job}, which cost {price}"))
+            }
             true if back && status == Status::Delivered && rest < price => {
                 Some(format!("{what}, which gives away what was earned with {job}"))
             }
@@ -168,8 +179,8 @@ impl World {
             self.count("blocks sent back");
         }
         self.forget_dead(index, &block);
-        let rest = self.rest_after(&block);
-        let found = self.lock_oracle().publishes(index, &block, sends, rest, self.worker_disk(index));
+        let sums = (self.rest_after(&block), self.home_after(&block));
+        let found = self.lock_oracle().publishes(index, &block, sends, sums, self.worker_disk(index));
         if let Some(what) = found {
             self.violation(what);
         }
@@ -198,6 +209,19 @@ impl World {
             let waits = node.ledger.receivables(&account).map(|(_, send)| send.amount);
             let home = node.ledger.receivables(&HOME).filter(|(_, send)| send.source == account);
             waits.chain(home.map(|(_, send)| send.amount)).chain([block.fields.balance]).sum()
+        })
+    }
+
+    /// What has come home from an account once a block is there that goes home.
+    fn home_after(&self, block: &StateBlock) -> Amount {
+        self.with_node(|node, _| {
+            let account = block.fields.account;
+            let home = node.ledger.receivables(&HOME).filter(|(_, send)| send.source == account);
+            let home: Amount = home.map(|(_, send)| send.amount).sum();
+            let is_next =
+                node.ledger.account(&account).map(|state| state.frontier) == Some(block.fields.previous);
+            let sent = node.ledger.balance(&account).checked_sub(block.fields.balance).filter(|_| is_next);
+            home.saturating_add(sent.unwrap_or(Amount::ZERO))
         })
     }
 
