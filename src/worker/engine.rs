@@ -36,7 +36,7 @@ use crate::store::{Batch, Store, StoreError};
 const LINES_MAX: u32 = 1_000;
 
 /// Characters of one line of history: a sentence and an address.
-const LINE_CHARS_MAX: usize = 500;
+pub(super) const LINE_CHARS_MAX: usize = 500;
 
 /// Characters of a position in the relay's news that are remembered; ours have under a hundred.
 const POSITION_CHARS_MAX: usize = 4_096;

@@ -424,6 +424,9 @@ pub(super) fn account_key(account: &Account) -> [u8; 32] {
 mod fixture;
 
 #[cfg(test)]
+mod largest;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -59,7 +59,12 @@ impl Bench {
         self.life = None;
         let store = Arc::new(memory::open(self.dir.path()).unwrap());
         let wallet = Wallet::open(&store, seed(), 0).unwrap();
-        let terms = Terms {
+        let terms = HashMap::from([(offer(), self.terms())]);
+        self.life = Some(Engine::open(store, wallet, terms, HOLDER.to_owned()).unwrap());
+    }
+
+    fn terms(&self) -> Terms {
+        Terms {
             revives: self.revives,
             pricing: Pricing::Fixed(PRICE),
             idempotent: self.idempotent,
@@ -67,9 +72,7 @@ impl Bench {
             request_bytes_max: 100,
             payment_window: Duration::from_secs(100),
             payment: Policy::default(),
-        };
-        let terms = HashMap::from([(offer(), terms)]);
-        self.life = Some(Engine::open(store, wallet, terms, HOLDER.to_owned()).unwrap());
+        }
     }
 
     fn engine(&mut self) -> &mut Engine {
