@@ -71,6 +71,8 @@ pub(super) const STALLS: Keyspace<String, Stall> = Keyspace::new(17, "stalls", 1
 
 /// What each job's letters to its buyer are sealed for, since the job was first heard of.
 pub(super) const PINS: Keyspace<JobId, SealingPublicKey> = Keyspace::new(18, "pins", 1);
+/// Which holder has seen each job of /v0 not yet marked as paid, of those that a restored state locks.
+pub(super) const UNMARKED: Keyspace<JobId, String> = Keyspace::new(19, "unmarked", 1);
 
 /// Opens the worker's store.
 ///
@@ -115,7 +117,7 @@ pub(super) enum Form {
 }
 
 /// All keyspaces: number, name, form.
-pub(super) const KEYSPACES: [(u8, &str, Form); 18] = [
+pub(super) const KEYSPACES: [(u8, &str, Form); 19] = [
     (FACTS.id(), "facts", Form::Json),
     (JOBS.id(), "jobs", Form::Json),
     (OPEN.id(), "open", Form::Json),
@@ -134,6 +136,7 @@ pub(super) const KEYSPACES: [(u8, &str, Form); 18] = [
     (TICKETS.id(), "tickets", Form::Json),
     (STALLS.id(), "stalls", Form::Json),
     (PINS.id(), "pins", Form::Json),
+    (UNMARKED.id(), "unmarked", Form::Json),
 ];
 
 /// Reads every record there is: damage shows nowhere else.
@@ -155,6 +158,7 @@ pub(super) fn read_all(store: &Store) -> Result<(), StoreError> {
     read_keyspace(store, &TICKETS)?;
     read_keyspace(store, &STALLS)?;
     read_keyspace(store, &PINS)?;
+    read_keyspace(store, &UNMARKED)?;
     open_jobs(store)?;
     for entry in JOBS.all(store) {
         let (job, record) = entry?;
