@@ -296,7 +296,7 @@ pub(super) mod fact {
     pub(crate) const PASSED_OVER: &str = "passed_over";
     /// When coins were last brought home on the schedule.
     pub(crate) const BROUGHT: &str = "brought";
-    /// The offer of /v0 that has got its name here last, while jobs may wait that asked for it before
+    /// The offer that has got its name here last, while jobs may wait that asked for it before
     /// it had one and were passed over.
     pub(crate) const UNHEARD: &str = "unheard";
     /// Where the money is.
@@ -356,6 +356,19 @@ pub(super) fn count_passed_over(store: &Store, batch: &mut Batch) -> Result<(), 
 /// Takes a single fact back with a batch.
 pub(super) fn forget_fact(batch: &mut Batch, name: &str) {
     FACTS.remove(batch, &name.to_owned());
+}
+
+/// Takes back that jobs of a new offer may be unheard: all jobs were looked at since.
+///
+/// # Errors
+/// If the store fails.
+pub(super) fn are_heard(store: &Store) -> Result<(), StoreError> {
+    if fact(store, fact::UNHEARD)?.is_none() {
+        return Ok(());
+    }
+    let mut batch = Batch::default();
+    forget_fact(&mut batch, fact::UNHEARD);
+    store.commit(batch)
 }
 
 /// All jobs to which something is owed.
