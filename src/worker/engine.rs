@@ -213,6 +213,13 @@ impl Engine {
         self.open.iter()
     }
 
+    /// Whether something that was heard would start a handler.
+    #[must_use]
+    pub fn may_start(&self, heard: &Heard) -> bool {
+        let Heard::Input(job, input) = heard else { return false };
+        self.open.get(job).is_some_and(|record| machine::may_start(&record.stage, input))
+    }
+
     /// When the next job wants to be woken.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Timestamp> {
