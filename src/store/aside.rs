@@ -28,6 +28,12 @@ pub fn is_there(dir: &Path) -> bool {
     files(dir).is_ok_and(|files| files.iter().any(|path| path.ends_with("conf") || path.ends_with("db")))
 }
 
+/// Whether anything of a store is in a directory: a move that was interrupted leaves the rest of it.
+#[must_use]
+pub fn is_any(dir: &Path) -> bool {
+    files(dir).is_ok_and(|files| !files.is_empty())
+}
+
 /// Moves the store in `dir` into a new directory `name` beside its files, and says where that is.
 /// The caller makes sure that no process has it open.
 ///

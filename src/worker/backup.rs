@@ -196,6 +196,12 @@ impl<'a> Export<'a> {
     }
 }
 
+/// When a backup was made, by its first line alone.
+pub(super) fn made_at(file: &Path) -> Option<Timestamp> {
+    let first = next_line(&mut BufReader::new(File::open(file).ok()?)).ok()??;
+    Some(read_header(&first).ok()?.created_at)
+}
+
 fn write_record(lines: &mut Vec<u8>, (key, value): &RawRecord) -> Result<(), StoreError> {
     let (id, key) = key.split_first().ok_or_else(|| unfit("meta", &"a key is empty"))?;
     let found = KEYSPACES.iter().find(|keyspace| keyspace.0 == *id);

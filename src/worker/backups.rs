@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::backup::{BackupError, Export, write_file};
+use super::backup::{BackupError, Export, made_at as read_made_at, write_file};
 use super::memory::{self, fact};
 use crate::edge::Clock;
 use crate::protocol::Timestamp;
@@ -23,6 +23,9 @@ const SLEEP_MAX: Duration = Duration::from_secs(600);
 
 /// Entries of the directory that are looked at: a bound for a directory that is not ours alone.
 const ENTRIES_MAX: usize = 10_000;
+
+/// Between the names of two backups at least: what a timestamp tells apart.
+const STEP: Duration = Duration::from_micros(1);
 
 /// How files of ours begin and end.
 const PREFIX: &str = "worker-";
@@ -43,6 +46,17 @@ pub struct BackupSettings {
 #[must_use]
 pub fn file_name(at: Timestamp) -> String {
     format!("{PREFIX}{}{SUFFIX}", at.to_string().replace(':', "-"))
+}
+
+/// The file of the next backup in a directory. Its name comes after all others, also where those were made
+/// by a clock that was set back since: the newest is the one that is taken back, and must have what was
+/// handed out last.
+///
+/// # Errors
+/// If the directory cannot be read.
+pub fn next_file(dir: &Path, now: Timestamp) -> io::Result<PathBuf> {
+    let newest = list(dir)?.last().and_then(|file| moment(file));
+    Ok(dir.join(file_name(newest.map_or(now, |newest| newest.plus(STEP).max(now)))))
 }
 
 /// The backups in a directory, oldest first.
@@ -88,10 +102,10 @@ pub fn make_dir(dir: &Path) -> Result<(), BackupError> {
 /// If it cannot be made; then none is removed.
 pub fn make(store: &Store, settings: &BackupSettings, now: Timestamp) -> Result<PathBuf, BackupError> {
     make_dir(&settings.dir)?;
-    let file = settings.dir.join(file_name(now));
+    let wrong = |error| BackupError::Write(settings.dir.clone(), error);
+    let file = next_file(&settings.dir, now).map_err(wrong)?;
     let mut export = Export::begin(store, now)?;
     write_file(&file, || export.next_lines())?;
-    let wrong = |error| BackupError::Write(settings.dir.clone(), error);
     let all = list(&settings.dir).map_err(wrong)?;
     let others: Vec<_> = all.into_iter().filter(|other| *other != file).collect();
     let kept = settings.keep.saturating_sub(1);
@@ -120,8 +134,13 @@ pub(super) async fn run(store: Arc<Store>, settings: BackupSettings, clock: Cloc
     }
 }
 
+/// When a backup was made, by the clock of that time: its name may be later.
+fn made_at(file: &Path) -> Option<Timestamp> {
+    read_made_at(file).or_else(|| moment(file))
+}
+
 fn due_in(dir: &Path, every: Duration, now: Timestamp) -> Duration {
-    let newest = list(dir).ok().and_then(|files| moment(files.last()?));
+    let newest = list(dir).ok().and_then(|files| files.last().and_then(|file| made_at(file)));
     // One from the future was made before the clock was set back.
     match newest.filter(|newest| newest.since(now) < every) {
         Some(newest) => newest.plus(every).since(now),
@@ -185,5 +204,25 @@ mod tests {
         assert_eq!(due_in(dir.path(), day, at.plus(hour)), day - hour);
         assert_eq!(due_in(dir.path(), day, at.plus(day)), Duration::ZERO);
         assert_eq!(due_in(dir.path(), day, at.minus(day)), Duration::ZERO);
+    }
+
+    #[test]
+    fn the_last_one_made_is_the_newest_whatever_the_clock_says() {
+        let (dir, year) = (tempfile::tempdir().unwrap(), Duration::from_secs(365 * 86_400));
+        let store = memory::open(&dir.path().join("state")).unwrap();
+        let settings = BackupSettings { dir: dir.path().join("backups"), every: Some(year), keep: 2 };
+        let now = Timestamp::from_seconds(1_700_000_000);
+        let mut made = Vec::new();
+        // By a clock that goes ahead, and then by one that was set back.
+        for at in [now.plus(year), now, now, now.plus(Duration::from_secs(1))] {
+            made.push(make(&store, &settings, at).unwrap());
+            assert_eq!(list(&settings.dir).unwrap().last(), made.last());
+        }
+        assert_eq!(list(&settings.dir).unwrap(), made[2..]);
+        let hour = Duration::from_secs(3_600);
+        let since = now.plus(Duration::from_secs(1));
+        assert_eq!(due_in(&settings.dir, hour, since), hour, "it was made now, whatever it is called");
+        let late = make(&store, &settings, now.plus(year * 2)).unwrap();
+        assert_eq!(moment(&late), Some(now.plus(year * 2)));
     }
 }

@@ -331,6 +331,10 @@ impl Daemon {
                 heard.extend(page.heard);
                 durable.push(page.durable);
             }
+            if draining.is_some() {
+                // What has not begun is left for the next life; it may have got its place or its lock before.
+                heard.retain(|heard| !self.engine.may_start(heard));
+            }
             let effects = self.engine.take(heard, self.clock.now())?;
             self.act(effects).await?;
             for page in durable {

@@ -76,6 +76,8 @@ pub(super) struct Desk {
     places: Mutex<BTreeMap<JobId, Place>>,
     handlers: Mutex<BTreeMap<JobId, CancellationToken>>,
     lease_starts: Mutex<BTreeMap<JobId, Duration>>,
+    /// Of each lock that is held: cancelled when it is lost, once that is said.
+    leases: Mutex<BTreeMap<JobId, CancellationToken>>,
 }
 
 #[derive(Debug)]
@@ -118,6 +120,7 @@ impl Hands {
             Effect::Hold(lock) => self.hold(job, lock).await,
             Effect::Release => {
                 lock_map(&self.desk.lease_starts).remove(&job);
+                lock_map(&self.desk.leases).remove(&job);
                 self.wish_keeper(keeper::Wish::Release(job)).await;
             }
             Effect::Execute { attempt, token } => self.execute(job, attempt, token),
@@ -274,7 +277,9 @@ impl Hands {
     }
 
     async fn hold(&self, job: JobId, lock: Lock) {
-        self.wish_keeper(keeper::Wish::Hold(job, self.lease_of(job, lock), lock.token)).await;
+        let (lease, lost) = (self.lease_of(job, lock), CancellationToken::new());
+        lock_map(&self.desk.leases).insert(job, lost.clone());
+        self.wish_keeper(keeper::Wish::Hold { job, lease, token: lock.token, lost }).await;
     }
 
     async fn deliver(&self, job: JobId, lock: Lock, round: u32) -> Option<Heard> {
@@ -375,18 +380,22 @@ impl Hands {
     }
 
     fn execute(&self, job: JobId, attempt: u32, token: Option<u64>) {
-        let stop = CancellationToken::new();
+        // What runs under a lock ends with it, though the loop may be waiting for the disk.
+        let lost = lock_map(&self.desk.leases).get(&job).cloned().unwrap_or_default();
+        let stop = lost.child_token();
         lock_map(&self.desk.handlers).insert(job, stop.clone());
         let place = lock_map(&self.desk.places).remove(&job);
         let hands = self.clone();
         // Not `spawn`: a handler is killed and waited for, never just forgotten.
         self.tasks.spawn(async move {
             let outcome = match hands.run_of(job, attempt, token, Purpose::Execute) {
+                // That is said already, and what comes of this run counts for nothing.
+                Ok(Some(_)) if stop.is_cancelled() => not_run("the lock was lost before the start"),
                 Ok(Some((service, run))) => {
                     crash_point!("worker/handler/start");
                     executor::run(&hands.cage, &service.handler, &run, &stop).await
                 }
-                Ok(None) => unserved(),
+                Ok(None) => not_run("the offer is no longer served"),
                 // A store that cannot be read must not end a paid job.
                 Err(error) => return hands.say(Heard::Broken(error)).await,
             };
@@ -468,10 +477,10 @@ fn bad_price(job: JobId, why: &str) -> Input {
     Input::PriceRefused("the seller could not price this request".to_owned())
 }
 
-fn unserved() -> Outcome {
+fn not_run(why: &str) -> Outcome {
     Outcome::Error(JobError {
         code: "handler_failed".to_owned(),
-        message: "the offer is no longer served".to_owned(),
+        message: why.to_owned(),
         details: serde_json::Value::Null,
     })
 }
@@ -491,3 +500,6 @@ fn outcome_of<T>(call: Call, answer: Result<T, Rejection>) -> Input {
 fn lock_map<T>(map: &Mutex<T>) -> MutexGuard<'_, T> {
     map.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

@@ -38,7 +38,7 @@ use crate::store::{Batch, Store, StoreError};
 const LINES_MAX: u32 = 1_000;
 
 /// Characters of one line of history: a sentence and an address.
-const LINE_CHARS_MAX: usize = 500;
+pub(super) const LINE_CHARS_MAX: usize = 500;
 
 /// Characters of a position in the relay's news that are remembered; ours have under a hundred.
 const POSITION_CHARS_MAX: usize = 4_096;
@@ -184,6 +184,13 @@ impl Engine {
     /// The open jobs.
     pub fn open_jobs(&self) -> impl Iterator<Item = (&JobId, &Record)> {
         self.open.iter()
+    }
+
+    /// Whether something that was heard would start a handler.
+    #[must_use]
+    pub fn may_start(&self, heard: &Heard) -> bool {
+        let Heard::Input(job, input) = heard else { return false };
+        self.open.get(job).is_some_and(|record| machine::may_start(&record.stage, input))
     }
 
     /// When the next job wants to be woken.

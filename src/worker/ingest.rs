@@ -257,8 +257,10 @@ impl Ingest {
         let epoch = memory::fact(&self.store, fact::EPOCH)?;
         let cursor = memory::fact(&self.store, fact::CURSOR)?.and_then(|text| text.parse().ok());
         let listing = memory::fact(&self.store, fact::LISTING)?;
+        let unheard = memory::fact(&self.store, fact::UNHEARD)?.is_some();
         Ok(match (memory::fact(&self.store, fact::SYNCED)?, epoch, cursor, listing) {
             (None, ..) => Mode::Resync,
+            _ if unheard => Mode::Resync,
             (_, Some(epoch), Some(cursor), _) => Mode::Events(Epoch(epoch), EventId(cursor)),
             (.., Some(listing)) => Mode::Listing(listing),
             _ => Mode::Resync,
@@ -404,6 +406,8 @@ impl Ingest {
             }
         };
         let open = self.hand_over(rest).await?;
+        // Nobody registers an offer while all jobs are looked at.
+        memory::are_heard(&self.store)?;
         Ok(Round { mode, news: true, more: true, open, resynced: true })
     }
 

@@ -28,8 +28,18 @@ const LOOK: Duration = Duration::from_secs(2);
 /// A wish of the machine's.
 #[derive(Debug)]
 pub enum Wish {
-    /// Keep this job's lock, which has this token.
-    Hold(JobId, Lease, Option<u64>),
+    /// Keep a job's lock.
+    Hold {
+        /// Whose.
+        job: JobId,
+        /// As its holder counts it.
+        lease: Lease,
+        /// The lock's token.
+        token: Option<u64>,
+        /// Cancelled when it is lost. That ends what runs under it, whatever the loop is waiting for: to
+        /// end it tells nobody anything.
+        lost: CancellationToken,
+    },
     /// Let it run out.
     Release(JobId),
 }
@@ -95,8 +105,8 @@ async fn run(renewal: Renewal, mut wishes: mpsc::Receiver<Wish>, shutdown: Cance
         // Those that have ended make room.
         while renewals.try_join_next().is_some() {}
         match wish {
-            Some(Wish::Hold(job, lease, token)) => {
-                let task = renewals.spawn(keep(renewal.clone(), job, lease, token));
+            Some(Wish::Hold { job, lease, token, lost }) => {
+                let task = renewals.spawn(keep(renewal.clone(), job, lease, token, lost));
                 if let Some(before) = held.insert(job, task) {
                     before.abort();
                 }
@@ -112,7 +122,7 @@ async fn run(renewal: Renewal, mut wishes: mpsc::Receiver<Wish>, shutdown: Cance
 }
 
 /// Renews one lock until it is lost; then says so, once.
-async fn keep(renewal: Renewal, job: JobId, mut lease: Lease, token: Option<u64>) {
+async fn keep(renewal: Renewal, job: JobId, mut lease: Lease, token: Option<u64>, lost: CancellationToken) {
     let mut next = lease.renew_at();
     loop {
         sleep_until(&renewal.clock, next.min(lease.lost_at())).await;
@@ -142,6 +152,9 @@ async fn keep(renewal: Renewal, job: JobId, mut lease: Lease, token: Option<u64>
     }
     // If nobody listens any more, the worker is stopping and its handlers with it.
     drop(renewal.heard.send(Heard::Input(job, Input::LeaseLost)).await);
+    // In this order: a handler that ends by it is heard of afterwards, as one that has lost its lock and
+    // not as one that has failed.
+    lost.cancel();
 }
 
 enum Renewed {

@@ -88,6 +88,17 @@ pub fn next_deadline(stage: &Stage, context: &Context) -> Option<Timestamp> {
     }
 }
 
+/// Whether an input can lead to a start of the handler without anything more from outside. Who is about to
+/// end leaves it unheard: the stage is what the next life goes on from.
+#[must_use]
+pub const fn may_start(stage: &Stage, input: &Input) -> bool {
+    match input {
+        Input::Placed => matches!(stage, Stage::Queued { .. } | Stage::Ready { .. }),
+        Input::Locked(_) => matches!(stage, Stage::Locking { plan: Plan::Run { .. } }),
+        _ => false,
+    }
+}
+
 fn resumed(stage: Stage, context: &Context) -> Step {
     match stage {
         Stage::Fresh | Stage::Quoted { .. } | Stage::Ended { .. } => Step::ignored(stage),

@@ -71,6 +71,8 @@ pub(super) const STALLS: Keyspace<String, Stall> = Keyspace::new(17, "stalls", 1
 
 /// What each job's letters to its buyer are sealed for, since the job was first heard of.
 pub(super) const PINS: Keyspace<JobId, SealingPublicKey> = Keyspace::new(18, "pins", 1);
+/// Which holder has seen each job of /v0 not yet marked as paid, of those that a restored state locks.
+pub(super) const UNMARKED: Keyspace<JobId, String> = Keyspace::new(19, "unmarked", 1);
 
 /// Opens the worker's store.
 ///
@@ -115,7 +117,7 @@ pub(super) enum Form {
 }
 
 /// All keyspaces: number, name, form.
-pub(super) const KEYSPACES: [(u8, &str, Form); 18] = [
+pub(super) const KEYSPACES: [(u8, &str, Form); 19] = [
     (FACTS.id(), "facts", Form::Json),
     (JOBS.id(), "jobs", Form::Json),
     (OPEN.id(), "open", Form::Json),
@@ -134,6 +136,7 @@ pub(super) const KEYSPACES: [(u8, &str, Form); 18] = [
     (TICKETS.id(), "tickets", Form::Json),
     (STALLS.id(), "stalls", Form::Json),
     (PINS.id(), "pins", Form::Json),
+    (UNMARKED.id(), "unmarked", Form::Json),
 ];
 
 /// Reads every record there is: damage shows nowhere else.
@@ -155,6 +158,7 @@ pub(super) fn read_all(store: &Store) -> Result<(), StoreError> {
     read_keyspace(store, &TICKETS)?;
     read_keyspace(store, &STALLS)?;
     read_keyspace(store, &PINS)?;
+    read_keyspace(store, &UNMARKED)?;
     open_jobs(store)?;
     for entry in JOBS.all(store) {
         let (job, record) = entry?;
@@ -313,7 +317,7 @@ pub(super) mod fact {
     pub(crate) const PASSED_OVER: &str = "passed_over";
     /// When coins were last brought home on the schedule.
     pub(crate) const BROUGHT: &str = "brought";
-    /// The offer of /v0 that has got its name here last, while jobs may wait that asked for it before
+    /// The offer that has got its name here last, while jobs may wait that asked for it before
     /// it had one and were passed over.
     pub(crate) const UNHEARD: &str = "unheard";
     /// Where the money is.
@@ -373,6 +377,19 @@ pub(super) fn count_passed_over(store: &Store, batch: &mut Batch) -> Result<(), 
 /// Takes a single fact back with a batch.
 pub(super) fn forget_fact(batch: &mut Batch, name: &str) {
     FACTS.remove(batch, &name.to_owned());
+}
+
+/// Takes back that jobs of a new offer may be unheard: all jobs were looked at since.
+///
+/// # Errors
+/// If the store fails.
+pub(super) fn are_heard(store: &Store) -> Result<(), StoreError> {
+    if fact(store, fact::UNHEARD)?.is_none() {
+        return Ok(());
+    }
+    let mut batch = Batch::default();
+    forget_fact(&mut batch, fact::UNHEARD);
+    store.commit(batch)
 }
 
 /// All jobs to which something is owed.
@@ -443,6 +460,9 @@ pub(super) fn account_key(account: &Account) -> [u8; 32] {
 
 #[cfg(test)]
 mod fixture;
+
+#[cfg(test)]
+mod largest;
 
 #[cfg(test)]
 mod tests {

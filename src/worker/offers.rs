@@ -429,12 +429,21 @@ async fn id_of(line: &Line, offer: &RegisteredOffer) -> Result<Option<OfferId>, 
     }
 }
 
+/// Writes down what is known of an offer. The relay takes requests for one from when it has made it: those
+/// that were heard of before its id was known here were passed over, so with a new id it is written that
+/// they are to be looked for.
 async fn remember(store: &Store, name: &str, offer: RegisteredOffer) -> Result<(), StoreError> {
     let name = name.to_owned();
-    if OFFERS.get(store, &name)?.as_ref() == Some(&offer) {
+    let before = OFFERS.get(store, &name)?;
+    if before.as_ref() == Some(&offer) {
         return Ok(());
     }
     let mut batch = Batch::default();
+    if let Some(id) = offer.offer_id
+        && before.and_then(|before| before.offer_id) != Some(id)
+    {
+        memory::put_fact(&mut batch, fact::UNHEARD, &id.to_string())?;
+    }
     OFFERS.put(&mut batch, &name, &offer)?;
     store.commit(batch)?;
     crash_point!("worker/offer/written");

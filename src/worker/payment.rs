@@ -7,6 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use super::oddity::Oddity;
 
+/// Blocks that may add up to one payment: a buyer pays in a few parts, and each is claimed and named
+/// in the job's record, which has to fit the store.
+pub const PARTS_MAX: usize = 256;
+
 /// What a buyer was asked to pay, and where. The worker's own record, not the relay's word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Invoice {
@@ -77,7 +81,7 @@ impl Facts {
 pub enum Verdict {
     /// Enough confirmed money, in these blocks; each is to be claimed.
     Settled {
-        /// The blocks that count.
+        /// The blocks that count, [`PARTS_MAX`] at most.
         blocks: Vec<BlockHash>,
         /// Their sum.
         total: Amount,
@@ -187,6 +191,7 @@ pub fn judge_by(invoice: &Invoice, least: Amount, facts: &Facts) -> Verdict {
             counted.push((block.hash, amount));
         }
     }
+    let counted = largest(invoice, counted);
     let total = counted.iter().map(|(_, amount)| *amount).sum();
     if let Err(error) = ensure_amount(invoice, least, total) {
         return unpaid(invoice, facts, error);
@@ -195,6 +200,22 @@ pub fn judge_by(invoice: &Invoice, least: Amount, facts: &Facts) -> Verdict {
         return Verdict::Unpaid(error);
     }
     Verdict::Settled { blocks: counted.into_iter().map(|(hash, _)| hash).collect(), total }
+}
+
+/// Of too many blocks the fewest that cover the price: whoever pays with dust decides how many there
+/// are, and what is not counted is not lost.
+fn largest(invoice: &Invoice, mut counted: Vec<(BlockHash, Amount)>) -> Vec<(BlockHash, Amount)> {
+    if counted.len() <= PARTS_MAX {
+        return counted;
+    }
+    counted.sort_unstable_by(|(one, less), (other, more)| (more, one).cmp(&(less, other)));
+    let mut sum = Amount::ZERO;
+    let is_needed = |(_, amount): &(BlockHash, Amount)| {
+        let is_short = sum < invoice.price;
+        sum = sum.saturating_add(*amount);
+        is_short
+    };
+    counted.into_iter().take(PARTS_MAX).take_while(is_needed).collect()
 }
 
 /// The amount that one block adds, if it passes the rule book.

@@ -3,12 +3,15 @@
 //! What is missing in it is learned again by `look` before anything is quoted, and
 //! from the relay as all news are. What was there before is moved aside, never deleted.
 
+mod begun;
+mod patience;
+
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use serde_json::json;
-
+use self::begun::Begun;
+use self::patience::Patience;
 use super::backup::{self, Header, ReadError};
 use super::backups;
 use super::identity;
@@ -16,7 +19,7 @@ use super::memory::{self, FACTS, fact};
 use super::settings::Settings;
 use crate::edge::Clock;
 use crate::protocol::Timestamp;
-use crate::store::{Batch, Key, OpenError, Store, StoreError, aside, probe};
+use crate::store::{Key, OpenError, Store, StoreError, aside, probe};
 
 /// Damaged stores that are kept before a person must look: something destroys them, and they fill
 /// the disk.
@@ -81,6 +84,7 @@ pub struct Rebuilt {
 /// If the directory cannot be used, or cannot be mended.
 pub fn open(settings: &Settings, clock: &Clock) -> Result<Store, RestoreError> {
     let dir = &settings.state_dir;
+    let _patience = Patience::ask();
     if find_damage(dir)?.is_some() {
         let _lock = lock(dir)?;
         // Whoever held the lock may have mended it, and be running on it.
@@ -98,8 +102,8 @@ pub fn open(settings: &Settings, clock: &Clock) -> Result<Store, RestoreError> {
 /// # Errors
 /// If it does not open for another reason.
 pub fn diagnose(settings: &Settings) -> Result<Option<Rebuilt>, RestoreError> {
-    let Some(Damage { why, .. }) = find_damage(&settings.state_dir)? else { return Ok(None) };
-    let from = candidates(settings).into_iter().find(|file| check(file, settings).is_ok());
+    let Some(Damage { why, begun, .. }) = find_damage(&settings.state_dir)? else { return Ok(None) };
+    let from = candidates(settings, begun.as_ref()).into_iter().find(|file| check(file, settings).is_ok());
     Ok(Some(Rebuilt { why, from }))
 }
 
@@ -108,21 +112,36 @@ struct Damage {
     why: String,
     /// It was being filled from a backup: nothing is in it that is not there.
     incomplete: bool,
+    /// What an earlier life has begun to do about it, or a person.
+    begun: Option<Begun>,
+}
+
+impl Damage {
+    const fn of(why: String) -> Self {
+        Self { why, incomplete: false, begun: None }
+    }
 }
 
 /// Whether the store opens and, if an earlier life found damage in it, can be read to its end.
 fn find_damage(dir: &Path) -> Result<Option<Damage>, RestoreError> {
-    let damage = |why: String| Ok(Some(Damage { why, incomplete: false }));
-    // Settings without data, or data without settings: a move that was interrupted.
-    let (settings, data) = (dir.join("conf").exists(), dir.join("db").exists());
-    if aside::is_there(dir) && settings != data {
+    let damage = |why: String| Ok(Some(Damage::of(why)));
+    if let Some(begun) = Begun::read(dir)? {
+        match progress(dir, &begun)? {
+            Progress::Done => Begun::remove(dir)?,
+            // A store that is away is opened by nobody before: an empty one would hide that it is.
+            Progress::Under { incomplete } => {
+                return Ok(Some(Damage { why: begun.why.clone(), incomplete, begun: Some(begun) }));
+            }
+        }
+    }
+    if is_half(dir) {
         return damage("half of the store is missing".to_owned());
     }
     let store = match memory::open(dir) {
         Ok(store) => store,
         Err(error) if error.is_damage() => {
             let incomplete = matches!(error, OpenError::Incomplete(_));
-            return Ok(Some(Damage { why: chain(&error), incomplete }));
+            return Ok(Some(Damage { incomplete, ..Damage::of(chain(&error)) }));
         }
         Err(error) => return Err(error.into()),
     };
@@ -141,6 +160,39 @@ fn find_damage(dir: &Path) -> Result<Option<Damage>, RestoreError> {
     }
 }
 
+/// Settings without data, or data without settings: a move that was interrupted.
+fn is_half(dir: &Path) -> bool {
+    let (settings, data) = (dir.join("conf").exists(), dir.join("db").exists());
+    aside::is_there(dir) && settings != data
+}
+
+/// How far a store has come that was begun to be made anew.
+enum Progress {
+    /// It bears the note of this very making.
+    Done,
+    Under {
+        incomplete: bool,
+    },
+}
+
+fn progress(dir: &Path, begun: &Begun) -> Result<Progress, RestoreError> {
+    if !aside::is_there(dir) || is_half(dir) {
+        return Ok(Progress::Under { incomplete: false });
+    }
+    let note = match memory::open(dir) {
+        Ok(store) => memory::fact(&store, fact::RESTORED),
+        Err(error) if error.is_damage() => {
+            return Ok(Progress::Under { incomplete: matches!(error, OpenError::Incomplete(_)) });
+        }
+        Err(error) => return Err(error.into()),
+    };
+    match note {
+        Ok(note) if begun.is_of(note.as_deref()) => Ok(Progress::Done),
+        Err(error) if !error.is_damage() => Err(error.into()),
+        Ok(_) | Err(_) => Ok(Progress::Under { incomplete: false }),
+    }
+}
+
 /// Makes the next start read the whole store: damage was met in it.
 pub fn suspect(dir: &Path, why: &str) {
     if let Err(error) = fs::write(dir.join(SUSPECT), why) {
@@ -149,35 +201,32 @@ pub fn suspect(dir: &Path, why: &str) {
 }
 
 fn rebuild(settings: &Settings, damage: &Damage, now: Timestamp) -> Result<(), RestoreError> {
-    let Damage { why, incomplete } = damage;
+    let Damage { why, incomplete, begun } = damage;
     let dir = &settings.state_dir;
     tracing::error!(dir = %dir.display(), why, "the store is damaged: it is moved aside and made anew");
-    let aside = match incomplete {
-        // Nothing was in it that is not in its backup.
-        true => {
-            let place = put_aside(dir, REPLACED, now)?;
-            fs::remove_dir_all(&place).map_err(|error| RestoreError::Directory(dir.clone(), error))?;
-            None
-        }
-        false => Some(put_aside(dir, CORRUPT, now)?),
+    let begun = match begun {
+        Some(begun) => begun.clone(),
+        None => Begun::write(dir, Begun { at: now, why: why.clone(), from: None })?,
     };
+    let aside = clear(dir, &begun, *incomplete)?;
     if let Err(error) = fs::remove_file(dir.join(SUSPECT))
         && error.kind() != io::ErrorKind::NotFound
     {
         return Err(RestoreError::Directory(dir.clone(), error));
     }
-    let from = candidates(settings).into_iter().find(|file| match check(file, settings) {
+    let from = candidates(settings, Some(&begun)).into_iter().find(|file| match check(file, settings) {
         Ok(_) => true,
         Err(error) => {
             tracing::error!(file = %file.display(), error = chain(&error), "the backup is passed over");
             false
         }
     });
-    let note = json!({ "at": now, "why": why, "from": from, "aside": aside });
+    let note = begun.note(from.as_deref(), aside.as_deref());
     match &from {
         Some(file) => fill(dir, file, settings, &note)?,
         None => start_empty(dir, &note)?,
     }
+    Begun::remove(dir)?;
     tracing::warn!(
         from = from.map_or_else(|| "nothing".to_owned(), |file| file.display().to_string()),
         aside = aside.map(|aside| aside.display().to_string()),
@@ -186,12 +235,28 @@ fn rebuild(settings: &Settings, damage: &Damage, now: Timestamp) -> Result<(), R
     Ok(())
 }
 
-/// The backups, newest first.
-fn candidates(settings: &Settings) -> Vec<PathBuf> {
+/// Puts away what is there of a store, and says where it is, if it is kept. What an interrupted life has
+/// put away already is where it would be put now.
+fn clear(dir: &Path, begun: &Begun, incomplete: bool) -> Result<Option<PathBuf>, RestoreError> {
+    let mut aside = None;
+    if incomplete {
+        // Nothing was in it that is not in its backup.
+        let place = put_aside(dir, REPLACED, begun.at)?;
+        fs::remove_dir_all(&place).map_err(|error| RestoreError::Directory(dir.to_owned(), error))?;
+    } else if aside::is_any(dir) {
+        aside = Some(put_aside(dir, begun.prefix(), begun.at)?);
+    }
+    let earlier = dir.join(name_aside(begun.prefix(), begun.at));
+    Ok(aside.or_else(|| earlier.exists().then_some(earlier)))
+}
+
+/// The backup that somebody has chosen, if one was, and all of them, newest first.
+fn candidates(settings: &Settings, begun: Option<&Begun>) -> Vec<PathBuf> {
     let mut files = backups::list(&settings.backup.dir).unwrap_or_else(|error| {
         tracing::error!(dir = %settings.backup.dir.display(), %error, "the backups cannot be listed");
         Vec::new()
     });
+    files.extend(begun.and_then(|begun| begun.from.clone()));
     files.reverse();
     files
 }
@@ -211,7 +276,6 @@ pub fn restore(
     let header = check(file, settings)?;
     make_dir(dir)?;
     let _lock = lock(dir)?;
-    let mut aside = None;
     if aside::is_there(dir) {
         if !replace && !is_bare(dir)? {
             return Err(RestoreError::NotEmpty(dir.clone()));
@@ -220,10 +284,12 @@ pub fn restore(
         if let Err(error @ OpenError::InUse(_)) = memory::open(dir) {
             return Err(error.into());
         }
-        aside = Some(put_aside(dir, REPLACED, now)?);
     }
-    let note = json!({ "at": now, "why": "by hand", "from": file, "aside": aside });
-    fill(dir, file, settings, &note)?;
+    let from = Some(std::path::absolute(file).unwrap_or_else(|_| file.to_owned()));
+    let begun = Begun::write(dir, Begun { at: now, why: "by hand".to_owned(), from })?;
+    let aside = if aside::is_any(dir) { Some(put_aside(dir, begun.prefix(), now)?) } else { None };
+    fill(dir, file, settings, &begun.note(Some(file), aside.as_deref()))?;
+    Begun::remove(dir)?;
     Ok((header, aside))
 }
 
@@ -280,12 +346,10 @@ fn is_of_another_life(key: &[u8]) -> bool {
     })
 }
 
+/// As with a backup, a store that has not come to its end says so.
 fn start_empty(dir: &Path, note: &serde_json::Value) -> Result<(), RestoreError> {
-    let store = memory::open(dir)?;
-    let mut batch = Batch::default();
-    memory::put_fact(&mut batch, fact::RESTORED, &note.to_string())?;
-    store.commit(batch)?;
-    Ok(store.durable_blocking()?)
+    let filling = memory::fill(dir, memory::SCHEMA)?;
+    Ok(filling.finish(|batch| memory::put_fact(batch, fact::RESTORED, &note.to_string()))?)
 }
 
 fn put_aside(dir: &Path, prefix: &str, now: Timestamp) -> Result<PathBuf, RestoreError> {
@@ -297,7 +361,11 @@ fn put_aside(dir: &Path, prefix: &str, now: Timestamp) -> Result<PathBuf, Restor
     if count >= ASIDE_MAX / 2 {
         tracing::warn!(count, dir = %dir.display(), "damaged stores pile up here: look at the disk");
     }
-    aside::move_aside(dir, &format!("{prefix}{}", now.to_string().replace(':', "-"))).map_err(wrong)
+    aside::move_aside(dir, &name_aside(prefix, now)).map_err(wrong)
+}
+
+fn name_aside(prefix: &str, at: Timestamp) -> String {
+    format!("{prefix}{}", at.to_string().replace(':', "-"))
 }
 
 fn damaged_stores(dir: &Path) -> io::Result<usize> {

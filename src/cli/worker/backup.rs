@@ -28,7 +28,7 @@ pub(super) fn backup(config: &Path, target: Option<PathBuf>, out: Output) -> Res
         None => {
             let place = files::backup_dir(config)?;
             backups::make_dir(&place).map_err(Failure::other)?;
-            place.join(backups::file_name(parts().clock.now()))
+            backups::next_file(&place, parts().clock.now()).map_err(Failure::other)?
         }
     };
     match from_daemon(&dir, &target, out) {

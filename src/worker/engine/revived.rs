@@ -1,12 +1,17 @@
 //! Jobs of /v0 that expired unpaid and may yet be charged for again: what came for them counts when
 //! they are, so that it is owed back only once they cannot be; and what went back never counts.
 
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+
 use nano_currency::BlockHash;
 
 use super::super::coins::journal::Does;
 use super::super::memory::{ASIDE, COINS, MONEY, OWED, Record};
 use super::super::money::Piece;
-use super::super::payment::{BlockFact, Facts, Invoice, PaymentError, Submitted, Verdict, judge_by};
+use super::super::payment::{
+    BlockFact, Facts, Invoice, PARTS_MAX, PaymentError, Submitted, Verdict, judge_by,
+};
 use super::super::stage::Stage;
 use super::{Engine, EngineError, Turn};
 use crate::protocol::JobId;
@@ -39,13 +44,27 @@ impl Engine {
         if is_enough || !self.counts_books(job) {
             return Ok(verdict);
         }
-        for (hash, piece) in self.pieces_of(job, turn)? {
-            if !facts.blocks().any(|block| block.hash == hash) {
-                let claimed_elsewhere = self.is_spent(job, &hash, turn)?;
-                facts.found.push(BlockFact { claimed_elsewhere, ..from_books(hash, &piece) });
+        self.add_books(job, facts, turn)?;
+        Ok(judge_by(invoice, least, facts))
+    }
+
+    /// Adds what is in the books beside what was told: the largest first, and no more than can count.
+    fn add_books(&self, job: JobId, facts: &mut Facts, turn: &Turn) -> Result<(), EngineError> {
+        let told: BTreeSet<BlockHash> = facts.blocks().map(|block| block.hash).collect();
+        let pieces = self.pieces_of(job, turn)?.into_iter().filter(|(hash, _)| !told.contains(hash));
+        let mut pieces: Vec<(BlockHash, Piece)> = pieces.collect();
+        pieces.sort_by_key(|(_, piece)| Reverse(piece.amount));
+        let mut added = 0;
+        for (hash, piece) in pieces {
+            if added == PARTS_MAX {
+                break;
+            }
+            if !self.is_spent(job, &hash, turn)? {
+                facts.found.push(from_books(hash, &piece));
+                added += 1;
             }
         }
-        Ok(judge_by(invoice, least, facts))
+        Ok(())
     }
 
     /// A charge that comes again is for the rest, whoever has received the first parts.

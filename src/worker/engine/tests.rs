@@ -60,7 +60,12 @@ impl Bench {
         self.life = None;
         let store = Arc::new(memory::open(self.dir.path()).unwrap());
         let wallet = Wallet::open(&store, seed(), 0).unwrap();
-        let terms = Terms {
+        let terms = HashMap::from([(offer(), self.terms())]);
+        self.life = Some(Engine::open(store, wallet, terms, HOLDER.to_owned()).unwrap());
+    }
+
+    fn terms(&self) -> Terms {
+        Terms {
             revives: self.revives,
             pricing: Pricing::Fixed(PRICE),
             idempotent: self.idempotent,
@@ -68,9 +73,7 @@ impl Bench {
             request_bytes_max: 100,
             payment_window: Duration::from_secs(100),
             payment: Policy::default(),
-        };
-        let terms = HashMap::from([(offer(), terms)]);
-        self.life = Some(Engine::open(store, wallet, terms, HOLDER.to_owned()).unwrap());
+        }
     }
 
     /// All jobs of the relay were heard of.

@@ -127,6 +127,38 @@ async fn a_storage_that_is_replaced_before_the_first_list_is_noticed() {
     }
 }
 
+/// The answer to a registration was lost, and a job that asked for the offer was passed over meanwhile. Now
+/// the offer's name is known.
+#[tokio::test]
+async fn jobs_of_an_offer_that_had_no_name_are_looked_for_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Arc::new(memory::open(dir.path()).unwrap());
+    let mut batch = Batch::default();
+    for (name, value) in
+        [(fact::EPOCH, "new"), (fact::CURSOR, "15"), (fact::SYNCED, "yes"), (fact::UNHEARD, "an offer")]
+    {
+        memory::put_fact(&mut batch, name, value).unwrap();
+    }
+    store.commit(batch).unwrap();
+    let relay = Arc::new(Replaced::default());
+    let wire = Arc::clone(&relay) as _;
+    let client = RelayClient::over(wire, URL, signer(), Clock::system(), Entropy::system()).unwrap();
+    let (ingest, mut handed) = poller(client, store);
+    let mode = ingest.stored_mode().unwrap();
+    assert_eq!(mode, Mode::Resync);
+    let round = tokio::spawn(async move {
+        let round = ingest.round(&mode).await;
+        (round.is_ok(), ingest.stored_mode().unwrap())
+    });
+    while let Some(page) = handed.recv().await {
+        page.durable.send(0).unwrap();
+    }
+    let after = Mode::Events(Epoch("new".to_owned()), EventId(15));
+    assert_eq!(round.await.unwrap(), (true, after));
+    let asked = relay.asked.lock().unwrap().clone();
+    assert!(asked.iter().any(|target| target.starts_with("/v1/jobs?")), "{asked:?}");
+}
+
 /// A worker whose poller has ended would only seem to work.
 #[tokio::test]
 async fn a_store_that_cannot_be_read_ends_the_worker_and_not_only_the_poller() {

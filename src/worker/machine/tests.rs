@@ -204,6 +204,8 @@ fn every_stage_answers_every_input_as_the_table_says() {
             for input in inputs() {
                 let context = context(60, idempotent);
                 let after = step(stage.clone(), input.clone(), &context);
+                let starts = after.effects.iter().any(|effect| matches!(effect, Effect::Execute { .. }));
+                assert!(!starts || may_start(&stage, &input), "{stage} heard {input:?}");
                 if after.ignored {
                     assert_eq!(after.stage, stage, "ignored, and yet changed by {input:?}");
                     assert!(after.effects.is_empty());

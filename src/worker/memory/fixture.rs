@@ -52,7 +52,7 @@ fn verdicts() -> Vec<Option<Verdict>> {
 }
 
 /// One of each kind, with every value that a stored stage can hold.
-fn stages() -> Vec<Stage> {
+pub(super) fn stages() -> Vec<Stage> {
     let lock = Lock { token: Some(1), expires_at: AT };
     let until = AT.plus(std::time::Duration::from_secs(60));
     let plans = [

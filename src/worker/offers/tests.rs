@@ -72,6 +72,12 @@ async fn a_refused_offer_is_told_at_the_start_and_left_out_afterwards() {
         |told: Registered| -> Vec<String> { told.unwrap().into_values().map(|offer| offer.name).collect() };
     assert_eq!(names(told.try_recv().unwrap()), ["Count"]);
     assert!(registrar.again.lock().unwrap().is_some() && !registrar.is_due());
+    // What was asked for before an offer had a name here is to be looked for, with each new name.
+    let unheard = || memory::fact(&registrar.store, fact::UNHEARD).unwrap();
+    assert_eq!(unheard().as_deref(), Some("00000000-0000-4000-8000-000000000000"));
+    memory::are_heard(&registrar.store).unwrap();
+    assert!(within(registrar.register().boxed()).await.unwrap() && told.try_recv().is_ok());
+    assert_eq!(unheard(), None, "nothing is new");
     let refused = || report::answer(&registrar.store, &Question::Status).unwrap()["offers_refused"].clone();
     assert_eq!(refused().as_array().map(Vec::len), Some(1));
     assert_eq!(refused()[0]["name"], "Sum");
@@ -81,6 +87,7 @@ async fn a_refused_offer_is_told_at_the_start_and_left_out_afterwards() {
     *relay.takes_all.lock().unwrap() = true;
     assert!(within(registrar.try_again().boxed()).await.unwrap());
     assert_eq!(names(told.try_recv().unwrap()).len(), 2);
+    assert_eq!(unheard().as_deref(), Some("00000001-0000-4000-8000-000000000000"));
     assert!(registrar.again.lock().unwrap().is_none());
     assert!(refused().is_null());
 }

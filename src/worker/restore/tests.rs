@@ -1,10 +1,12 @@
 //! Harm of every kind to a store with a record of every kind.
 
+mod cuts;
+
 use super::*;
 use crate::client::v0::Rates;
 use crate::config::Env;
 use crate::protocol::v0::BotKeys;
-use crate::store::fixture;
+use crate::store::{Batch, fixture};
 use crate::worker::backups::BackupSettings;
 use crate::worker::settings::{self, BazaarSettings, Dialect};
 

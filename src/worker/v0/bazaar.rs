@@ -61,7 +61,7 @@ pub(in crate::worker) struct Bazaar {
     /// Held from when it is written that an offer's jobs may be unheard until the loop knows its terms,
     /// and by whoever reads or takes back what was written.
     pub(super) unheard: Mutex<()>,
-    holder: String,
+    pub(super) holder: String,
     charge_ttl: Duration,
     links: Option<Links>,
     entropy: Entropy,

@@ -9,10 +9,10 @@ use crate::client::v0::Key;
 use crate::points::crash_point;
 use crate::protocol::v0::{Evidence, Job as V0Job, Moment, Status as V0Status};
 use crate::protocol::{JobId, Timestamp};
-use crate::store::StoreError;
+use crate::store::{Batch, StoreError};
 use crate::worker::engine::Heard;
 use crate::worker::input::{Call, Input, Rejection};
-use crate::worker::memory::{self, CLAIMS, MONEY, Record, fact};
+use crate::worker::memory::{self, CLAIMS, MONEY, Record, UNMARKED, fact};
 use crate::worker::stage::{Lock, Paid, Plan, Stage};
 
 /// A lock that another life had before this one: /v0 counts no holders, so that this stands for any.
@@ -27,15 +27,25 @@ impl Bazaar {
 
     async fn try_lock(&self, job: JobId) -> Result<Heard, Stop> {
         let (ticket, record) = (self.ticket(job)?, self.record(job)?);
-        let found = if self.is_proven(job, &record)? {
+        let mut is_forgotten = self.may_be_forgotten(job)?;
+        let found = if !self.is_proven(job, &record)? {
+            self.look(job, &ticket).await?
+        } else if !is_forgotten {
             self.mark(job, &ticket, &evidence(&record)).await?
         } else {
-            self.look(job, &ticket).await?
+            let found = self.look(job, &ticket).await?;
+            if found.status == V0Status::ChargeCreated {
+                self.note_unmarked(job).await?;
+                is_forgotten = false;
+                self.mark(job, &ticket, &evidence(&record)).await?
+            } else {
+                found
+            }
         };
         let expires_at = Timestamp::from(ticket.job_expires_at);
         Ok(match found.status {
             V0Status::Paid => {
-                let token = self.is_forgotten(found.paid_at)?.then_some(SECOND_HOLDER);
+                let token = is_forgotten.then_some(SECOND_HOLDER);
                 Heard::Input(job, Input::Locked(Lock { token, expires_at }))
             }
             V0Status::Requested | V0Status::ChargeCreated => {
@@ -77,14 +87,23 @@ impl Bazaar {
         }
     }
 
-    /// Whether a job may have been done already, in what a restored state does not remember: it was
-    /// marked as paid before this state was made. When nobody can say when, it may have been.
-    fn is_forgotten(&self, paid_at: Option<Moment>) -> Result<bool, StoreError> {
-        let Some(note) = memory::fact(&self.store, fact::RESTORED)? else { return Ok(false) };
-        let note: serde_json::Value = serde_json::from_str(&note).unwrap_or_default();
-        let at = note["at"].as_str().and_then(|at| at.parse::<Timestamp>().ok());
-        let is_later = paid_at.zip(at).is_some_and(|(paid_at, at)| paid_at > Moment::from(at));
-        Ok(!is_later)
+    /// Whether a job may have been done already, in what a restored state does not remember: a handler is
+    /// started once the job is marked as paid, and this state has not seen it unmarked. No clock can say
+    /// which of the two came first.
+    fn may_be_forgotten(&self, job: JobId) -> Result<bool, StoreError> {
+        if memory::fact(&self.store, fact::RESTORED)?.is_none() {
+            return Ok(false);
+        }
+        Ok(UNMARKED.get(&self.store, &job)?.is_none_or(|holder| holder != self.holder))
+    }
+
+    /// From here on a mark is this state's own, also in its next life. A state that is restored from this
+    /// one is another holder.
+    async fn note_unmarked(&self, job: JobId) -> Result<(), StoreError> {
+        let mut batch = Batch::default();
+        UNMARKED.put(&mut batch, &job, &self.holder)?;
+        self.store.commit(batch)?;
+        self.store.durable().await
     }
 }
 
@@ -118,26 +137,20 @@ mod tests {
     use super::super::fixture::{Scripted, bazaar, job as described, kept};
     use super::*;
     use crate::protocol::job::JobError;
-    use crate::store::Batch;
     use crate::worker::money::Piece;
     use crate::worker::payment::Invoice;
 
     const NAME: &str = "job_1";
 
-    /// Marked as paid at noon, by whichever life.
-    fn paid_at_noon(target: &str) -> (u16, serde_json::Value) {
+    /// Marked as paid, by whichever life.
+    fn marked(target: &str) -> (u16, serde_json::Value) {
         if target.ends_with("/mark_paid") {
             return (409, json!({ "error": "job not mutable" }));
         }
+        // By a clock that goes far ahead of ours.
         let mut job = described(NAME, "PAID", "pay_1");
-        job["paid_at"] = json!("2026-02-01T12:00:00Z");
+        job["paid_at"] = json!("2126-02-01T12:00:00Z");
         (200, job)
-    }
-
-    fn paid_at_some_time(target: &str) -> (u16, serde_json::Value) {
-        let (status, mut answer) = paid_at_noon(target);
-        answer.as_object_mut().unwrap().remove("paid_at");
-        (status, answer)
     }
 
     fn run() -> Plan {
@@ -156,7 +169,7 @@ mod tests {
 
     /// A state with one job, which is to be locked for `plan`.
     struct State {
-        dir: tempfile::TempDir,
+        _dir: tempfile::TempDir,
         relay: Arc<Scripted>,
         bazaar: Bazaar,
         job: JobId,
@@ -168,20 +181,25 @@ mod tests {
         let relay = Scripted::new(says);
         let bazaar = bazaar(Arc::clone(&relay) as _, store);
         let job = kept(&bazaar, NAME, Stage::Locking { plan });
-        State { dir, relay, bazaar, job }
+        State { _dir: dir, relay, bazaar, job }
     }
 
-    async fn token(says: fn(&str) -> (u16, serde_json::Value), restored: Option<&str>) -> Option<u64> {
-        let State { dir, relay, bazaar, job } = state(says, run());
-        if let Some(note) = restored {
-            let mut batch = Batch::default();
-            memory::put_fact(&mut batch, fact::RESTORED, note).unwrap();
-            bazaar.store.commit(batch).unwrap();
+    const NOTE: &str = r#"{"at":"2026-02-01T11:59:59Z"}"#;
+
+    /// A state that was restored, in which a holder may have seen the job unmarked.
+    fn restored(says: fn(&str) -> (u16, serde_json::Value), unmarked: Option<&str>) -> State {
+        let state = state(says, run());
+        let mut batch = Batch::default();
+        memory::put_fact(&mut batch, fact::RESTORED, NOTE).unwrap();
+        if let Some(holder) = unmarked {
+            UNMARKED.put(&mut batch, &state.job, &holder.to_owned()).unwrap();
         }
-        let locked = bazaar.lock(job).await;
-        assert_eq!(relay.asked("/v0/jobs/job_1/mark_paid"), 1);
-        drop(dir);
-        match locked {
+        state.bazaar.store.commit(batch).unwrap();
+        state
+    }
+
+    async fn token(State { bazaar, job, .. }: &State) -> Option<u64> {
+        match bazaar.lock(*job).await {
             Heard::Input(_, Input::Locked(lock)) => lock.token,
             other => panic!("{other:?}"),
         }
@@ -206,7 +224,7 @@ mod tests {
             assert_eq!(relay.asked("/v0/jobs/job_1/mark_paid"), 0);
         }
         // If the relay has marked it, its error can be handed over.
-        let State { bazaar, job, .. } = state(paid_at_noon, fail());
+        let State { bazaar, job, .. } = state(marked, fail());
         assert!(matches!(bazaar.lock(job).await, Heard::Input(_, Input::Locked(_))));
         // What was claimed for it was seen, whatever is owed to it by now.
         for (claimant, marked) in [(JobId::from_random([9; 16]), 0), (job, 1)] {
@@ -234,14 +252,40 @@ mod tests {
         }
     }
 
+    /// The backup was made while the job waited for its payment. Since then it was marked and begun, by
+    /// whatever clock: the state that was made anew finds the payment again, and must not begin it again.
     #[tokio::test]
-    async fn a_job_that_was_paid_before_the_state_was_restored_has_had_another_holder() {
-        let (before, after) = (r#"{"at":"2026-02-01T11:59:59Z"}"#, r#"{"at":"2026-02-01T12:00:01Z"}"#);
-        assert_eq!(token(paid_at_noon, None).await, None);
-        assert_eq!(token(paid_at_some_time, None).await, None);
-        assert_eq!(token(paid_at_noon, Some(before)).await, None);
-        assert_eq!(token(paid_at_noon, Some(after)).await, Some(SECOND_HOLDER));
-        assert_eq!(token(paid_at_some_time, Some(before)).await, Some(SECOND_HOLDER));
-        assert_eq!(token(paid_at_noon, Some("nothing to read")).await, Some(SECOND_HOLDER));
+    async fn a_job_that_a_restored_state_has_not_seen_unmarked_has_had_another_holder() {
+        assert_eq!(token(&state(marked, run())).await, None);
+        for (unmarked, expected) in [(None, Some(SECOND_HOLDER)), (Some("before"), Some(SECOND_HOLDER))] {
+            let state = restored(marked, unmarked);
+            for _ in 0..2 {
+                assert_eq!(token(&state).await, expected);
+            }
+            assert_eq!(state.relay.asked("/v0/jobs/job_1/mark_paid"), 0);
+        }
+    }
+
+    /// Its answer was lost, or the worker has died meanwhile.
+    #[tokio::test]
+    async fn a_mark_of_the_restored_state_itself_is_known_as_its_own() {
+        assert_eq!(token(&restored(marked, Some("me"))).await, None);
+        let state = restored(charged, None);
+        assert_eq!(token(&state).await, None);
+        assert_eq!(state.relay.asked("/v0/jobs/job_1/mark_paid"), 1);
+        let noted = UNMARKED.get(&state.bazaar.store, &state.job).unwrap();
+        assert_eq!(noted.as_deref(), Some("me"));
+    }
+
+    /// It is not known to be unmarked then: nothing is noted of it.
+    #[tokio::test]
+    async fn a_job_that_is_over_is_not_marked_by_a_restored_state() {
+        fn over(_: &str) -> (u16, serde_json::Value) {
+            (200, described(NAME, "EXPIRED", "pay_1"))
+        }
+        let state = restored(over, None);
+        assert!(matches!(state.bazaar.lock(state.job).await, Heard::Shown(_)));
+        assert_eq!(state.relay.asked("/v0/jobs/job_1/mark_paid"), 0);
+        assert!(!UNMARKED.contains(&state.bazaar.store, &state.job).unwrap());
     }
 }

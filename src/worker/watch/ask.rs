@@ -12,10 +12,7 @@ use super::{Hash, Question};
 use crate::points::crash_point;
 use crate::protocol::JobId;
 use crate::worker::nodes::{Jury, disagreement};
-use crate::worker::payment::{BlockFact, Facts, Submitted};
-
-/// Blocks that may add up to one payment: a buyer pays in a few parts, and each is claimed.
-const PARTS_MAX: usize = 256;
+use crate::worker::payment::{BlockFact, Facts, PARTS_MAX, Submitted};
 
 /// One round, if the nodes are on the right network; otherwise all is unknown.
 pub(super) async fn ask(jury: Arc<Jury>, questions: Vec<Question>) -> Vec<(JobId, Facts)> {

@@ -1,5 +1,7 @@
 //! Jobs of /v0 that expired and came back: a coin is earned or owed back, and never both.
 
+mod dust;
+
 use super::*;
 use crate::nano::block::StateFields;
 use crate::nano::work::Work;
