@@ -64,6 +64,8 @@ enum Luck {
     DiesAfter,
 }
 
+type Surprise = Box<dyn FnOnce(&mut Node, u64) + Send>;
+
 /// The way to the node, which watches what goes over it.
 struct Line {
     node: Mutex<Node>,
@@ -73,8 +75,8 @@ struct Line {
     disk: Disk,
     /// The addresses that were asked for work.
     asked_for_work: Mutex<Vec<String>>,
-    /// What is paid, and to whom, once the next block was published.
-    surprise: Mutex<Option<(Account, u128)>>,
+    /// What happens on the ledger once the next block was published.
+    surprise: Mutex<Option<Surprise>>,
     /// A payment that the node says is waiting, whatever has become of it.
     listed: Mutex<Option<(Account, BlockHash, u128)>>,
     /// Those of them that give none.
@@ -123,8 +125,8 @@ impl Line {
         if !body.contains("\"process\"") {
             return;
         }
-        if let Some((to, raw)) = self.surprise.lock().unwrap().take() {
-            self.with(|node, now| node.pay(&to, Amount::from_raw(raw), 1, now)).unwrap();
+        if let Some(surprise) = self.surprise.lock().unwrap().take() {
+            self.with(surprise);
         }
     }
 
@@ -359,19 +361,8 @@ impl Bench {
 
     /// Another wallet with this seed receives what waits, as its own first or next block.
     fn receive_elsewhere(&self, index: usize) {
-        let account = self.invoices[index];
         let key = self.seed.key(u32::try_from(index).unwrap()).unwrap();
-        self.line.with(|node, now| {
-            let Some((hash, send)) = node.ledger.receivables(&account).next() else { return };
-            let state = AccountState {
-                account,
-                frontier: node.ledger.account(&account).map_or(BlockHash::ZERO, |state| state.frontier),
-                balance: node.ledger.balance(&account),
-                representative: HOME,
-            };
-            let block = state.receive(*hash, send.amount).unwrap();
-            process(node, now, &block, &key);
-        });
+        self.line.with(|node, now| receive_one(node, now, &key));
     }
 
     fn hold(&self, hold: bool) {
@@ -387,6 +378,20 @@ impl Bench {
             }
         });
     }
+}
+
+/// Receives one of the sends that wait for an account, if there is one.
+fn receive_one(node: &mut Node, now: u64, key: &PrivateKey) {
+    let account = key.account();
+    let Some((hash, send)) = node.ledger.receivables(&account).next() else { return };
+    let state = AccountState {
+        account,
+        frontier: node.ledger.account(&account).map_or(BlockHash::ZERO, |state| state.frontier),
+        balance: node.ledger.balance(&account),
+        representative: HOME,
+    };
+    let block = state.receive(*hash, send.amount).unwrap();
+    process(node, now, &block, key);
 }
 
 /// Signs a block, works for it and gives it to the node.

@@ -23,6 +23,8 @@ mod desk;
 
 mod fates;
 
+mod goal;
+
 mod leave;
 
 mod line;

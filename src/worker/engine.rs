@@ -248,13 +248,18 @@ impl Engine {
         for job in self.deadlines.take_due(turn.now) {
             // What a state from a backup has yet to hear may be that the job has come back since.
             let is_lapsed = matches!(self.open.get(&job), Some(Record { stage: Stage::Lapsed { .. }, .. }));
-            if is_lapsed && memory::fact(&self.store, fact::SYNCED)?.is_none() {
+            if is_lapsed && !self.is_synced()? {
                 self.deadlines.set(job, Some(turn.now.plus(DEADLINE_AGAIN)));
                 continue;
             }
             turn.inputs.push_back((job, Input::Due));
         }
         Ok(())
+    }
+
+    /// Whether this state has heard of all jobs that the relay has.
+    fn is_synced(&self) -> Result<bool, StoreError> {
+        Ok(memory::fact(&self.store, fact::SYNCED)?.is_some())
     }
 
     fn hear(&mut self, heard: Heard, turn: &mut Turn) -> Result<(), EngineError> {

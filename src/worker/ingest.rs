@@ -6,6 +6,8 @@
 #[cfg(any(test, fuzzing))]
 pub(super) mod fuzzing;
 
+mod pages;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +15,8 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use self::pages::{is_cursor_too_old, last_listing, position_of};
+pub(super) use self::pages::{list, next_listing};
 use super::calls::Line;
 use super::engine::{Heard, Position};
 use super::hints::Hints;
@@ -20,15 +24,12 @@ use super::input::{Call, Input, Rejection};
 use super::look::{self, Look};
 use super::memory::{self, JOBS, OFFERS, OPEN, fact};
 use super::offers::Registrar;
-use crate::client::{CallError, EventsQuery, JobsQuery, Pace};
+use crate::client::{CallError, EventsQuery, Pace};
 use crate::edge::{self, Entropy};
 use crate::points::crash_point;
 use crate::protocol::limits::{EVENTS_PER_PAGE_MAX, JOBS_PER_PAGE_MAX};
-use crate::protocol::{Actor, Code, Epoch, Event, EventId, EventType, Job, JobId, Status, Timestamp};
+use crate::protocol::{Code, Epoch, Event, EventId, EventType, Job, JobId, Status};
 use crate::store::{Store, StoreError};
-
-/// How far back a listing by timestamp is repeated: commits may become visible out of order.
-const LISTING_OVERLAP: Duration = Duration::from_secs(30);
 
 /// Acknowledgements are bookkeeping for the relay: our own cursor is what counts, so one now and
 /// then is enough.
@@ -328,7 +329,24 @@ impl Ingest {
                 _ => drop(missing.insert(event.job_id)),
             }
         }
-        for job in missing {
+        heard.extend(self.look_at(&missing.into_iter().collect::<Vec<_>>()).await?);
+        Ok(heard)
+    }
+
+    /// Looks at jobs, one after the other. Those that are not there are looked for again at the end: a relay
+    /// that is just being replaced must not end them by one answer.
+    async fn look_at(&self, jobs: &[JobId]) -> Result<Vec<Heard>, RoundError> {
+        let (mut heard, mut missed) = (Vec::new(), Vec::new());
+        for job in jobs {
+            match self.look(*job).await? {
+                Some(Heard::Input(job, _)) => missed.push(job),
+                found => heard.extend(found),
+            }
+        }
+        if !missed.is_empty() {
+            tokio::time::sleep(self.min).await;
+        }
+        for job in missed {
             heard.extend(self.look(job).await?);
         }
         Ok(heard)
@@ -387,16 +405,16 @@ impl Ingest {
             self.list_all(&[Status::Requested], &mut seen).await?;
             cursor
         };
-        let mut rest = Vec::new();
+        let mut unseen = Vec::new();
         for entry in OPEN.all(&self.store) {
             let (job, ()) = entry?;
-            if !seen.contains(&job) {
-                rest.extend(self.look(job).await?);
-            }
-            if rest.len() >= JOBS_PER_PAGE_MAX {
-                self.hand_over(std::mem::take(&mut rest)).await?;
-            }
+            unseen.extend(Some(job).filter(|job| !seen.contains(job)));
         }
+        for jobs in unseen.chunks(JOBS_PER_PAGE_MAX) {
+            let heard = self.look_at(jobs).await?;
+            self.hand_over(heard).await?;
+        }
+        let mut rest = Vec::new();
         rest.push(Heard::Cursor(Position::Synced(head.clone())));
         let mode = match head {
             Some((epoch, event)) => Mode::Events(epoch, event),
@@ -513,30 +531,6 @@ impl Ingest {
     }
 }
 
-/// One page of the seller's jobs in the order of their changes. `cursor` is the relay's own, or
-/// `after:TIMESTAMP` for relays that know only timestamps.
-pub(super) async fn list(
-    line: &Line,
-    cursor: &str,
-    statuses: &[Status],
-) -> Result<crate::client::JobPage, CallError> {
-    let mut query = JobsQuery {
-        role: Some(Actor::Seller),
-        statuses: statuses.to_vec(),
-        limit: Some(JOBS_PER_PAGE_MAX),
-        ..JobsQuery::default()
-    };
-    match cursor.strip_prefix("after:").map(str::parse::<Timestamp>) {
-        Some(Ok(after)) => query.updated_after = Some(after),
-        _ => {
-            query.cursor = Some(cursor.to_owned());
-            // A relay without cursors ignores them and sorts by this.
-            query.updated_after = (cursor == "start").then(|| Timestamp::from_micros(0));
-        }
-    }
-    line.once(&|| line.client.jobs(&query)).await
-}
-
 /// What was acknowledged last, and when.
 #[derive(Debug, Default)]
 struct Acked {
@@ -558,38 +552,6 @@ fn whole(job: Job) -> Heard {
 
 fn carried(mut data: serde_json::Value) -> Option<Job> {
     serde_json::from_value(data.get_mut("job")?.take()).ok()
-}
-
-fn is_cursor_too_old(error: &CallError) -> bool {
-    error.code() == Some(Code::CursorTooOld) || error.status() == Some(410)
-}
-
-/// A 410 says where the log is now.
-fn position_of(error: &CallError) -> Option<(Epoch, EventId)> {
-    let CallError::Refused(refused) = error else { return None };
-    let epoch = refused.details.get("epoch")?.as_str()?.to_owned();
-    Some((Epoch(epoch), EventId(refused.details.get("head_event_id")?.as_u64()?)))
-}
-
-/// The cursor of the next page, if there certainly is one.
-pub(super) fn next_listing(cursor: &str, page: &crate::client::JobPage) -> Option<String> {
-    if page.jobs.len() + page.unreadable < JOBS_PER_PAGE_MAX {
-        return None;
-    }
-    let next = page.next_cursor.clone().or_else(|| {
-        let last = page.jobs.iter().map(|job| job.updated_at).max()?;
-        // Jobs that tie with the last one may be on the next page: one microsecond is seen twice.
-        Some(format!("after:{}", last.minus(Duration::from_micros(1))))
-    })?;
-    (next != cursor).then_some(next)
-}
-
-/// Where a later look begins, after the last page.
-fn last_listing(page: &crate::client::JobPage) -> Option<String> {
-    page.next_cursor.clone().or_else(|| {
-        let last = page.jobs.iter().map(|job| job.updated_at).max()?;
-        Some(format!("after:{}", last.minus(LISTING_OVERLAP)))
-    })
 }
 
 #[cfg(test)]

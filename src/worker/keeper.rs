@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::io;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -150,11 +151,16 @@ async fn keep(renewal: Renewal, job: JobId, mut lease: Lease, token: Option<u64>
             }
         }
     }
-    // If nobody listens any more, the worker is stopping and its handlers with it.
-    drop(renewal.heard.send(Heard::Input(job, Input::LeaseLost)).await);
     // In this order: a handler that ends by it is heard of afterwards, as one that has lost its lock and
-    // not as one that has failed.
+    // not as one that has failed. A loop that waits for its disk may have no room for news: with the first
+    // try to tell it this has its place in the queue, and the handler does not wait.
+    let mut telling = std::pin::pin!(renewal.heard.send(Heard::Input(job, Input::LeaseLost)));
+    let told = telling.as_mut().now_or_never();
     lost.cancel();
+    // If nobody listens any more, the worker is stopping and its handlers with it.
+    if told.is_none() {
+        drop(telling.await);
+    }
 }
 
 enum Renewed {

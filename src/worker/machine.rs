@@ -204,6 +204,11 @@ fn judged(stage: Stage, verdict: Verdict, context: &Context) -> Step {
             Stage::Lapsed { invoice, ending: Ending::Expired { .. }, .. },
             Verdict::Unpaid(PaymentError::Late),
         ) if context.revives => revive::paid_late(invoice),
+        // That nobody has done it is not known of a job that the relay has lost.
+        (
+            Stage::Lapsed { ending: ending @ Ending::Vanished { .. }, .. },
+            Verdict::Unpaid(PaymentError::Late),
+        ) => ended(ending, vec![Effect::Unwatch]),
         (Stage::Lapsed { .. }, Verdict::Unpaid(PaymentError::Late)) => {
             ended(Ending::PaidLate, vec![Effect::Unwatch])
         }

@@ -131,7 +131,9 @@ async fn what_comes_during_a_round_is_for_the_next_one() {
         let mut bench = Bench::failed(COIN).await;
         let luck = [vec![Luck::Answered; calls], vec![Luck::DiesBefore]].concat();
         bench.life(&Errand::Sweep { to: None, owed: false, dry_run: false }, luck).await;
-        *bench.line.surprise.lock().unwrap() = Some((bench.invoices[0], COIN));
+        let to = bench.invoices[0];
+        let pay = move |node: &mut Node, now| drop(node.pay(&to, Amount::from_raw(COIN), 1, now).unwrap());
+        *bench.line.surprise.lock().unwrap() = Some(Box::new(pay));
         let mut reports = Vec::new();
         for _ in 0..3 {
             reports.push(bench.sweep().await);
@@ -162,4 +164,72 @@ async fn what_is_owed_back_and_was_received_stays_whatever_a_node_lists() {
     bench.extra = "[payment]\nauto_refund_day_xno = \"1000\"\n[backup]";
     auto(&bench, Vec::new()).await.unwrap();
     assert_eq!(bench.returned(), [0, COIN]);
+}
+
+/// Another wallet has the seed, or the state was restored: blocks that it did not make have received what
+/// came, and nothing waits.
+#[tokio::test(start_paused = true)]
+async fn what_another_hand_has_received_is_entered_before_anything_is_done_with_it() {
+    let mut bench = Bench::failed(COIN).await;
+    bench.pay_from(1, 0, COIN);
+    for _ in 0..2 {
+        bench.receive_elsewhere(0);
+    }
+    bench.confirm_all();
+    for _ in 0..2 {
+        let report = bench.sweep().await;
+        bench.confirm_all();
+        assert_eq!(bench.sums(), (COIN, vec![COIN]), "{report}");
+    }
+    bench.extra = "[payment]\nauto_refund_day_xno = \"1000\"\n[backup]";
+    auto(&bench, Vec::new()).await.unwrap();
+    assert_eq!(bench.returned(), [0, COIN]);
+
+    let mut bench = Bench::canceled(1);
+    bench.pay_from(1, 0, COIN);
+    bench.receive_elsewhere(0);
+    bench.confirm_all();
+    let report = bench.refund(0).await;
+    assert_eq!(bench.returned(), [0, COIN], "{report}");
+}
+
+/// Nothing proves what was received: it stays where it is.
+#[tokio::test(start_paused = true)]
+async fn what_is_in_no_book_is_not_sent_home() {
+    let mut bench = Bench::failed(COIN).await;
+    let second = bench.pay_from(1, 0, COIN);
+    bench.receive_elsewhere(0);
+    bench.receive_elsewhere(0);
+    bench.confirm_all();
+    bench.line.with(|node, _| node.lies.forget(second));
+    for _ in 0..2 {
+        let report = bench.sweep().await;
+        assert_eq!(bench.sums(), (2 * COIN, vec![]), "{report}");
+        assert!(report["problems"].to_string().contains("in no book"), "{report}");
+    }
+    bench.line.with(|node, _| node.lies.clear());
+    bench.sweep().await;
+    assert_eq!(bench.sums(), (COIN, vec![COIN]));
+}
+
+/// It was no more than the price when the round began; before its turn came, more came, and the worker that
+/// has done the job received it.
+#[tokio::test(start_paused = true)]
+async fn what_is_presumed_is_looked_at_where_it_is_signed() {
+    let mut bench = Bench::with(2, &|index| Some((Ending::Elsewhere, Status::Delivered, index)));
+    bench.fund(0, COIN);
+    bench.fund(1, COIN);
+    bench.receive_elsewhere(1);
+    bench.confirm_all();
+    let (to, key) = (bench.invoices[1], bench.seed.key(1).unwrap());
+    *bench.line.surprise.lock().unwrap() = Some(Box::new(move |node, now| {
+        node.pay(&to, Amount::from_raw(COIN), 1, now).unwrap();
+        node.tick(now);
+        receive_one(node, now, &key);
+        node.tick(now);
+    }));
+    let report = bench.sweep().await;
+    bench.funded += COIN;
+    assert_eq!(bench.sums(), (2 * COIN, vec![COIN]), "{report}");
+    assert!(report["problems"].to_string().contains("raw came for a job of"), "{report}");
 }

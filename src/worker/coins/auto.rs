@@ -12,7 +12,7 @@ use super::journal::Does;
 use super::whose::{self, Own};
 use super::{CoinsError, Purse};
 use crate::protocol::Timestamp;
-use crate::worker::memory::{self, ASIDE, COINS, fact};
+use crate::worker::memory::{self, ASIDE, CLAIMS, COINS, fact};
 
 /// The span that the largest sum is for.
 const DAY: Duration = Duration::from_secs(86_400);
@@ -54,7 +54,13 @@ impl Purse {
             }
             let mut debts = Vec::new();
             let signed = self.sent_back(&own.account)?;
+            let is_lost = whose::has_vanished(&self.store, job)?;
             for debt in self.debts(&own)? {
+                if is_lost && CLAIMS.get(&self.store, &debt.of)? != Some(job) {
+                    let why = "the relay has lost its job, and another worker of the seed may have done it";
+                    left.push(json!({ "job_id": job, "block": debt.of, "why": why }));
+                    continue;
+                }
                 match self.objection(&debt, &signed, &mut allowed) {
                     None => debts.push(debt),
                     Some(why) => left.push(json!({ "job_id": job, "block": debt.of, "why": why })),

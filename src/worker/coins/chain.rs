@@ -3,18 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use nano_currency::draft::{AccountState, Unsigned};
+use nano_currency::draft::AccountState;
 use nano_currency::rpc::{Receivable, RpcError, Subtype};
 use nano_currency::work::Work;
 use nano_currency::{Account, Amount, BlockHash, PrivateKey};
 
 use super::debts::Debt;
 use super::desk::Tell;
+use super::goal::{Goal, Next};
 use super::journal::{Does, Fate, OwnBlock, Signed};
 use super::leave::Leave;
 use super::publish::Published;
 use super::round::Allowance;
-use super::whose::Own;
+use super::whose::{Claim, Own};
 use super::{CoinsError, Purse};
 use crate::points::crash_point;
 use crate::worker::memory::COINS;
@@ -28,32 +29,6 @@ pub(super) const TRIES_MAX: u32 = 5;
 
 /// How long until then: elections take about a second.
 pub(super) const TRY_AGAIN: Duration = Duration::from_millis(300);
-
-/// What an account is to come to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Goal {
-    /// To hold all that was sent to it.
-    Receive,
-    /// To hold nothing.
-    Sweep {
-        /// Where all of it goes.
-        to: Account,
-    },
-    /// To have sent back what is owed.
-    Refund {
-        /// Where to; each block's to whom it came from if absent.
-        to: Option<Account>,
-    },
-}
-
-/// A block that is to be made, before it is signed.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Next {
-    pub(super) block: Unsigned,
-    pub(super) does: Does,
-    pub(super) counter: Option<Account>,
-    pub(super) of: Option<BlockHash>,
-}
 
 /// How the walk along an account ended.
 #[derive(Debug, Default)]
@@ -90,8 +65,6 @@ pub(super) struct Chain<'a> {
     short: BTreeMap<BlockHash, bool>,
     /// The payments that may be received: those that were looked at before the walk.
     noticed: BTreeSet<BlockHash>,
-    /// What the chain has received, while a sweep has debts to leave behind.
-    received: Option<BTreeSet<BlockHash>>,
     /// Why a debt cannot be paid back.
     obstacle: Option<String>,
     tell: Tell<'a>,
@@ -126,7 +99,6 @@ impl<'a> Chain<'a> {
             denied: BTreeSet::new(),
             short: BTreeMap::new(),
             noticed,
-            received: None,
             obstacle: None,
             tell,
             head: None,
@@ -181,7 +153,7 @@ impl<'a> Chain<'a> {
             }
             if !made {
                 // It may have been a receive, and there may be others after it.
-                (self.waiting, self.received) = (None, None);
+                self.waiting = None;
             }
         }
         Ok(Some("its chain does not come to rest: try again later".to_owned()))
@@ -293,7 +265,7 @@ impl<'a> Chain<'a> {
         }
         match self.goal {
             Goal::Receive => Ok(None),
-            Goal::Sweep { to } => self.next_sweep(state, to).await,
+            Goal::Sweep { to, all } => self.next_sweep(state, to, all).await,
             Goal::Refund { to } => self.next_refund(state, to),
         }
     }
@@ -322,26 +294,36 @@ impl<'a> Chain<'a> {
         Ok(next)
     }
 
-    /// All there is, but for what is owed back and has been received.
-    async fn next_sweep(&mut self, state: &AccountState, to: Account) -> Result<Option<Next>, CoinsError> {
-        if !self.debts.is_empty() && self.received.is_none() {
-            match self.purse.received_on(&self.own).await? {
-                Ok(received) => self.received = Some(received),
-                Err(problem) => {
-                    self.obstacle.get_or_insert(problem);
-                    return Ok(None);
-                }
-            }
+    /// All there is, but for what is owed back and has been received; nothing if the chain on which it
+    /// would be sent has something that is in no book.
+    async fn next_sweep(
+        &mut self,
+        state: &AccountState,
+        to: Account,
+        all: bool,
+    ) -> Result<Option<Next>, CoinsError> {
+        if state.balance.is_zero() {
+            return Ok(None);
         }
-        let sent = self.sent_back()?;
-        // A node that is behind, or lies, calls waiting what was received long ago.
-        let waits = |debt: &&Debt| {
-            let is_listed =
-                self.waiting.as_ref().is_some_and(|list| list.iter().any(|send| send.hash == debt.of));
-            is_listed && !self.received.as_ref().is_some_and(|received| received.contains(&debt.of))
-        };
-        let owed = self.debts.iter().filter(|debt| !waits(debt)).map(|debt| debt.left(&sent));
-        let owed: Amount = owed.sum();
+        let mut owed = Amount::ZERO;
+        if !all {
+            // What was only laid out is on no chain.
+            let end =
+                self.head.filter(|_| !self.planned.is_empty()).map_or(state.frontier, |head| head.frontier);
+            let line = match self.purse.line_to(&self.own.account, end).await? {
+                Ok(line) => line,
+                Err(problem) => return Ok(self.not_swept(problem)),
+            };
+            let waiting = self.waiting.as_deref().unwrap_or_default();
+            let doubt = match self.own.claim {
+                Claim::Presumed => self.purse.doubt_on(&self.own, &line, waiting)?,
+                _ => self.purse.unbooked(&self.own, &line)?,
+            };
+            if let Some(problem) = doubt {
+                return Ok(self.not_swept(problem));
+            }
+            owed = self.received_and_owed(line.linked)?;
+        }
         let Some(free) = state.balance.checked_sub(owed) else { return Ok(None) };
         Ok(state.send(to, free).ok().map(|block| Next {
             block,
@@ -349,6 +331,22 @@ impl<'a> Chain<'a> {
             counter: Some(to),
             of: None,
         }))
+    }
+
+    fn not_swept(&mut self, problem: String) -> Option<Next> {
+        self.obstacle.get_or_insert(problem);
+        None
+    }
+
+    /// How much of what is owed back is on the chain, or will be. A node that is behind, or lies, calls
+    /// waiting what was received long ago.
+    fn received_and_owed(&self, mut received: BTreeSet<BlockHash>) -> Result<Amount, CoinsError> {
+        let ours = self.purse.journal_of(&self.own.account)?;
+        received.extend(ours.iter().map(|block| BlockHash::from_bytes(block.block.0.fields.link)));
+        let listed: BTreeSet<BlockHash> = self.waiting.iter().flatten().map(|send| send.hash).collect();
+        let waits = |debt: &&Debt| listed.contains(&debt.of) && !received.contains(&debt.of);
+        let sent = self.sent_back()?;
+        Ok(self.debts.iter().filter(|debt| !waits(debt)).map(|debt| debt.left(&sent)).sum())
     }
 
     /// The next block that goes back, whole and by itself.
@@ -510,7 +508,7 @@ impl<'a> Chain<'a> {
         self.ahead = ahead;
         match published? {
             Published::Newest => self.head = Some(state),
-            Published::Known => (self.head, self.received) = (None, None),
+            Published::Known => self.head = None,
             Published::Displaced(why) => return self.displaced(block, why).await,
             Published::Refused(why) => return self.refused(block, &why).await,
             Published::NotYet(why) => return Ok(Settled::Not(why)),
@@ -521,7 +519,7 @@ impl<'a> Chain<'a> {
 
     /// Another block has its place, which the chain must show; until it does, nothing can be done.
     async fn displaced(&mut self, block: &OwnBlock, why: String) -> Result<Settled, CoinsError> {
-        (self.head, self.waiting, self.received) = (None, None, None);
+        (self.head, self.waiting) = (None, None);
         tokio::time::sleep(TRY_AGAIN).await;
         if matches!(self.head().await?, Ok(state) if state.frontier == block.block.0.fields.previous) {
             return Ok(Settled::Not(why));
@@ -534,7 +532,7 @@ impl<'a> Chain<'a> {
 
     /// It can never be on the ledger, if its place is still the next one; then it is given up.
     async fn refused(&mut self, block: &OwnBlock, why: &str) -> Result<Settled, CoinsError> {
-        (self.head, self.waiting, self.received) = (None, None, None);
+        (self.head, self.waiting) = (None, None);
         let is_next =
             matches!(self.head().await?, Ok(state) if state.frontier == block.block.0.fields.previous);
         if is_next {

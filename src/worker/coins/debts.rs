@@ -6,7 +6,8 @@ use nano_currency::quorum::Word;
 use nano_currency::rpc::Receivable;
 use nano_currency::{Account, Amount, BlockHash};
 
-use super::journal::Does;
+use super::journal::{Does, OwnBlock};
+use super::line::Line;
 use super::whose::{self, Own};
 use super::{CoinsError, Purse};
 use crate::points::crash_point;
@@ -132,7 +133,7 @@ impl Purse {
     pub(super) async fn notice(&self, laden: &mut [Laden]) -> Result<Vec<(Own, String)>, CoinsError> {
         let policies = self.policies()?;
         let mut unknown: BTreeMap<BlockHash, (Own, JobId)> = BTreeMap::new();
-        for (own, _, waiting) in laden.iter() {
+        for (own, holds, waiting) in laden.iter() {
             let Some(job) = own.job.filter(|_| own.claim.is_settled()) else { continue };
             let Some(record) = JOBS.get(&self.store, &job)? else { continue };
             let policy = policies.get(&record.offer_id).copied().unwrap_or_default();
@@ -140,8 +141,16 @@ impl Purse {
             let journal = self.journal_of(&own.account)?;
             let received = journal.iter().filter(|kept| kept.does == Does::Receive);
             let received = received.map(|kept| BlockHash::from_bytes(kept.block.0.fields.link));
+            let strange = match explains(&journal, *holds) {
+                true => Vec::new(),
+                // Another wallet of the seed has received it, or a life that is forgotten.
+                false => match self.line_of(&own.account).await? {
+                    Ok(line) => line.strange_receives(dust).collect(),
+                    Err(_) => Vec::new(),
+                },
+            };
             let waits = waiting.iter().filter(|send| send.amount.is_none_or(|amount| amount >= dust));
-            for hash in waits.map(|send| send.hash).chain(received) {
+            for hash in waits.map(|send| send.hash).chain(received).chain(strange) {
                 if !MONEY.contains(&self.store, &(job, hash))? {
                     unknown.insert(hash, (*own, job));
                 }
@@ -199,6 +208,21 @@ impl Purse {
         Ok(unproven.iter().map(told).collect())
     }
 
+    /// Why it cannot be told that what an account holds was earned, by the chain on which it would be sent
+    /// home: what another hand has received is in no book.
+    pub(super) fn unbooked(&self, own: &Own, line: &Line) -> Result<Option<String>, CoinsError> {
+        let Some(job) = own.job else { return Ok(None) };
+        let Some(record) = JOBS.get(&self.store, &job)? else { return Ok(None) };
+        let dust = self.policy_of(record.offer_id)?.dust_for(price(&record));
+        for hash in line.strange_receives(dust) {
+            if !MONEY.contains(&self.store, &(job, hash))? {
+                let why = "was received by a block that this state did not make, and is in no book yet";
+                return Ok(Some(format!("{hash} {why}: try again later")));
+            }
+        }
+        Ok(None)
+    }
+
     /// Decides about the money of a job that is over.
     fn reckon(&self, job: JobId, policies: &BTreeMap<OfferId, Policy>) -> Result<(), CoinsError> {
         let _turn = self.store.writer();
@@ -214,6 +238,23 @@ impl Purse {
         reckon(&End { ending, status, for_nothing, price: price(&record), policy: &policy }, &mut parts);
         self.put_changes(job, &before, &parts)
     }
+}
+
+/// Whether an account holds what blocks of ours, one after the other from its first, have left on it.
+fn explains(journal: &[OwnBlock], holds: Amount) -> bool {
+    let mut previous = BlockHash::ZERO;
+    if holds.is_zero() {
+        return true;
+    }
+    // Each block is the next one of one other, so this ends.
+    for _ in 0..journal.len() {
+        let Some(next) = journal.iter().find(|own| own.block.0.fields.previous == previous) else { break };
+        if next.block.0.fields.balance == holds {
+            return true;
+        }
+        previous = next.hash();
+    }
+    false
 }
 
 /// What a job cost; of one that an earlier version ended nobody knows, so nothing is too much.

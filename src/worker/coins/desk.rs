@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
+use super::chain::again;
 use super::journal::Does;
 use super::whose::{self, Claim};
 use super::{CoinsError, Purse};
@@ -116,7 +117,10 @@ impl Purse {
             self.elsewhere.ensure(&self.store, &self.accounts, to)?;
         }
         let waiting = self.waiting_for(&[own.account]).await?.remove(&own.account).unwrap_or_default();
-        let mut laden = [(own, Amount::ZERO, waiting)];
+        let accounts = [own.account];
+        let balances = again(|| self.rpc.accounts_balances(&accounts)).await?;
+        let holds = balances.get(&own.account).map_or(Amount::ZERO, |found| found.balance);
+        let mut laden = [(own, holds, waiting)];
         let unproven = self.notice(&mut laden).await?;
         if let Some(problem) = self.look_at_refunds(&own).await? {
             tell(problem);

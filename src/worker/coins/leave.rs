@@ -6,11 +6,11 @@ use nano_currency::{Amount, BlockHash};
 
 use super::debts::Debt;
 use super::journal::{Aside, Does, Fate, OwnBlock, Signed};
-use super::line::Strange;
+use super::line::{Line, Strange};
 use super::whose::Own;
 use super::{CoinsError, Purse};
 use crate::store::Batch;
-use crate::worker::memory::{ASIDE, COINS, JOBS};
+use crate::worker::memory::{ASIDE, COINS, JOBS, TICKETS};
 
 /// Whether a payment may be sent back by a block that stands on the end of a chain.
 pub(super) enum Leave {
@@ -79,29 +79,48 @@ impl Purse {
         own: &Own,
         waiting: &[Receivable],
     ) -> Result<Option<String>, CoinsError> {
+        match self.line_of(&own.account).await? {
+            Ok(line) => self.doubt_on(own, &line, waiting),
+            Err(problem) => Ok(Some(problem)),
+        }
+    }
+
+    /// The same, by the chain on which it would be sent home.
+    pub(super) fn doubt_on(
+        &self,
+        own: &Own,
+        line: &Line,
+        waiting: &[Receivable],
+    ) -> Result<Option<String>, CoinsError> {
         let record = match own.job {
-            Some(job) => JOBS.get(&self.store, &job)?,
+            Some(job) => JOBS.get(&self.store, &job)?.map(|record| (job, record)),
             None => None,
         };
-        let Some((price, offer)) = record.and_then(|record| Some((record.invoice?.price, record.offer_id)))
+        let Some((job, price, offer)) =
+            record.and_then(|(job, record)| Some((job, record.invoice?.price, record.offer_id)))
         else {
             return Ok(Some("what its job was to cost is not known: sweep with --owed".to_owned()));
-        };
-        let line = match self.line_of(&own.account).await? {
-            Ok(line) => line,
-            Err(problem) => return Ok(Some(problem)),
         };
         if let Some(strange) = line.strange_sends().find(|strange| Some(strange.to) != self.settings.sweep_to)
         {
             return Ok(Some(strange.objection()));
+        }
+        let policy = self.policy_of(offer)?;
+        // /v0 calls delivered also what ended with an error.
+        if policy.owe_failed && TICKETS.contains(&self.store, &job)? {
+            let why = "it may have ended with an error, and then all of it is owed back: sweep with --owed";
+            return Ok(Some(why.to_owned()));
         }
         let mut came = line.came();
         for send in waiting {
             // What a node does not say may be anything.
             came = came.saturating_add(send.amount.unwrap_or(Amount::MAX));
         }
-        let dust = self.policy_of(offer)?.dust_for(price);
-        let is_more = came.checked_sub(price).is_some_and(|more| !more.is_zero() && more >= dust);
+        // In parts, the last one may have come when less than the price had been enough.
+        let is_in_parts = line.receives() + waiting.len() > 1;
+        let enough = if is_in_parts { policy.least(price) } else { price };
+        let dust = policy.dust_for(price);
+        let is_more = came.checked_sub(enough).is_some_and(|more| !more.is_zero() && more >= dust);
         Ok(is_more.then(|| {
             format!(
                 "{came} raw came for a job of {price} raw that was delivered by another worker or before the \

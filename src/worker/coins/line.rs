@@ -8,7 +8,6 @@ use nano_currency::{Account, Amount, BlockHash};
 
 use super::chain::again;
 use super::journal::OwnBlock;
-use super::whose::Own;
 use super::{CoinsError, Purse};
 
 /// Blocks of one invoice's chain at most: a payment takes two, and who pays in more dust than this
@@ -71,6 +70,22 @@ impl Line {
         })
     }
 
+    /// The sends that were received by blocks that were signed elsewhere, but for those of less than `dust`.
+    pub(super) fn strange_receives(&self, dust: Amount) -> impl Iterator<Item = BlockHash> {
+        self.strange.values().filter_map(move |block| {
+            let fields = block.fields;
+            let before = self.balances.get(&fields.previous).copied().unwrap_or(Amount::ZERO);
+            let amount = fields.balance.checked_sub(before).filter(|amount| !amount.is_zero())?;
+            (amount >= dust).then_some(BlockHash::from_bytes(fields.link))
+        })
+    }
+
+    /// How many receives it has.
+    pub(super) fn receives(&self) -> usize {
+        let of = |hash: &BlockHash| self.balances.get(hash).copied().unwrap_or(Amount::ZERO);
+        self.after.iter().filter(|(previous, hash)| of(hash) > of(previous)).count()
+    }
+
     /// All that was ever received.
     pub(super) fn came(&self) -> Amount {
         self.after.iter().fold(Amount::ZERO, |came, (previous, hash)| {
@@ -115,21 +130,6 @@ impl Purse {
     pub(super) async fn line_of(&self, account: &Account) -> Result<Result<Line, String>, CoinsError> {
         let info = again(|| self.rpc.account_info(account)).await?;
         self.line_to(account, info.map_or(BlockHash::ZERO, |info| info.frontier)).await
-    }
-
-    /// What an account's chain has received, or will once all of ours is there; why that cannot be told.
-    pub(super) async fn received_on(
-        &self,
-        own: &Own,
-    ) -> Result<Result<BTreeSet<BlockHash>, String>, CoinsError> {
-        let line = match self.line_of(&own.account).await? {
-            Ok(line) => line,
-            Err(problem) => return Ok(Err(problem)),
-        };
-        let mut received = line.linked;
-        let ours = self.journal_of(&own.account)?;
-        received.extend(ours.iter().map(|block| BlockHash::from_bytes(block.block.0.fields.link)));
-        Ok(Ok(received))
     }
 
     /// The chain that ends with a block.

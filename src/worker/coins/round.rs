@@ -8,9 +8,10 @@ use nano_currency::work::{Difficulty, Rate, Work, sample, threads};
 use nano_currency::{Account, Amount};
 use serde_json::{Value, json};
 
-use super::chain::{Chain, Goal, Walked, again};
+use super::chain::{Chain, Walked, again};
 use super::debts::{Debt, Laden};
 use super::desk::Tell;
+use super::goal::Goal;
 use super::journal::{Does, OwnBlock};
 use super::whose::{self, Claim, Own};
 use super::{CoinsError, Purse};
@@ -141,7 +142,8 @@ impl Purse {
                 (Claim::Presumed, to) if !is_ordered => match self.doubt(&own, &waiting).await? {
                     Some(why) => report.left.push((own, why)),
                     None => {
-                        goals.push((own, to.map_or(Goal::Receive, |to| Goal::Sweep { to }), debts, waiting))
+                        let goal = to.map_or(Goal::Receive, |to| Goal::Sweep { to, all: false });
+                        goals.push((own, goal, debts, waiting));
                     }
                 },
                 (Claim::Buyers, Some(_)) if !owed => {
@@ -150,7 +152,7 @@ impl Purse {
                         report.left.push((own, why.to_owned()));
                     }
                 }
-                (_, Some(to)) => goals.push((own, Goal::Sweep { to }, debts, waiting)),
+                (_, Some(to)) => goals.push((own, Goal::Sweep { to, all: owed }, debts, waiting)),
                 (_, None) if waiting.is_empty() => {}
                 (_, None) => goals.push((own, Goal::Receive, debts, waiting)),
             }

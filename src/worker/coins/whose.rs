@@ -185,7 +185,20 @@ impl Elsewhere {
 /// Whether a job ended with an error: then sending back is the seller's to decide.
 pub(super) fn has_failed(store: &Store, job: JobId) -> Result<bool, StoreError> {
     let record = JOBS.get(store, &job)?;
-    Ok(record.is_some_and(|record| matches!(record.stage, Stage::Ended { ending: Ending::Failed })))
+    Ok(record.is_some_and(|record| match record.stage {
+        Stage::Ended { ending: Ending::Failed } => true,
+        Stage::Ended { ending: Ending::Elsewhere } => record.status == Status::Failed,
+        _ => false,
+    }))
+}
+
+/// Whether the relay has lost a job: nobody knows whether another worker of the seed had done it.
+pub(super) fn has_vanished(store: &Store, job: JobId) -> Result<bool, StoreError> {
+    let record = JOBS.get(store, &job)?;
+    Ok(record.is_some_and(|record| match &record.stage {
+        Stage::Ended { ending } | Stage::Lapsed { ending, .. } => matches!(ending, Ending::Vanished { .. }),
+        _ => false,
+    }))
 }
 
 #[cfg(test)]

@@ -107,8 +107,11 @@ impl Engine {
         if self.note_money(job, &invoice, &facts, counts, is_over, turn)? && is_over {
             self.settle(job, turn)?;
         }
+        // A state that has yet to hear of all jobs may take for late what has paid since its backup. The
+        // looks after that judge it again, by the books.
+        let may_be_news = is_over && self.tickets.contains_key(&job) && !self.is_synced()?;
         // What pays for nothing that is known is not counted, and owed back when the job is over.
-        if self.open.contains_key(&job) && counts == is_paid {
+        if self.open.contains_key(&job) && counts == is_paid && !may_be_news {
             turn.inputs.push_back((job, Input::Judged(verdict)));
         }
         Ok(())

@@ -70,6 +70,9 @@ impl Engine {
         let record = self.after.record(&job.job_id).cloned().unwrap_or(record);
         let record = Record { status: job.status, unpaid: is_unpaid(job), ..record };
         JOBS.put(&mut turn.batch, &job.job_id, &record)?;
+        if record.is_for_nothing() && self.after.record(&job.job_id).is_none() {
+            return self.begin_after(job.job_id, record, turn);
+        }
         self.after.note(&job.job_id, &record);
         self.settle(job.job_id, turn)
     }

@@ -1,6 +1,7 @@
 //! The relay's news, as a fuzzer makes them up.
 
 use super::*;
+use crate::protocol::Timestamp;
 use crate::protocol::event::EventPage;
 
 /// Cursors of listings: the next one is another, and it can be read.

@@ -136,7 +136,11 @@ impl Bazaar {
         let ticket = self.ticket(job)?;
         let over = self.client.now().plus(REVIVAL_MARGIN) >= ticket.job_expires_at;
         if call == Call::Revive && over {
-            return Ok(Heard::Input(job, Input::Rejected(call, Rejection::State)));
+            // It may have come back before, by another worker or a life that is forgotten.
+            let found = self.look(job, &ticket).await?;
+            let is_over = found.status == V0Status::Expired;
+            let rejected = || Heard::Input(job, Input::Rejected(call, Rejection::State));
+            return Ok(if is_over { rejected() } else { self.heard(&found) });
         }
         self.be_pinned(job, &ticket).await?;
         let (named, invoice) = (&ticket, &invoice);

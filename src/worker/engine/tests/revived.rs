@@ -142,6 +142,13 @@ fn a_call_that_is_answered_with_an_old_expiry_is_made_again() {
 
 /// Charged for, and nothing has come yet.
 fn awaiting() -> Bench {
+    let mut bench = unheard();
+    bench.sync();
+    bench
+}
+
+/// The same in a state that has yet to hear of all jobs.
+fn unheard() -> Bench {
     let mut bench = Bench::serving(true);
     bench.take(vec![shown(job(1, Status::Requested))]);
     bench.take(vec![charged()]);
@@ -212,12 +219,30 @@ fn what_comes_late_in_parts_revives_the_job_with_its_last_part() {
     assert_eq!(owed(&bench), []);
 }
 
+/// A state from a backup, in which the job had expired: it was charged for again since, and paid, and maybe
+/// delivered.
+#[test]
+fn what_a_restored_state_takes_for_late_waits_until_the_jobs_were_heard_of() {
+    let mut bench = unheard();
+    bench.take(vec![expired()]);
+    assert!(bench.take(vec![look(true, &[part(9, 1_000)])]).is_empty());
+    assert_eq!((bench.stage(id(1)).as_str(), owed(&bench)), ("lapsed (expired)", vec![]));
+    bench.take(vec![shown(quoted(1, Status::Delivered, 0, "1000"))]);
+    assert_eq!((bench.stage(id(1)).as_str(), owed(&bench)), ("ended (elsewhere)", vec![]));
+
+    let mut bench = unheard();
+    bench.take(vec![expired()]);
+    bench.take(vec![look(true, &[part(9, 1_000)])]);
+    bench.sync();
+    // The next look brings nothing new, and the books are enough.
+    assert_eq!(bench.take(vec![look(true, &[])]), ["01 Revive"]);
+}
+
 #[test]
 fn what_is_not_revived_is_owed() {
     let mut bench = awaiting();
     bench.take(vec![look(false, &[part(9, 990)]), expired()]);
     assert_eq!(owed(&bench), []);
-    bench.sync();
     let end = bench.engine().next_deadline().unwrap();
     bench.engine().take(vec![], end).unwrap();
     assert_eq!(bench.stage(id(1)), "ended (expired)");
@@ -316,6 +341,7 @@ fn unread(job: Job) -> Heard {
 #[test]
 fn a_job_whose_request_nobody_can_read_is_never_run_and_its_money_is_owed() {
     let mut bench = Bench::serving(true);
+    bench.sync();
     bench.take(vec![unread(quoted(1, Status::Accepted, 0, "1000"))]);
     bench.reopen();
     assert!(bench.take(vec![look(false, &[part(9, 1_000)])]).is_empty());
@@ -325,12 +351,14 @@ fn a_job_whose_request_nobody_can_read_is_never_run_and_its_money_is_owed() {
     assert!(bench.stage(id(1)).starts_with("lapsed"), "{}", bench.stage(id(1)));
 
     let mut bench = Bench::serving(true);
+    bench.sync();
     bench.take(vec![unread(quoted(1, Status::Expired, 0, "1000"))]);
     assert_eq!(bench.take(vec![look(true, &[part(9, 1_000)])]), ["01 Unwatch", "01 Watch"]);
     assert_eq!(owed(&bench), [(9, Oddity::PaidAfterExpiry)]);
 
     // Marked as paid by a life of which nothing is left.
     let mut bench = Bench::serving(true);
+    bench.sync();
     bench.idempotent = true;
     bench.reopen();
     bench.take(vec![unread(quoted(1, Status::Running, 0, "1000"))]);
@@ -340,6 +368,7 @@ fn a_job_whose_request_nobody_can_read_is_never_run_and_its_money_is_owed() {
 #[test]
 fn what_the_relay_says_was_asked_revives_nothing_for_less() {
     let mut bench = Bench::serving(true);
+    bench.sync();
     bench.take(vec![shown(quoted(1, Status::Expired, 0, "1"))]);
     assert!(bench.take(vec![look(true, &[part(9, 999)])]).is_empty());
     assert_eq!(bench.take(vec![look(true, &[part(8, 1)])]), ["01 Revive"]);

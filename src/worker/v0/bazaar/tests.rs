@@ -5,6 +5,7 @@ use std::sync::Mutex;
 
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, ready};
+use nano_currency::{Account, Amount};
 use serde_json::{Value, json};
 
 use super::super::fixture::{bazaar, bot, buyer, job as described, kept};
@@ -193,5 +194,19 @@ async fn a_job_is_not_gone_because_it_was_not_found_once() {
         let told = bazaar.deliver(job, 1).await;
         let is_gone = matches!(told, Heard::Input(_, Input::Rejected(Call::Deliver, Rejection::Gone)));
         assert!(is_gone == gone && (gone || is_done(&told)), "{told:?}");
+    }
+}
+
+/// What expired is not charged for again once the job is over; but it may have come back before that, and
+/// then it is not over.
+#[tokio::test]
+async fn a_job_that_is_over_is_looked_at_before_it_is_given_up() {
+    for (status, rejected) in [("EXPIRED", true), ("DELIVERED", false), ("PAID", false)] {
+        let relay = Keeping::new(status);
+        let Life { bazaar, job, _dir } = life(&relay, 1_770_000_000, "four");
+        let invoice = Invoice { index: 0, account: Account::from_bytes([1; 32]), price: Amount::from_raw(1) };
+        let told = bazaar.revive(job, invoice).await;
+        let is_rejected = matches!(told, Heard::Input(_, Input::Rejected(Call::Revive, Rejection::State)));
+        assert!(is_rejected == rejected && (rejected || matches!(told, Heard::Shown(_))), "{told:?}");
     }
 }
