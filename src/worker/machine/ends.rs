@@ -6,13 +6,25 @@ use crate::worker::input::{Context, Effect, Pricing, Sighting};
 use crate::worker::payment::Invoice;
 use crate::worker::stage::{Ending, Plan, Stage};
 
-pub(super) fn seen_finished(stage: Stage, status: Status) -> Step {
-    let ours = if status == Status::Delivered { Ending::Delivered } else { Ending::Failed };
+pub(super) fn seen_finished(stage: Stage, status: Status, context: &Context) -> Step {
+    let delivered = status == Status::Delivered;
     match stage {
         Stage::Ended { .. } => Step::ignored(stage),
+        // /v0 calls delivered also what ended with an error.
+        Stage::Delivering { failed, .. }
+        | Stage::Locking { plan: Plan::Deliver { failed, .. } }
+        | Stage::Blocked { plan: Plan::Deliver { failed, .. }, .. }
+            if !delivered || !failed || context.revives =>
+        {
+            let ours = if delivered && !failed { Ending::Delivered } else { Ending::Failed };
+            ended(ours, vec![Effect::Release])
+        }
+        // The error that was to be told came too late: another worker had a result.
         Stage::Delivering { .. }
         | Stage::Locking { plan: Plan::Deliver { .. } }
-        | Stage::Blocked { plan: Plan::Deliver { .. }, .. } => ended(ours, vec![Effect::Release]),
+        | Stage::Blocked { plan: Plan::Deliver { .. }, .. } => {
+            ended(Ending::Elsewhere, vec![Effect::Release])
+        }
         Stage::Running { .. } | Stage::Stopping { .. } => {
             ended(Ending::Elsewhere, vec![Effect::Kill, Effect::Release])
         }

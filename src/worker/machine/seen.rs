@@ -15,7 +15,7 @@ pub(super) fn seen(stage: Stage, sighting: Sighting, context: &Context) -> Step 
         Status::Quoted => seen_quoted(stage, &sighting, context),
         Status::Accepted => seen_accepted(stage, sighting, context),
         Status::Running => seen_running(stage, &sighting, context),
-        Status::Delivered | Status::Failed => seen_finished(stage, sighting.status),
+        Status::Delivered | Status::Failed => seen_finished(stage, sighting.status, context),
         Status::Canceled => seen_ended(stage, sighting, |paid| Ending::Canceled { paid }, context),
         Status::Expired => seen_ended(stage, sighting, |paid| Ending::Expired { paid }, context),
     }
