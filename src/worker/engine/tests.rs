@@ -82,15 +82,16 @@ impl Bench {
 
     fn take(&mut self, heard: Vec<Heard>) -> Vec<String> {
         let effects = self.engine().take(heard, at(1)).unwrap();
-        effects
-            .iter()
-            .map(|(job, effect)| format!("{} {}", job.to_string().get(..2).unwrap(), name(effect)))
-            .collect()
+        effects.iter().map(shown).collect()
     }
 
     fn stage(&self, job: JobId) -> String {
         JOBS.get(self.store(), &job).unwrap().map_or("none".to_owned(), |record| record.stage.to_string())
     }
+}
+
+fn shown((job, effect): &(JobId, Effect)) -> String {
+    format!("{} {}", job.to_string().get(..2).unwrap(), name(effect))
 }
 
 fn name(effect: &Effect) -> String {
