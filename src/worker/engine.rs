@@ -148,7 +148,13 @@ impl Engine {
         terms: HashMap<OfferId, Terms>,
         holder: String,
     ) -> Result<Self, EngineError> {
-        let open = memory::open_jobs(&store)?;
+        let mut open = memory::open_jobs(&store)?;
+        // What an earlier life saw of a payment ends no job now: it may have come since.
+        for record in open.values_mut() {
+            if let Stage::Awaiting { verdict, .. } = &mut record.stage {
+                *verdict = None;
+            }
+        }
         let (after, tally) = (After::open(&store)?, money::tally(&store)?);
         let tickets = tickets::of_open(&store, &open)?;
         let mut engine = Self {

@@ -21,6 +21,8 @@ pub(crate) enum Bug {
     NodeLies,
     /// A handler that must not be repeated passes for one that may.
     RunsAgain,
+    /// A handler that may be repeated passes for one that must not.
+    NeverRepeats,
     /// The clock of the leases stands still, so that they are believed in for ever.
     LeaseEternal,
     /// No payment is ever found.
@@ -41,6 +43,10 @@ pub(crate) enum Bug {
     SweepsAway,
     /// Coins are too small to be received, whatever they are.
     ReceivesNothing,
+    /// A worker does not wait for its disk once it awaits a payment.
+    WorkerTires,
+    /// The workers are shown nothing of what buyers pay.
+    Overlooks,
     /// Something else is written than should be.
     Writes(Wrong),
 }
@@ -78,6 +84,16 @@ pub(crate) enum Wrong {
     WorkerOwes,
     /// Jobs have ended as soon as they are paid for.
     WorkerEnds,
+    /// Every outcome is that the work was interrupted.
+    WorkerInterrupts,
+    /// Every outcome is that the handler failed.
+    WorkerFails,
+    /// Every outcome is another job's result.
+    WorkerMixes,
+    /// Nothing is ever owed back.
+    WorkerForgives,
+    /// What is owed back is not on the list of what has to go back.
+    WorkerUnlists,
 }
 
 /// Changes what one program writes.
@@ -120,6 +136,7 @@ fn spoil_worker(wrong: Wrong, writes: &mut Writes) {
     match wrong {
         Wrong::WorkerClaims => writes.retain(|(key, _)| key[0] != 8),
         Wrong::WorkerCursor => writes.retain(|(key, _)| key != b"\x01cursor"),
+        Wrong::WorkerForgives | Wrong::WorkerUnlists => writes.retain(|(key, _)| key[0] != 13),
         _ => {}
     }
     for (_, value) in writes.iter_mut().filter(|(key, _)| key[0] == 12) {
@@ -127,9 +144,20 @@ fn spoil_worker(wrong: Wrong, writes: &mut Writes) {
             Wrong::WorkerOwes => change(value, |piece| {
                 piece["owed"] = json!({ "amount": piece["amount"], "why": "paid_for_nothing" });
             }),
-            Wrong::WorkerEarns => change(value, |piece| piece["owed"] = Value::Null),
+            Wrong::WorkerEarns | Wrong::WorkerForgives => change(value, |piece| piece["owed"] = Value::Null),
             _ => {}
         }
+    }
+    let error = |code: &str| json!({ "error": { "code": code, "message": "made up", "details": null } });
+    for (_, value) in writes.iter_mut().filter(|(key, _)| key[0] == 6) {
+        let instead = match wrong {
+            Wrong::WorkerInterrupts => error("worker_interrupted"),
+            Wrong::WorkerFails => error("handler_failed"),
+            Wrong::WorkerMixes => json!({ "result": { "done": 99 } }),
+            _ => continue,
+        };
+        let text = instead.to_string().into_bytes();
+        *value = Some([&u32::try_from(text.len()).unwrap().to_be_bytes(), text.as_slice()].concat());
     }
     for (_, value) in writes.iter_mut().filter(|(key, _)| key[0] == 2) {
         let stage = value.as_deref().map(|bytes| read(bytes)["stage"].clone()).unwrap_or_default();

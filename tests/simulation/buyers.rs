@@ -202,6 +202,7 @@ impl Buyer {
         let pay = |node: &mut Node, now_ms| node.pay(&account, Amount::from_raw(raw), 1, now_ms);
         let hashes = self.world.with_node(pay).expect("there is money for everybody");
         let hash = hashes.first().copied().unwrap_or(BlockHash::ZERO);
+        self.world.lock_oracle().ends.sent(account, hash, Amount::from_raw(raw));
         self.world.say(|| format!("buyer {} sends {raw} to {account} in {hash}", self.plan.number));
         hash
     }

@@ -134,8 +134,9 @@ impl Oracle {
         let own = self.accounts.iter().filter(|((worker, _), _)| *worker == index);
         own.filter_map(|((_, account), job)| {
             let stage = self.stages[&index].get(job).filter(|stage| stage.name == "ended")?;
-            // Given up, and not yet ended by the worker that does it.
-            let is_open = self.jobs.get(job).is_some_and(|job| !job.status.is_final());
+            // Given up, and not yet ended by the worker that does it; or nobody will know how.
+            let shown = self.jobs.get(job).or_else(|| self.lost.get(job));
+            let is_open = shown.is_some_and(|job| !job.status.is_final());
             if stage.ending.name == "elsewhere" && is_open {
                 return None;
             }

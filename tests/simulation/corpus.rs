@@ -45,6 +45,18 @@ const CORPUS: &[(u64, &str)] = &[
         "an address that another worker of the seed quoted, and that was paid, between a look's list of jobs \
          and its questions to the chain passed for one of a job that the relay had forgotten",
     ),
+    (
+        50_001_571,
+        "what a worker's earlier life had not found ended a job, whose payment had come while it was down",
+    ),
+    (
+        50_001_871,
+        "a job that may be repeated was failed by another worker of the seller, which was about to quote it, \
+         as soon as the lock had run out",
+    ),
+    (50_000_656, "a worker that dies before the handler starts cannot know that it has not: the oracle did"),
+    (50_000_650, "what was paid twice was swept by another worker of the seed: see docs/simulation.md"),
+    (1_179, "a job was paid that a relay had lost, and no worker knew of: see `is_unheard_of`"),
     (37_548_634_810_612, "a relay's clock that was set right ended a lock: the oracle forgives it"),
     (
         48_842_956_417_658,

@@ -13,6 +13,7 @@ mod buyers;
 mod coins;
 mod corpus;
 mod drive;
+mod ends;
 mod life;
 mod log;
 mod net;

@@ -17,6 +17,7 @@ use serde_json::Value;
 
 use crate::bots::Bazaar;
 use crate::coins::Published;
+use crate::ends::Ends;
 use crate::plan::{Host, Offer, Plan};
 use crate::world::World;
 
@@ -32,6 +33,8 @@ pub(crate) mod worker {
 /// The relay's.
 mod relay {
     pub(super) const JOBS: u8 = 3;
+    pub(super) const REQUESTS: u8 = 4;
+    pub(super) const RESULTS: u8 = 5;
     pub(super) const OFFERS: u8 = 12;
     pub(super) const EVENTS: u8 = 15;
     pub(super) const BAZAAR_OFFERS: u8 = 23;
@@ -53,8 +56,12 @@ pub(crate) struct Oracle {
     pub(crate) jobs: BTreeMap<JobId, Job>,
     /// The titles of the offers there.
     pub(crate) offers: BTreeSet<String>,
-    /// Jobs that were lost with the relay's storage.
-    lost: BTreeSet<JobId>,
+    /// Jobs that were lost with the relay's storage, as they were.
+    pub(crate) lost: BTreeMap<JobId, Job>,
+    /// Addresses that two jobs have, because a relay lost everything.
+    pub(crate) reused: BTreeSet<String>,
+    /// What bears on how jobs end.
+    pub(crate) ends: Ends,
     /// What anybody was told of a job last.
     told: BTreeMap<JobId, Timestamp>,
     running: BTreeMap<JobId, (usize, u64)>,
@@ -102,20 +109,26 @@ impl Oracle {
     pub(crate) fn new(plan: &Plan) -> Self {
         Self {
             shared: plan.workers > 1 && plan.same_indices,
+            ends: Ends::new(plan),
             stages: (0..plan.sellers()).map(|index| (index, BTreeMap::new())).collect(),
             ..Self::default()
         }
     }
 
     /// A batch has become durable at a worker.
-    pub(crate) fn worker_wrote(&mut self, index: usize, writes: &Writes) -> Vec<String> {
+    pub(crate) fn worker_wrote(&mut self, index: usize, writes: &Writes, now_ms: u64) -> Vec<String> {
         let mut found = Vec::new();
         for (key, value) in writes {
+            self.ends.booked(index, key, value.as_deref());
             let Some(value) = value else { continue };
             match key[0] {
                 worker::JOBS => {
                     let Record { stage } = read(value);
                     let job = JobId::from_bytes(key[1..].try_into().unwrap());
+                    self.ends.decided(job, &read::<Value>(value)["stage"], now_ms);
+                    if stage.name == "stopping" {
+                        self.ends.cut(job);
+                    }
                     self.stages.entry(index).or_default().insert(job, stage);
                 }
                 worker::CLAIMS => {
@@ -145,9 +158,16 @@ impl Oracle {
     }
 
     /// A batch has become durable at the relay; whether there was an event in it.
-    pub(crate) fn relay_wrote(&mut self, writes: &Writes) -> (bool, Vec<String>) {
+    pub(crate) fn relay_wrote(&mut self, writes: &Writes, now_ms: u64) -> (bool, Vec<String>) {
         let mut found = Vec::new();
         let mut news = false;
+        for (key, value) in writes {
+            match (key[0], value) {
+                (relay::REQUESTS, Some(value)) => self.ends.asked(key, value),
+                (relay::RESULTS, Some(value)) => self.ends.answered(key, value),
+                _ => {}
+            }
+        }
         for (key, value) in writes {
             let Some(value) = value else { continue };
             match key[0] {
@@ -159,7 +179,7 @@ impl Oracle {
                 relay::BAZAAR_OFFERS => self.bazaar.offered += 1,
                 relay::BAZAAR_JOBS => found.extend(self.bazaar.moved(read(value))),
                 relay::JOBS => match serde_json::from_slice(&value[1..]) {
-                    Ok(Docket { job }) => found.extend(self.moved(job)),
+                    Ok(Docket { job }) => found.extend(self.moved(job, now_ms)),
                     Err(error) => found.push(format!("the relay wrote a job that cannot be read: {error}")),
                 },
                 _ => {}
@@ -168,7 +188,7 @@ impl Oracle {
         (news, found)
     }
 
-    fn moved(&mut self, job: Job) -> Vec<String> {
+    fn moved(&mut self, job: Job, now_ms: u64) -> Vec<String> {
         let mut found = Vec::new();
         let id = job.job_id;
         match self.jobs.get(&id) {
@@ -177,6 +197,7 @@ impl Oracle {
             }
             None => {}
             Some(before) => {
+                self.ends.taken_over(before, &job);
                 let (from, to) = (before.status, job.status);
                 if !TRANSITIONS.iter().any(|row| row.from == from && row.to == to) {
                     found.push(format!("job {id} went from {from} to {to}"));
@@ -195,10 +216,11 @@ impl Oracle {
         if let Some(address) = &job.quote_invoice_address {
             let known = *self.quoted.entry(address.clone()).or_insert(id);
             let claimed = self.claims.values().any(|job| *job == known);
-            if self.shared && self.lost.contains(&known) && !claimed {
+            if self.shared && self.lost.contains_key(&known) && !claimed {
                 // A worker whose first look at this relay comes after it lost everything: what was given
                 // away by another of the same seed, and not paid, has left no trace that it could find.
                 self.quoted.insert(address.clone(), id);
+                self.reused.insert(address.clone());
             } else if known != id {
                 found.push(format!("{address} is quoted on {known} and {id}"));
             }
@@ -206,12 +228,15 @@ impl Oracle {
         if job.status.is_final() {
             self.ended += 1;
         }
+        if matches!(job.status, Status::Delivered | Status::Failed) {
+            found.extend(self.ends.judge(&job, now_ms));
+        }
         self.jobs.insert(id, job);
         found
     }
 
     pub(crate) fn relay_replaced(&mut self) {
-        self.lost.extend(std::mem::take(&mut self.jobs).into_keys());
+        self.lost.extend(std::mem::take(&mut self.jobs));
         self.told.clear();
         self.offers.clear();
         self.bazaar.relay_replaced();
@@ -235,6 +260,7 @@ impl Oracle {
         let mut found = Vec::new();
         let id = run.job_id;
         self.handled += 1;
+        self.ends.handler_starts(index, run);
         if let Some((other, _)) = self.running.insert(id, (index, life)) {
             found.push(format!("{id} runs at worker {other} and worker {index}"));
         }
@@ -275,7 +301,8 @@ impl Oracle {
         (sum < price).then(|| format!("{id} runs for {sum} of {price}"))
     }
 
-    pub(crate) fn handler_ended(&mut self, job: JobId, worker: usize, life: u64) {
+    pub(crate) fn handler_ended(&mut self, job: JobId, worker: usize, life: u64, finished: bool) {
+        self.ends.handler_ended(worker, job, finished);
         if self.running.get(&job) == Some(&(worker, life)) {
             self.running.remove(&job);
         }
@@ -284,11 +311,16 @@ impl Oracle {
     /// What ran there has died too.
     pub(crate) fn worker_died(&mut self, index: usize) {
         self.running.retain(|_, (worker, _)| *worker != index);
+        // The attempt is on the disk before the handler starts: nobody can tell whether it has.
+        let begun = self.stages[&index].iter().filter(|(_, stage)| stage.name == "running");
+        for job in begun.map(|(job, _)| *job).collect::<Vec<_>>() {
+            self.ends.cut(job);
+        }
     }
 
     fn answered_job(&mut self, path: &str, job: &Job, known: Option<Timestamp>) -> Option<String> {
         let id = job.job_id;
-        if self.lost.contains(&id) {
+        if self.lost.contains_key(&id) {
             return None;
         }
         let durable = self.jobs.get(&id).map(|job| job.updated_at);
@@ -392,7 +424,10 @@ fn unkept_promise(disk: &Disk, request: &Request) -> Option<String> {
             (owner != Some(Value::String(id.to_owned())))
                 .then(|| format!("quoted {address} for {id}, which is not durably its own"))
         }
-        "lock" => record.is_none().then(|| format!("locked {id}, of which nothing is durable")),
+        "lock" => match record {
+            None => Some(format!("locked {id}, of which nothing is durable")),
+            Some(record) => locked_too_early(disk, job, &read::<Value>(&record)["stage"]),
+        },
         "deliver" => {
             let record: Value = record.map(|bytes| read(&bytes)).unwrap_or_default();
             let number = record["outcomes"].as_u64().unwrap_or(0);
@@ -404,6 +439,27 @@ fn unkept_promise(disk: &Disk, request: &Request) -> Option<String> {
         }
         _ => None,
     }
+}
+
+/// What is wrong with a lock that is asked for, or renewed, in a stage. One that a worker has not yet
+/// heard the answer of may be asked for when the job is over already.
+fn locked_too_early(disk: &Disk, job: JobId, stage: &Value) -> Option<String> {
+    let name = stage["stage"].as_str().unwrap_or_default();
+    if !matches!(name, "locking" | "blocked" | "ready" | "running" | "stopping" | "delivering" | "ended") {
+        return Some(format!("locked {job}, whose durable stage is {name}"));
+    }
+    let paid = if stage["plan"]["plan"] == "run" { &stage["plan"]["paid"] } else { &stage["paid"] };
+    if paid.is_null() {
+        return None;
+    }
+    let blocks: Vec<BlockHash> = serde_json::from_value(paid["blocks"].clone()).unwrap();
+    let claimed = |hash: &BlockHash| {
+        let claim = disk.durable(&key(worker::CLAIMS, hash.as_bytes()));
+        claim.is_some_and(|bytes| read::<JobId>(&bytes) == job)
+    };
+    let unclaimed = blocks.iter().find(|hash| !claimed(hash));
+    let nothing = blocks.is_empty().then(|| format!("locked {job}, for which nothing was paid"));
+    nothing.or_else(|| Some(format!("locked {job}, whose payment {} is not durably claimed", unclaimed?)))
 }
 
 /// A record without its version.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::body::Body;
 use futures_util::FutureExt as _;
 use hyper_util::service::TowerToHyperService;
+use mock_nano_rpc::node::{Node, Settings as NodeSettings};
 use mock_nano_rpc::rpc::{self, Args};
 use mock_nano_rpc::tree::{Style, Tree};
 use nano_worker::client::wire::{Request, Response};
@@ -386,7 +387,8 @@ impl World {
             terms: Terms {
                 revives: false,
                 pricing,
-                idempotent: offer.is_idempotent() || self.has_bug(Bug::RunsAgain),
+                idempotent: (offer.is_idempotent() && !self.has_bug(Bug::NeverRepeats))
+                    || self.has_bug(Bug::RunsAgain),
                 accepts: Accepts::Any,
                 request_bytes_max: 65_536,
                 payment_window: Duration::from_secs(self.plan.payment_window_s),
@@ -412,8 +414,16 @@ impl World {
         for what in found {
             self.violation(what);
         }
-        let _running = Running { world: Arc::clone(&self), job: run.job_id, worker, life };
+        let mut running = Running {
+            world: Arc::clone(&self),
+            job: run.job_id,
+            worker,
+            life,
+            times_out: self.elapsed() + HANDLER_TIMEOUT,
+            finished: false,
+        };
         tokio::time::sleep(Duration::from_millis(job.work_ms)).await;
+        running.finished = job.handler != plan::Handler::Hangs;
         match job.handler {
             plan::Handler::Succeeds => {
                 self.say(|| format!("worker {worker} handler ends {}", run.job_id));
@@ -436,11 +446,15 @@ struct Running {
     job: nano_worker::protocol::JobId,
     worker: usize,
     life: u64,
+    times_out: Duration,
+    /// Whether it has come to its own end before its time.
+    finished: bool,
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.world.lock_oracle().handler_ended(self.job, self.worker, self.life);
+        let finished = self.finished || self.world.elapsed() >= self.times_out;
+        self.world.lock_oracle().handler_ended(self.job, self.worker, self.life, finished);
     }
 }
 
@@ -488,7 +502,19 @@ impl World {
             return None;
         }
         let lie = self.has_bug(Bug::NodeLies);
-        let answer = self.with_node(|node, now_ms| rpc::answer(node, &action, &Args(&call), now_ms));
+        let now_ms = self.now_ms();
+        let answer = self.with_node(|node, true_ms| {
+            self.lock_oracle().ends.heard(&node.ledger, now_ms);
+            match self.has_bug(Bug::Overlooks) {
+                true => rpc::answer(
+                    &mut Node::new(NodeSettings::default(), true_ms),
+                    &action,
+                    &Args(&call),
+                    true_ms,
+                ),
+                false => rpc::answer(node, &action, &Args(&call), true_ms),
+            }
+        });
         let mut text = answer.unwrap_or_else(|error| error.to_tree()).write(Style::Compact);
         if lie {
             text = text.replace("\"confirmed\":\"false\"", "\"confirmed\":\"true\"");

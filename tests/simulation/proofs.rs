@@ -137,6 +137,85 @@ fn a_worker_without_a_barrier_is_found() {
 }
 
 #[test]
+fn a_lock_that_is_asked_for_before_its_payment_is_claimed_is_found() {
+    finds(Bug::WorkerTires, |_| (), "whose durable stage is awaiting");
+    finds(Bug::Writes(Wrong::WorkerClaims), |_| (), "whose payment");
+}
+
+#[test]
+fn a_paid_job_that_ends_as_it_should_not_is_found() {
+    let fails = |plan: &mut Plan| plan.jobs.iter_mut().for_each(|job| job.handler = Handler::Fails);
+    let again = |plan: &mut Plan| plan.jobs.iter_mut().for_each(|job| job.offer = Offer::Idempotent);
+    finds(Bug::Writes(Wrong::WorkerInterrupts), |_| (), "failed with worker_interrupted");
+    finds(Bug::Writes(Wrong::WorkerInterrupts), fails, "failed with worker_interrupted");
+    finds(Bug::Writes(Wrong::WorkerInterrupts), again, "failed with worker_interrupted");
+    finds(Bug::Writes(Wrong::WorkerFails), |_| (), "failed with handler_failed");
+    finds(Bug::Writes(Wrong::WorkerMixes), |_| (), "is delivered with");
+    finds(Bug::Writes(Wrong::WorkerMixes), fails, "is delivered with");
+    let waits = |plan: &mut Plan| (plan.payment_window_s, plan.heal_ms) = (100, 300_000);
+    finds(Bug::Overlooks, waits, "failed with payment.not_found");
+}
+
+#[test]
+fn an_interrupted_job_that_may_be_repeated_is_found() {
+    let change = |plan: &mut Plan| {
+        for job in &mut plan.jobs {
+            (job.offer, job.work_ms) = (Offer::Idempotent, 30_000);
+        }
+        plan.faults = vec![crash(20_000), crash(45_000)];
+    };
+    finds(Bug::NeverRepeats, change, "failed with worker_interrupted");
+}
+
+/// Of jobs that expired paid, that were cancelled, that a relay has lost, whose hash a stranger has
+/// submitted, and of what was paid twice.
+#[test]
+fn money_that_is_in_no_book_is_found() {
+    let cancels = |plan: &mut Plan| plan.jobs.iter_mut().for_each(|job| job.manner = Manner::CancelsLate);
+    let twice = |plan: &mut Plan| plan.jobs.iter_mut().for_each(|job| job.manner = Manner::PaysTwice);
+    let underpays = |plan: &mut Plan| {
+        plan.jobs.iter_mut().for_each(|job| job.manner = Manner::Underpays);
+        (plan.payment_window_s, plan.heal_ms) = (60, 300_000);
+    };
+    let late = |plan: &mut Plan| {
+        plan.jobs.iter_mut().for_each(|job| job.manner = Manner::PaysLate);
+        (plan.accept_ttl_s, plan.heal_ms) = (60, 300_000);
+    };
+    let loses = |plan: &mut Plan| {
+        plan.jobs.iter_mut().for_each(|job| job.work_ms = 30_000);
+        let kind = FaultKind::Replace { after_effects: 0, down_ms: 100 };
+        plan.faults = vec![Fault { at_ms: 20_000, kind }];
+    };
+    for wrong in [Wrong::WorkerForgives, Wrong::WorkerUnlists] {
+        finds(Bug::Writes(wrong), cancels, "is canceled");
+        finds(Bug::Writes(wrong), twice, "is delivered");
+        finds(Bug::Writes(wrong), underpays, "payment.amount_mismatch");
+        finds(Bug::Writes(wrong), late, "is expired");
+        finds(Bug::Writes(wrong), stolen, "is expired");
+        finds(Bug::Writes(wrong), loses, "is running");
+    }
+}
+
+/// The payment of the first, silent buyer is submitted by the second one for another job.
+fn stolen(plan: &mut Plan) {
+    plan.jobs.truncate(2);
+    (plan.jobs[0].manner, plan.jobs[1].manner) = (Manner::Silent, Manner::StealsHash);
+    plan.jobs[1].at_ms = 1_000;
+    (plan.accept_ttl_s, plan.payment_window_s, plan.heal_ms) = (60, 60, 300_000);
+    // The seller hears of nothing before the hash is elsewhere.
+    plan.faults = vec![Fault { at_ms: 0, kind: FaultKind::Unconfirmed { for_ms: 30_000 } }];
+}
+
+#[test]
+fn a_stolen_hash_ends_in_the_books() {
+    for seed in 0..SEEDS {
+        let mut plan = quiet(seed);
+        stolen(&mut plan);
+        assert_eq!(run(&plan, false).violations, Vec::<String>::new(), "seed {seed}");
+    }
+}
+
+#[test]
 fn a_move_that_is_in_no_table_is_found() {
     finds(Bug::Writes(Wrong::RelayBegins), |_| (), "begins as quoted");
     finds(Bug::Writes(Wrong::RelayStatus), |_| (), "went from requested to accepted");

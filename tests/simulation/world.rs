@@ -16,7 +16,7 @@ use tokio::sync::broadcast;
 use crate::bugs::{self, Bug};
 use crate::log::Log;
 use crate::net::Network;
-use crate::oracle::Oracle;
+use crate::oracle::{Oracle, Stage};
 use crate::plan::{Broken, Host, Plan};
 use crate::processes::{RelayProcess, WorkerProcess};
 use crate::rng::Rng;
@@ -197,7 +197,7 @@ impl World {
         let slow_ms = self.lock_troubles().flush_ms.get(&host).copied();
         let micros = slow_ms.map_or_else(|| self.network.lock().unwrap().flush_micros(), |ms| ms * 1_000);
         let pretends = match host {
-            Host::Worker(_) => self.has_bug(Bug::WorkerSkipsBarrier),
+            Host::Worker(index) => self.has_bug(Bug::WorkerSkipsBarrier) || self.is_impatient(index),
             _ => self.has_bug(Bug::RelaySkipsBarrier),
         };
         let fails = self.has_bug(match host {
@@ -216,12 +216,19 @@ impl World {
         .boxed()
     }
 
+    /// Whether a worker that awaits a payment waits for its disk no longer.
+    fn is_impatient(&self, index: usize) -> bool {
+        let awaits = |stages: &BTreeMap<_, Stage>| stages.values().any(|stage| stage.name == "awaiting");
+        self.has_bug(Bug::WorkerTires) && self.lock_oracle().stages.get(&index).is_some_and(awaits)
+    }
+
     fn became_durable(&self, host: Host, writes: &Writes) {
+        let now_ms = self.now_ms();
         let mut oracle = self.lock_oracle();
         let found = match host {
-            Host::Worker(index) => oracle.worker_wrote(index, writes),
+            Host::Worker(index) => oracle.worker_wrote(index, writes, now_ms),
             _ => {
-                let (news, found) = oracle.relay_wrote(writes);
+                let (news, found) = oracle.relay_wrote(writes, now_ms);
                 if news {
                     // Perhaps nobody listens.
                     let _: Result<_, _> = self.news.send(());

@@ -91,15 +91,16 @@ impl Bench {
 
     fn take(&mut self, heard: Vec<Heard>) -> Vec<String> {
         let effects = self.engine().take(heard, at(1)).unwrap();
-        effects
-            .iter()
-            .map(|(job, effect)| format!("{} {}", job.to_string().get(..2).unwrap(), name(effect)))
-            .collect()
+        effects.iter().map(shown).collect()
     }
 
     fn stage(&self, job: JobId) -> String {
         JOBS.get(self.store(), &job).unwrap().map_or("none".to_owned(), |record| record.stage.to_string())
     }
+}
+
+fn shown((job, effect): &(JobId, Effect)) -> String {
+    format!("{} {}", job.to_string().get(..2).unwrap(), name(effect))
 }
 
 fn name(effect: &Effect) -> String {
@@ -481,17 +482,58 @@ fn a_store_that_failed_for_somebody_else_ends_the_worker() {
 #[test]
 fn a_cancelled_job_is_asked_about_for_a_while_and_not_for_ever() {
     let mut bench = Bench::new();
+    bench.sync();
     bench.take(vec![whole(job(1, Status::Requested))]);
     assert_eq!(bench.take(vec![whole(quoted(1, Status::Canceled, 0, "1000"))]), ["01 Watch"]);
-    // A state that has yet to hear of its jobs ends none: this may have come back since its backup.
+    // A paid one is looked at too: more may come.
+    bench.take(vec![whole(job(2, Status::Requested))]);
+    bench.take(vec![whole(quoted(2, Status::Accepted, 1, "1000"))]);
+    bench.take(vec![Heard::Facts(id(2), paid_by(9, 1))]);
+    let canceled = bench.take(vec![whole(quoted(2, Status::Canceled, 1, "1000"))]);
+    assert!(canceled.contains(&"02 Watch".to_owned()), "{canceled:?}");
+    let week = Duration::from_secs(7 * 86_400);
+    for (until, watched) in [(at(0).plus(week), vec!["01 Watch", "02 Watch"]), (at(1).plus(week), vec![])] {
+        let ended = bench.engine().take(vec![], until).unwrap();
+        assert!(ended.iter().all(|(_, effect)| *effect == Effect::Unwatch), "{ended:?}");
+        bench.reopen();
+        let mut resumed: Vec<String> = bench.engine().resume(until).unwrap().iter().map(shown).collect();
+        resumed.retain(|effect| effect.ends_with("Watch"));
+        assert_eq!(resumed, watched, "{until}");
+    }
+    assert_eq!((bench.engine().open_count(), bench.engine().next_deadline()), (0, None));
+}
+
+/// It was paid while no worker ran, and its time was over when one did again.
+#[test]
+fn what_an_earlier_life_did_not_find_is_looked_for_before_the_job_ends() {
+    let mut bench = Bench::new();
+    bench.take(vec![whole(job(1, Status::Requested))]);
+    let submitted = Job { payment_tx_hash: Some("AB".repeat(32)), ..quoted(1, Status::Accepted, 0, "1000") };
+    bench.take(vec![whole(submitted)]);
+    let nothing = Facts { submitted: Submitted::NotFound, found: vec![], unknown: None, lapsed: false };
+    bench.take(vec![Heard::Facts(id(1), nothing.clone())]);
+    bench.reopen();
+    let resumed: Vec<String> = bench.engine().resume(at(500)).unwrap().iter().map(shown).collect();
+    assert!(!resumed.is_empty() && resumed.iter().all(|effect| effect == "01 Watch"), "{resumed:?}");
+    let found = bench.engine().take(vec![Heard::Facts(id(1), nothing)], at(501)).unwrap();
+    assert!(found.is_empty(), "{found:?}");
+    let paid = bench.engine().take(vec![Heard::Facts(id(1), paid_by(9, 0))], at(502)).unwrap();
+    assert_eq!(paid.iter().map(shown).collect::<Vec<_>>(), ["01 Unwatch", "01 AwaitPlace"]);
+}
+
+/// What lapsed may have come back since the backup that a state is from.
+#[test]
+fn a_state_that_has_yet_to_hear_of_its_jobs_ends_none_that_lapsed() {
+    let mut bench = Bench::new();
+    bench.take(vec![whole(job(1, Status::Requested))]);
+    bench.take(vec![whole(quoted(1, Status::Canceled, 0, "1000"))]);
     let end = bench.engine().next_deadline().unwrap();
     assert!(bench.engine().take(vec![], end).unwrap().is_empty());
     assert_eq!(bench.stage(id(1)), "lapsed (canceled)");
     bench.sync();
-    let end = bench.engine().next_deadline().unwrap();
-    let effects = bench.engine().take(vec![], end).unwrap();
-    assert!(matches!(effects[..], [(_, Effect::Unwatch)]), "{effects:?}");
-    assert_eq!((bench.engine().open_count(), bench.engine().next_deadline()), (0, None));
+    let again = bench.engine().next_deadline().unwrap();
+    let effects = bench.engine().take(vec![], again).unwrap();
+    assert!(again > end && matches!(effects[..], [(_, Effect::Unwatch)]), "{effects:?}");
 }
 
 #[test]

@@ -139,6 +139,7 @@ fn seen_running(stage: Stage, sighting: &Sighting, context: &Context) -> Step {
         | Stage::Indexing { .. }
         | Stage::Refusing { .. }
         | Stage::Reviving { .. } => {
+            let until = until.plus(patience(&interrupted(), context));
             Step::to(Stage::Blocked { plan: interrupted(), until }, vec![Effect::Unwatch])
         }
         Stage::Queued { paid } if !sighting.locked_by_us => {

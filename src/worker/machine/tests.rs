@@ -539,7 +539,9 @@ fn a_job_that_its_own_worker_can_repeat_is_left_to_it_for_a_while() {
             other => panic!("{other:?}"),
         };
     for (idempotent, patience) in [(true, 300), (false, 0)] {
-        assert_eq!(left_until(Stage::Fresh, held(70), idempotent), at(70 + patience));
+        for stage in [Stage::Fresh, Stage::Pricing, Stage::Quoted { invoice: invoice(1) }] {
+            assert_eq!(left_until(stage, held(70), idempotent), at(70 + patience));
+        }
         let blocked = Stage::Blocked { plan: interrupted(), until: at(70 + patience) };
         assert_eq!(left_until(blocked.clone(), held(80), idempotent), at(80 + patience));
         assert_eq!(left_until(blocked, held(60), idempotent), at(70 + patience));
