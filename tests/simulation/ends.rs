@@ -256,8 +256,8 @@ impl Oracle {
     /// The jobs that are over, and those that a relay has lost with its storage.
     fn over(&self, bot: usize) -> Vec<Over> {
         let jobs = self.jobs.values().filter(|job| job.status.is_final());
-        let lost = self.lost.values().filter(|job| !self.is_unheard_of(&job.job_id));
-        let mut over: Vec<Over> = jobs.chain(lost).filter_map(|job| self.over_v1(job)).collect();
+        let mut over: Vec<Over> =
+            jobs.chain(self.lost.values()).filter_map(|job| self.over_v1(job)).collect();
         let ended = |job: JobId| self.stages.get(&bot)?.get(&job).filter(|stage| stage.name == "ended");
         for job in self.bazaar.jobs.values() {
             let (id, charge) = (job_id(&job.job_id), job.charge.as_ref());
@@ -278,13 +278,6 @@ impl Oracle {
             });
         }
         over
-    }
-
-    /// Whether a worker waits for more to come of a job that the relay has lost. It hears of the loss only
-    /// when it has something to say of the job: not of one that it has quoted, or that was paid in part.
-    fn is_unheard_of(&self, job: &JobId) -> bool {
-        let stages = self.stages.values().filter_map(|jobs| jobs.get(job));
-        stages.into_iter().any(|stage| matches!(stage.name.as_str(), "quoted" | "awaiting"))
     }
 
     fn over_v1(&self, job: &Job) -> Option<Over> {
@@ -319,11 +312,8 @@ impl World {
                 sum += amount.raw();
                 owed += oracle.ends.owed(job, *hash).min(*amount).raw();
             }
-            // Another worker of the seed that takes a done job's address home first leaves nothing there
-            // to be noticed as too much.
-            let is_swept = earned && oracle.shared && self.plan.coins.is_some();
             let due = if earned { sum.saturating_sub(price.raw()) } else { sum };
-            if due >= dust && owed < due && !is_swept {
+            if due >= dust && owed < due {
                 let stages =
                     oracle.stages.values().map(|jobs| jobs.get(&job).map(|stage| stage.name.as_str()));
                 let stages: Vec<&str> = stages.map(|name| name.unwrap_or("unknown")).collect();
