@@ -227,6 +227,8 @@ impl<'a> Evidence<'a> {
                 job.status == Status::Delivered || owed == deal.paid(),
                 "a paid job was neither delivered nor is it owed back",
             );
+            // A job that its buyer lets end soon cannot be charged for again; any other can, and is.
+            must(job.status == Status::Delivered || deal.hasty, "a buyer who waits has only money owed back");
         } else {
             must(starts == 0, "a handler started for a job that was not paid");
             must(job.status != Status::Paid && job.status != Status::Delivered, "not paid, and called so");

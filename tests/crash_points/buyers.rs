@@ -95,7 +95,7 @@ impl Market {
         seller.configure(&[offer("Echo", false)]);
         seller.handler(ECHO);
         seller.live_on();
-        let offer = Story::new(&seller, false).offer("Echo").await;
+        let offer = Story::new(&seller, "").offer("Echo").await;
         Self { seller, offer }
     }
 }

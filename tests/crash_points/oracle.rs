@@ -73,10 +73,10 @@ fn ended_as_told(job: &Job, told: &Told, starts: &BTreeMap<String, usize>) {
     let delivered = job.status == Status::Delivered && started > 0;
     let right = match told.end {
         End::Delivered => delivered,
-        End::Failed("") => job.status == Status::Failed,
         // A handler that was told to run late may still have ended in time.
         End::Failed("worker_interrupted") => failed_with("worker_interrupted") || delivered,
         End::Failed(code) => failed_with(code),
+        End::FailedOrInterrupted => failed_with("handler_failed") || failed_with("worker_interrupted"),
         End::DeliveredOrInterrupted => delivered || failed_with("worker_interrupted"),
         End::Canceled => job.status == Status::Canceled,
         End::Expired => job.status == Status::Expired,

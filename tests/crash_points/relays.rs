@@ -189,7 +189,7 @@ async fn check(lane: &Arc<Lane>, run: &Run) {
     let seller = Seller::new(lane, "", Unused::Run);
     seller.configure(&[offer("Echo", false)]);
     seller.handler(ECHO);
-    let story = Story::new(&seller, false);
+    let story = Story::new(&seller, "");
     let deaths = AtomicU32::new(0);
     lane.start_relay_with(&run.points(), run.quote_ttl());
     seller.live_on();

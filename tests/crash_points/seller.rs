@@ -197,6 +197,11 @@ impl Seller {
         (0..20).any(|index| seed.account(index).unwrap() == *account)
     }
 
+    /// Whether it may die of the point once more.
+    pub(crate) fn dies_twice(&self) -> bool {
+        self.path == Path::Twice
+    }
+
     /// Whether it died of the point.
     pub(crate) fn has_died(&self) -> bool {
         self.life().deaths > 0

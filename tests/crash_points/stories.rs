@@ -14,6 +14,7 @@ use serde_json::json;
 use crate::lane::{Lane, key};
 use crate::process::PATIENCE;
 use crate::seller::{LOCK_TTL, PRICE, Seller, offer};
+use crate::workers::{DRAINED, INTERRUPT};
 
 /// What happens while the worker is to die.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +69,8 @@ pub(crate) enum End {
     Failed(&'static str),
     /// Delivered, or failed because the handler may have run.
     DeliveredOrInterrupted,
+    /// Failed by its handler, or because that may have run.
+    FailedOrInterrupted,
     Canceled,
     Expired,
     /// By another worker of the seller, whatever ran here.
@@ -93,7 +96,9 @@ pub(crate) struct Story<'a> {
     /// Where each job was when last seen: it never goes back.
     seen: Mutex<BTreeMap<JobId, Status>>,
     /// Whether the point lies between a durable attempt and a stored outcome.
-    pub(crate) may_interrupt: bool,
+    may_interrupt: bool,
+    /// Whether the drain that the point belongs to has ended.
+    is_drained: bool,
 }
 
 pub(crate) const ECHO: &str = "cat";
@@ -102,9 +107,10 @@ pub(crate) const ECHO: &str = "cat";
 const UNHEARD_WAIT: Duration = Duration::from_secs(1);
 
 impl<'a> Story<'a> {
-    pub(crate) fn new(seller: &'a Seller, may_interrupt: bool) -> Self {
+    pub(crate) fn new(seller: &'a Seller, point: &str) -> Self {
         let (lane, seen) = (&*seller.lane, Mutex::default());
-        Self { seller, lane, buyer: lane.client(key()), seen, may_interrupt }
+        let (may_interrupt, is_drained) = (INTERRUPT.contains(&point), DRAINED.contains(&point));
+        Self { seller, lane, buyer: lane.client(key()), seen, may_interrupt, is_drained }
     }
 
     /// Tells it, and a second sale after it: whoever has recovered goes on selling.
@@ -147,11 +153,12 @@ impl<'a> Story<'a> {
         self.seller.handler(if shape == Shape::Priced { PRICED } else { ECHO });
         let job = self.accepted("Echo").await;
         self.pay(&job, PRICE).await;
-        told.push(self.ended(&job, self.usual_end(), PRICE, 1).await);
+        let end = if self.seller.dies_twice() { self.usual_end() } else { End::Delivered };
+        told.push(self.ended(&job, end, PRICE, 1).await);
         (told, recovery)
     }
 
-    /// A second death, on the path with two of them, may fall into any sale.
+    /// Of a sale into which a death may fall: on the path with two of them, any sale.
     fn usual_end(&self) -> End {
         if self.may_interrupt { End::DeliveredOrInterrupted } else { End::Delivered }
     }
@@ -172,8 +179,8 @@ impl<'a> Story<'a> {
         self.seller.arm();
         let job = self.accepted("Echo").await;
         self.pay(&job, PRICE).await;
-        let code = if self.may_interrupt { "" } else { "handler_failed" };
-        vec![self.ended(&job, End::Failed(code), PRICE, 1).await]
+        let end = if self.may_interrupt { End::FailedOrInterrupted } else { End::Failed("handler_failed") };
+        vec![self.ended(&job, end, PRICE, 1).await]
     }
 
     async fn priced(&self) -> Vec<Told> {
@@ -353,7 +360,9 @@ impl<'a> Story<'a> {
         self.pay(&job, PRICE).await;
         self.started(job.job_id).await;
         self.seller.terminate();
-        vec![self.ended(&job, End::DeliveredOrInterrupted, PRICE, 1).await]
+        // Whoever has drained has handed over what its handler gave.
+        let end = if self.is_drained { End::Delivered } else { End::DeliveredOrInterrupted };
+        vec![self.ended(&job, end, PRICE, 1).await]
     }
 
     /// It was killed while it waited for the payment; the program that dies asks about its jobs.
