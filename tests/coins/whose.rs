@@ -233,3 +233,53 @@ async fn what_is_presumed_is_looked_at_where_it_is_signed() {
     assert_eq!(bench.sums(), (2 * COIN, vec![COIN]), "{report}");
     assert!(report["problems"].to_string().contains("raw came for a job of"), "{report}");
 }
+
+/// What a forgotten life received and sent back leaves the balance as it was.
+#[tokio::test(start_paused = true)]
+async fn what_a_forgotten_life_received_and_sent_back_is_recognised() {
+    for by_refund in [true, false] {
+        let mut bench = Bench::failed(COIN).await;
+        bench.extra = "[payment]\nauto_refund_day_xno = \"1000\"\n[backup]";
+        bench.life(&Errand::Receive { dry_run: false }, Vec::new()).await.unwrap();
+        bench.confirm_all();
+        let backup = bench.disk.image();
+        bench.pay_from(1, 0, COIN);
+        match by_refund {
+            true => {
+                bench.life(&Errand::Balance, Vec::new()).await.unwrap();
+                auto(&bench, Vec::new()).await.unwrap();
+            }
+            // The first one went home, and the second was received.
+            false => {
+                bench.sweep().await;
+                bench.confirm_all();
+                bench.life(&Errand::Receive { dry_run: false }, Vec::new()).await.unwrap();
+            }
+        }
+        bench.confirm_all();
+        let before = (bench.sums(), bench.returned());
+        bench.disk.restore(&backup);
+        for _ in 0..3 {
+            bench.sweep().await;
+            auto(&bench, Vec::new()).await.unwrap();
+            bench.confirm_all();
+        }
+        assert_eq!((bench.sums(), bench.returned()), ((0, vec![COIN]), vec![0, COIN]), "{before:?}");
+    }
+}
+
+/// The relay has lost the job: whether another worker of the seed had done it nobody knows, but a person may.
+#[tokio::test(start_paused = true)]
+async fn what_came_for_a_job_that_vanished_is_owed_and_not_sent_back_by_itself() {
+    let vanished = Ending::Vanished { paid: false };
+    let mut bench = Bench::with(1, &move |index| Some((vanished.clone(), Status::Quoted, index)));
+    bench.extra = "[payment]\nauto_refund_day_xno = \"1000\"\n[backup]";
+    bench.pay_from(0, 0, COIN);
+    let balance = bench.life(&Errand::Balance, Vec::new()).await.unwrap();
+    assert_eq!(balance["owed_back_raw"], json!(COIN.to_string()), "{balance}");
+    let report = auto(&bench, Vec::new()).await.unwrap();
+    assert!(report["left"].to_string().contains("has lost its job"), "{report}");
+    assert_eq!(bench.returned(), [0, 0]);
+    bench.refund(0).await;
+    assert_eq!(bench.returned(), [COIN, 0]);
+}

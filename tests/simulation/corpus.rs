@@ -55,8 +55,9 @@ const CORPUS: &[(u64, &str)] = &[
          as soon as the lock had run out",
     ),
     (50_000_656, "a worker that dies before the handler starts cannot know that it has not: the oracle did"),
-    (50_000_650, "what was paid twice was swept by another worker of the seed: see docs/simulation.md"),
-    (1_179, "a job was paid that a relay had lost, and no worker knew of: see `is_unheard_of`"),
+    (50_000_650, "what was paid twice was swept by another worker of the seed, which had not done the job"),
+    (1_179, "a job was paid that a relay had lost while the worker still had it as quoted: nobody looked"),
+    (80_000_891, "what came for a job that the relay had lost was swept by a worker that knew nothing of it"),
     (37_548_634_810_612, "a relay's clock that was set right ended a lock: the oracle forgives it"),
     (
         48_842_956_417_658,

@@ -6,6 +6,7 @@ use nano_currency::quorum::Word;
 use nano_currency::rpc::Receivable;
 use nano_currency::{Account, Amount, BlockHash};
 
+use super::chain::again;
 use super::journal::{Does, OwnBlock};
 use super::line::Line;
 use super::whose::{self, Own};
@@ -128,10 +129,27 @@ impl Purse {
         Ok(self.policies()?.get(&offer).copied().unwrap_or_default())
     }
 
+    /// The newest blocks of the accounts that hold something of jobs that are over, as far as that is told.
+    async fn ends_of(&self, laden: &[Laden]) -> Result<BTreeMap<Account, BlockHash>, CoinsError> {
+        let held = laden.iter().filter(|(own, holds, _)| own.claim.is_settled() && !holds.is_zero());
+        let held: Vec<Account> = held.map(|(own, ..)| own.account).collect();
+        let mut ends = BTreeMap::new();
+        for accounts in held.chunks(BLOCKS_PER_ROUND) {
+            match again(|| self.rpc.accounts_frontiers(accounts)).await {
+                Ok(frontiers) => ends.extend(frontiers),
+                // A proxy that does not let this question through: each chain is looked at by itself.
+                Err(CoinsError::Node(error)) if error.failure.is_answer() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(ends)
+    }
+
     /// Puts into the books what came to jobs that are over and was not noticed yet, before anything is
     /// done with it. What is not proven is left where it is; returned is which, and why.
     pub(super) async fn notice(&self, laden: &mut [Laden]) -> Result<Vec<(Own, String)>, CoinsError> {
         let policies = self.policies()?;
+        let ends = self.ends_of(laden).await?;
         let mut unknown: BTreeMap<BlockHash, (Own, JobId)> = BTreeMap::new();
         for (own, holds, waiting) in laden.iter() {
             let Some(job) = own.job.filter(|_| own.claim.is_settled()) else { continue };
@@ -141,7 +159,7 @@ impl Purse {
             let journal = self.journal_of(&own.account)?;
             let received = journal.iter().filter(|kept| kept.does == Does::Receive);
             let received = received.map(|kept| BlockHash::from_bytes(kept.block.0.fields.link));
-            let strange = match explains(&journal, *holds) {
+            let strange = match holds.is_zero() || leads_to(&journal, ends.get(&own.account)) {
                 true => Vec::new(),
                 // Another wallet of the seed has received it, or a life that is forgotten.
                 false => match self.line_of(&own.account).await? {
@@ -240,19 +258,16 @@ impl Purse {
     }
 }
 
-/// Whether an account holds what blocks of ours, one after the other from its first, have left on it.
-fn explains(journal: &[OwnBlock], holds: Amount) -> bool {
+/// Whether a chain is ours from its first block to its newest.
+fn leads_to(journal: &[OwnBlock], end: Option<&BlockHash>) -> bool {
     let mut previous = BlockHash::ZERO;
-    if holds.is_zero() {
-        return true;
-    }
     // Each block is the next one of one other, so this ends.
     for _ in 0..journal.len() {
         let Some(next) = journal.iter().find(|own| own.block.0.fields.previous == previous) else { break };
-        if next.block.0.fields.balance == holds {
+        previous = next.hash();
+        if end == Some(&previous) {
             return true;
         }
-        previous = next.hash();
     }
     false
 }

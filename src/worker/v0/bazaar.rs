@@ -138,7 +138,7 @@ impl Bazaar {
         if call == Call::Revive && over {
             // It may have come back before, by another worker or a life that is forgotten.
             let found = self.look(job, &ticket).await?;
-            let is_over = found.status == V0Status::Expired;
+            let is_over = matches!(found.status, V0Status::Expired | V0Status::Requested);
             let rejected = || Heard::Input(job, Input::Rejected(call, Rejection::State));
             return Ok(if is_over { rejected() } else { self.heard(&found) });
         }
