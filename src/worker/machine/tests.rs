@@ -5,6 +5,7 @@ use crate::protocol::Status;
 use crate::worker::input::{Pricing, Sighting};
 use nano_currency::{Account, Amount, BlockHash};
 
+mod late;
 mod walk;
 
 pub(super) const PRICE: Amount = Amount::from_raw(1_000);
@@ -230,27 +231,6 @@ fn every_stage_answers_every_input_as_the_table_says() {
     let wrong: Vec<_> = table.lines().filter(|line| !known.lines().any(|other| other == *line)).collect();
     assert!(wrong.is_empty(), "not in the table:\n{}", wrong.join("\n"));
     assert_eq!(table.lines().count(), known.lines().count(), "the table has lines that no longer hold");
-}
-
-/// /v0 has one word for both: what was told is in the state's own record.
-#[test]
-fn over_v0_a_delivered_error_is_an_error() {
-    let lock = Lock { token: Some(1), expires_at: Timestamp::from_seconds(400) };
-    for (failed, revives, expected) in [
-        (false, false, Ending::Delivered),
-        (false, true, Ending::Delivered),
-        (true, true, Ending::Failed),
-        (true, false, Ending::Elsewhere),
-    ] {
-        let context = Context { revives, ..context(60, false) };
-        for stage in [
-            Stage::Delivering { lock, round: 1, failed },
-            Stage::Locking { plan: Plan::Deliver { round: 1, failed } },
-        ] {
-            let after = step(stage, Input::Seen(seen(Status::Delivered)), &context);
-            assert_eq!(after.stage, Stage::Ended { ending: expected.clone() }, "{failed} {revives}");
-        }
-    }
 }
 
 fn input_name(input: &Input) -> String {

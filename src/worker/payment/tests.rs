@@ -48,13 +48,15 @@ fn only_a_payment_that_is_there_is_odd() {
 }
 
 fn check(facts: &Facts, expected: &str) {
-    let verdict = judge(&invoice(), facts);
-    let text = match &verdict {
+    assert_eq!(text(&judge(&invoice(), facts)), expected, "{facts:?}");
+}
+
+fn text(verdict: &Verdict) -> String {
+    match verdict {
         Verdict::Settled { blocks, total } => format!("settled {total} in {}", blocks.len()),
         Verdict::Unpaid(reason) => reason.code().to_owned(),
         Verdict::Unknown(_) => "unknown".to_owned(),
-    };
-    assert_eq!(text, expected, "{facts:?}");
+    }
 }
 
 fn submitted(block: BlockFact, expected: &str) {
@@ -139,6 +141,38 @@ fn edge_15_what_a_node_cannot_tell_is_unknown_and_not_unpaid() {
 #[test]
 fn edge_25_equal_payments_are_two_blocks() {
     check(&facts(Submitted::None, vec![block(1, 50), block(2, 50)]), "settled 100 in 2");
+}
+
+/// So many blocks of one raw each.
+fn crumbs(count: u16) -> Vec<BlockFact> {
+    let crumb = |number: u16| {
+        let mut hash = [0; 32];
+        hash[..2].copy_from_slice(&number.to_be_bytes());
+        BlockFact { hash: BlockHash::from_bytes(hash), ..block(0, 1) }
+    };
+    (0..count).map(crumb).collect()
+}
+
+/// What is counted is named in the job's record, which has a bound.
+#[test]
+fn of_too_many_blocks_the_fewest_count_that_cover_the_price() {
+    let price = |raw| Invoice { price: Amount::from_raw(raw), ..invoice() };
+    let judged = |raw, found| text(&judge(&price(raw), &facts(Submitted::None, found)));
+    assert_eq!(judged(100, crumbs(256)), "settled 256 in 256", "as many as can be named");
+    assert_eq!(judged(100, crumbs(257)), "settled 100 in 100");
+    let large = BlockFact { send: Some((account(1), Amount::from_raw(50))), ..crumbs(400).remove(399) };
+    let Verdict::Settled { blocks, total } =
+        judge(&price(100), &facts(Submitted::None, [crumbs(300), vec![large.clone()]].concat()))
+    else {
+        panic!("not settled");
+    };
+    assert_eq!((blocks.len(), total.raw()), (51, 100));
+    let expected: Vec<_> = std::iter::once(large.hash).chain(crumbs(50).iter().map(|one| one.hash)).collect();
+    assert_eq!(blocks, expected, "the largest first, and by hash where they are equal");
+    assert_eq!(judged(256, crumbs(300)), "settled 256 in 256");
+    let short = judge(&price(257), &facts(Submitted::None, crumbs(300)));
+    let (paid, price) = (Amount::from_raw(256), Amount::from_raw(257));
+    assert_eq!(short, Verdict::Unpaid(PaymentError::AmountMismatch { paid, price }));
 }
 
 #[test]
