@@ -116,6 +116,8 @@ pub struct Engine {
     /// Of open jobs of /v0.
     tickets: BTreeMap<JobId, Ticket>,
     deadlines: Deadlines,
+    /// Jobs whose time to be paid is over, and until when one more look at each is waited for.
+    closing: BTreeMap<JobId, Timestamp>,
     /// Jobs that are over and may still be paid for.
     after: After,
     /// How many payments were odd.
@@ -148,13 +150,7 @@ impl Engine {
         terms: HashMap<OfferId, Terms>,
         holder: String,
     ) -> Result<Self, EngineError> {
-        let mut open = memory::open_jobs(&store)?;
-        // What an earlier life saw of a payment ends no job now: it may have come since.
-        for record in open.values_mut() {
-            if let Stage::Awaiting { verdict, .. } = &mut record.stage {
-                *verdict = None;
-            }
-        }
+        let open = memory::open_jobs(&store)?;
         let (after, tally) = (After::open(&store)?, money::tally(&store)?);
         let tickets = tickets::of_open(&store, &open)?;
         let mut engine = Self {
@@ -167,6 +163,7 @@ impl Engine {
             open,
             tickets,
             deadlines: Deadlines::default(),
+            closing: BTreeMap::new(),
             unindexed: Vec::new(),
         };
         let jobs: Vec<JobId> = engine.open.keys().copied().collect();
@@ -258,7 +255,9 @@ impl Engine {
                 self.deadlines.set(job, Some(turn.now.plus(DEADLINE_AGAIN)));
                 continue;
             }
-            turn.inputs.push_back((job, Input::Due));
+            if !self.looks_once_more(job, turn) {
+                turn.inputs.push_back((job, Input::Due));
+            }
         }
         Ok(())
     }
@@ -454,6 +453,7 @@ impl Engine {
         {
             OPEN.remove(&mut turn.batch, &job);
             self.tickets.remove(&job);
+            self.closing.remove(&job);
             self.begin_after(job, record, turn)?;
         }
         self.note_deadline(job, turn.now);

@@ -224,6 +224,7 @@ async fn underpaid_for_good_is_told_to_the_buyer_and_owed_back() {
     shop.now = shop.now.plus(WINDOW);
     let lock = Lock { token: Some(1), expires_at: shop.now.plus(Duration::from_secs(300)) };
     shop.engine.take(Vec::new(), shop.now).unwrap();
+    shop.look().await;
     shop.hear(Heard::Input(id(), Input::Locked(lock)));
     shop.hear(Heard::Input(id(), Input::Done(Call::Deliver)));
     let told = shop.told();
@@ -298,6 +299,8 @@ async fn paid_late_is_accepted_within_the_grace() {
         shop.bench.node.hold_confirmations(false);
         shop.now = shop.now.plus(after + Duration::from_secs(1));
         shop.engine.take(Vec::new(), shop.now).unwrap();
+        // It is looked at once more before it is held to be unpaid.
+        shop.look().await;
         shop.pay(1_000);
         if accepted {
             shop.look().await;
@@ -342,7 +345,9 @@ async fn hash_of_other_invoice_is_named_and_told_to_the_buyer() {
     shop.look().await;
     shop.check(&[Oddity::HashOfOtherInvoice], &[]);
     shop.now = shop.now.plus(WINDOW);
-    let effects = shop.engine.take(Vec::new(), shop.now).unwrap();
+    shop.engine.take(Vec::new(), shop.now).unwrap();
+    let facts = one_look(&shop.bench.rpc, shop.submitted.as_deref(), shop.over).await;
+    let effects = shop.engine.take(vec![Heard::Facts(id(), facts)], shop.now).unwrap();
     assert!(effects.iter().any(|(_, effect)| matches!(effect, Effect::TakeLock { .. })), "{effects:?}");
     let told = shop.told().to_string();
     assert!(told.contains("hash_of_other_invoice") && told.contains("payment.address_mismatch"), "{told}");

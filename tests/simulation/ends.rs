@@ -25,9 +25,9 @@ const OWED: u8 = 13;
 /// What is smaller is never owed back: this part of the price.
 const DUST_PART: u128 = 100;
 
-/// How long a payment that a node has shown may still be overlooked when a job's time to be paid is up:
-/// two looks that are as far apart as they ever are while a job is open.
-const OVERLOOKED_MS: u64 = 60_000;
+/// How long a payment that a node has shown may still be overlooked when a job's time to be paid is up: that
+/// is decided by one more look, which may have begun before.
+const OVERLOOKED_MS: u64 = 10_000;
 
 /// How long a job that may be repeated is left to whoever has begun it once the lock has run out, by
 /// clocks that a relay lets pass.

@@ -114,6 +114,7 @@ impl Engine {
         if self.open.contains_key(&job) && counts == is_paid && !may_be_news {
             turn.inputs.push_back((job, Input::Judged(verdict)));
         }
+        self.has_looked(job, turn);
         Ok(())
     }
 

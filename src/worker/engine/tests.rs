@@ -506,19 +506,19 @@ fn a_cancelled_job_is_asked_about_for_a_while_and_not_for_ever() {
 /// It was paid while no worker ran, and its time was over when one did again.
 #[test]
 fn what_an_earlier_life_did_not_find_is_looked_for_before_the_job_ends() {
-    let mut bench = Bench::new();
-    bench.take(vec![whole(job(1, Status::Requested))]);
-    let submitted = Job { payment_tx_hash: Some("AB".repeat(32)), ..quoted(1, Status::Accepted, 0, "1000") };
-    bench.take(vec![whole(submitted)]);
     let nothing = Facts { submitted: Submitted::NotFound, found: vec![], unknown: None, lapsed: false };
-    bench.take(vec![Heard::Facts(id(1), nothing.clone())]);
-    bench.reopen();
-    let resumed: Vec<String> = bench.engine().resume(at(500)).unwrap().iter().map(shown).collect();
-    assert!(!resumed.is_empty() && resumed.iter().all(|effect| effect == "01 Watch"), "{resumed:?}");
-    let found = bench.engine().take(vec![Heard::Facts(id(1), nothing)], at(501)).unwrap();
-    assert!(found.is_empty(), "{found:?}");
-    let paid = bench.engine().take(vec![Heard::Facts(id(1), paid_by(9, 0))], at(502)).unwrap();
-    assert_eq!(paid.iter().map(shown).collect::<Vec<_>>(), ["01 Unwatch", "01 AwaitPlace"]);
+    for (seen, effect) in [(paid_by(9, 0), "01 AwaitPlace"), (nothing.clone(), "01 TakeLock")] {
+        let mut bench = Bench::new();
+        bench.take(vec![whole(job(1, Status::Requested))]);
+        let hash = Some("AB".repeat(32));
+        bench.take(vec![whole(Job { payment_tx_hash: hash, ..quoted(1, Status::Accepted, 0, "1000") })]);
+        bench.take(vec![Heard::Facts(id(1), nothing.clone())]);
+        bench.reopen();
+        let resumed: Vec<String> = bench.engine().resume(at(500)).unwrap().iter().map(shown).collect();
+        assert!(!resumed.is_empty() && resumed.iter().all(|effect| effect == "01 Watch"), "{resumed:?}");
+        let then = bench.engine().take(vec![Heard::Facts(id(1), seen)], at(501)).unwrap();
+        assert_eq!(then.iter().map(shown).collect::<Vec<_>>(), ["01 Unwatch", effect]);
+    }
 }
 
 /// What lapsed may have come back since the backup that a state is from.
@@ -534,6 +534,34 @@ fn a_state_that_has_yet_to_hear_of_its_jobs_ends_none_that_lapsed() {
     let again = bench.engine().next_deadline().unwrap();
     let effects = bench.engine().take(vec![], again).unwrap();
     assert!(again > end && matches!(effects[..], [(_, Effect::Unwatch)]), "{effects:?}");
+}
+
+/// The last look was before the payment came, or long ago.
+#[test]
+fn a_job_is_looked_at_once_more_before_it_is_failed_as_unpaid() {
+    let nothing = || Facts { found: Vec::new(), submitted: Submitted::NotFound, ..paid_by(9, 0) };
+    for (seen, stage) in [
+        (Some(paid_by(9, 0)), "queued"),
+        (Some(nothing()), "locking"),
+        // No look comes at all: what was seen before decides.
+        (None, "locking"),
+    ] {
+        let mut bench = Bench::new();
+        bench.take(vec![whole(job(1, Status::Requested))]);
+        let submitted =
+            Job { payment_tx_hash: Some("AB".repeat(32)), ..quoted(1, Status::Accepted, 0, "1000") };
+        bench.take(vec![whole(submitted)]);
+        bench.take(vec![Heard::Facts(id(1), nothing())]);
+        let effects = bench.engine().take(vec![], at(101)).unwrap();
+        assert!(matches!(effects[..], [(_, Effect::Watch { lapsed: false, .. })]), "{effects:?}");
+        assert_eq!(bench.stage(id(1)), "awaiting");
+        let later = at(if seen.is_some() { 102 } else { 161 });
+        bench
+            .engine()
+            .take(seen.into_iter().map(|facts| Heard::Facts(id(1), facts)).collect(), later)
+            .unwrap();
+        assert_eq!(bench.stage(id(1)), stage);
+    }
 }
 
 #[test]
