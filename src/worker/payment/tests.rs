@@ -162,7 +162,7 @@ fn of_too_many_blocks_the_fewest_count_that_cover_the_price() {
     assert_eq!(judged(100, crumbs(257)), "settled 100 in 100");
     let large = BlockFact { send: Some((account(1), Amount::from_raw(50))), ..crumbs(400).remove(399) };
     let Verdict::Settled { blocks, total } =
-        judge(&price(100), &facts(Submitted::None, [crumbs(300), vec![large.clone()]].concat()))
+        judge(&price(100), &facts(Submitted::None, [crumbs(300), vec![large]].concat()))
     else {
         panic!("not settled");
     };
